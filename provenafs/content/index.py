@@ -1,0 +1,281 @@
+"""The object index: every entry the mount has shown, with its inode number, in SQLite.
+
+Invariants
+- An inode number is the row id of an entry, AUTOINCREMENT, never reused. Children of a directory
+  get ascending numbers in listing order, so a directory is read in inode order with a cursor.
+- An object changed by somebody else gets a new row, and so a new number; our own writes and
+  renames keep it.
+- Every listing and every change of our own takes a stamp from one ascending counter. A listing
+  touches only rows older than itself, so a LIST that was under way while we wrote or deleted
+  neither brings the old state back nor removes the new one.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+from provenafs.content.database import Database
+
+ROOT_INO = 1
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS entries (
+    ino INTEGER PRIMARY KEY AUTOINCREMENT,
+    parent INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    kind INTEGER NOT NULL,
+    size INTEGER NOT NULL DEFAULT 0,
+    etag TEXT,
+    modified REAL NOT NULL DEFAULT 0,
+    mtime REAL,
+    staged INTEGER NOT NULL DEFAULT 0,
+    listed_at REAL NOT NULL DEFAULT 0,
+    stamp INTEGER NOT NULL DEFAULT 0,
+    UNIQUE (parent, name)
+);
+CREATE INDEX IF NOT EXISTS entries_by_parent ON entries (parent);
+INSERT OR IGNORE INTO entries (ino, parent, name, kind) VALUES (1, 0, '', 3);
+"""
+_VERSION = 1
+_COLUMNS = "ino, parent, name, kind, size, etag, modified, mtime, staged, listed_at"
+
+
+class Kind(IntEnum):
+    """What an entry is."""
+
+    DIRECTORY = 1  # a common prefix or marker in the bucket
+    OBJECT = 2
+    VIRTUAL = 3  # made by the tree itself: dataset directories, documents, links
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One row: size in bytes, times in seconds since the epoch.
+
+    `mtime` is what this client knows better than LIST (set or written here), else None.
+    `staged` entries are authoritative locally: listings leave them alone.
+    `listed_at` is when a directory's children were last listed; 0 for never.
+    """
+
+    ino: int
+    parent: int
+    name: str
+    kind: Kind
+    size: int
+    etag: str | None
+    modified: float
+    mtime: float | None
+    staged: bool
+    listed_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A child as a LIST tells it; `etag` None means a directory."""
+
+    name: str
+    size: int = 0
+    etag: str | None = None
+    modified: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """An entry that vanished from `parent`, or whose `name` now means another inode.
+
+    The kernel has to be told: forget the name, and the pages of the inode.
+    """
+
+    parent: int
+    name: str
+    ino: int
+
+
+class Index:
+    """Entries by inode number and by parent and name."""
+
+    def __init__(self, path: Path | None) -> None:
+        """Open the index at `path`, or one in memory."""
+        self.database = Database(path, _SCHEMA, _VERSION)
+        self._stamp = self._execute("SELECT coalesce(max(stamp), 0) FROM entries").fetchone()[0]
+        self._running: set[int] = set()  # stamps of listings under way
+        self._removed: dict[tuple[int, str], int] = {}  # our deletions while listings run
+
+    def close(self) -> None:
+        """Close the database; the file stays for the next mount."""
+        self.database.close()
+
+    # Reading
+
+    def get(self, ino: int) -> Entry | None:
+        """The entry with this inode number."""
+        return self._one("SELECT {} FROM entries WHERE ino = ?", ino)
+
+    def child(self, parent: int, name: str) -> Entry | None:
+        """The entry called `name` in `parent`."""
+        return self._one("SELECT {} FROM entries WHERE parent = ? AND name = ?", parent, name)
+
+    def children(self, parent: int, after: int = 0, limit: int = -1) -> list[Entry]:
+        """Entries of `parent` with inode numbers above `after`, ascending; `limit` -1 for all."""
+        rows = self._execute(
+            f"SELECT {_COLUMNS} FROM entries WHERE parent = ? AND ino > ? ORDER BY ino LIMIT ?",
+            (parent, after, limit),
+        )
+        return [_entry(row) for row in rows]
+
+    def path(self, ino: int) -> tuple[Entry, ...]:
+        """The entries from below the root down to `ino`; empty if any is gone."""
+        chain: list[Entry] = []
+        while ino != ROOT_INO:
+            entry = self.get(ino)
+            if entry is None:
+                return ()
+            chain.append(entry)
+            ino = entry.parent
+        return tuple(reversed(chain))
+
+    # Entries of our own making
+
+    def allot(self, parent: int, name: str, kind: Kind = Kind.VIRTUAL) -> Entry:
+        """The entry called `name` in `parent`, made if there is none, or of another kind."""
+        found = self.child(parent, name)
+        if found is not None:
+            if found.kind is kind:
+                return found
+            self.remove(found.ino)
+        cursor = self._execute(
+            "INSERT INTO entries (parent, name, kind, stamp) VALUES (?, ?, ?, ?)",
+            (parent, name, kind, self._next_stamp()),
+        )
+        self._removed.pop((parent, name), None)
+        entry = self.get(cursor.lastrowid or 0)
+        assert entry is not None
+        return entry
+
+    def update(self, ino: int, **columns: Any) -> None:
+        """Set columns of an entry after a change of our own; the inode number stays.
+
+        Columns: parent, name, size, etag, modified, mtime, staged.
+        """
+        settings = ", ".join(f"{column} = ?" for column in columns)
+        self._execute(
+            f"UPDATE entries SET {settings}, stamp = ? WHERE ino = ?",
+            (*columns.values(), self._next_stamp(), ino),
+        )
+
+    def remove(self, ino: int) -> None:
+        """Forget an entry and everything below it, after a deletion of our own."""
+        entry = self.get(ino)
+        if entry is None:
+            return
+        if self._running:
+            self._removed[entry.parent, entry.name] = self._next_stamp()
+        self._delete_subtree([ino])
+
+    # Listings
+
+    def begin_listing(self) -> int:
+        """Start merging a LIST; must be called before the request is sent. Returns its stamp."""
+        stamp = self._next_stamp()
+        self._running.add(stamp)
+        return stamp
+
+    def merge(self, stamp: int, parent: int, page: Sequence[Listed]) -> list[Change]:
+        """Merge a page of children into `parent`; returns the entries it replaced."""
+        removed = self._removed
+        rows = [
+            (parent, item.name, Kind.DIRECTORY if item.etag is None else Kind.OBJECT, item.size,
+             item.etag, item.modified, stamp)
+            for item in page
+            if removed.get((parent, item.name), 0) < stamp
+        ]  # fmt: skip
+        with self.database.transaction():
+            self._upsert(rows)
+            changes = self._replaced(stamp, parent, rows)
+            if changes:
+                self._delete_subtree([change.ino for change in changes])
+                self._upsert(rows)
+        return changes
+
+    def finish_listing(self, stamp: int, parent: int, listed_at: float | None = None) -> list[Change]:
+        """Remove what the LIST of `parent` no longer showed and note the time of listing."""
+        gone = [
+            Change(parent, name, ino)
+            for ino, name in self._execute(
+                "SELECT ino, name FROM entries WHERE parent = ? AND stamp < ? AND NOT staged",
+                (parent, stamp),
+            )
+        ]
+        with self.database.transaction():
+            self._delete_subtree([change.ino for change in gone])
+            self._execute(
+                "UPDATE entries SET listed_at = ? WHERE ino = ?",
+                (time.time() if listed_at is None else listed_at, parent),
+            )
+        return gone
+
+    def end_listing(self, stamp: int) -> None:
+        """The LIST is over, finished or given up."""
+        self._running.discard(stamp)
+        oldest = min(self._running, default=None)
+        if oldest is None:
+            self._removed.clear()
+
+    def expire(self, ino: int) -> None:
+        """Make the next use of a directory list it again."""
+        self._execute("UPDATE entries SET listed_at = 0 WHERE ino = ?", (ino,))
+
+    def _upsert(self, rows: Iterable[Sequence[Any]]) -> None:
+        self.database.execute_many(
+            "INSERT INTO entries (parent, name, kind, size, etag, modified, stamp)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)"
+            " ON CONFLICT (parent, name) DO UPDATE SET"
+            " modified = excluded.modified, size = excluded.size, stamp = excluded.stamp"
+            " WHERE kind = excluded.kind AND etag IS excluded.etag AND NOT staged"
+            " AND stamp < excluded.stamp",
+            rows,
+        )
+
+    def _replaced(self, stamp: int, parent: int, rows: Sequence[Sequence[Any]]) -> list[Change]:
+        names = json.dumps([row[1] for row in rows])
+        cursor = self._execute(
+            "SELECT ino, name FROM entries WHERE parent = ? AND stamp < ? AND NOT staged"
+            " AND name IN (SELECT value FROM json_each(?))",
+            (parent, stamp, names),
+        )
+        return [Change(parent, name, ino) for ino, name in cursor]
+
+    def _delete_subtree(self, inos: Sequence[int]) -> None:
+        if not inos:
+            return
+        self._execute(
+            "WITH RECURSIVE below (ino) AS ("
+            " SELECT value FROM json_each(?)"
+            " UNION ALL SELECT entries.ino FROM entries JOIN below ON entries.parent = below.ino)"
+            " DELETE FROM entries WHERE ino IN below",
+            (json.dumps(list(inos)),),
+        )
+
+    def _next_stamp(self) -> int:
+        self._stamp += 1
+        return self._stamp
+
+    def _execute(self, statement: str, parameters: Sequence[Any] = ()) -> Any:
+        return self.database.execute(statement, parameters)
+
+    def _one(self, statement: str, *parameters: Any) -> Entry | None:
+        row = self._execute(statement.format(_COLUMNS), parameters).fetchone()
+        return None if row is None else _entry(row)
+
+
+def _entry(row: Sequence[Any]) -> Entry:
+    ino, parent, name, kind, size, etag, modified, mtime, staged, listed_at = row
+    return Entry(
+        ino, parent, name, Kind(kind), size, etag, modified, mtime, bool(staged), listed_at
+    )

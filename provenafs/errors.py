@@ -1,0 +1,21 @@
+"""The one error that carries an errno: what every room may raise and `fuse` answers with."""
+
+from __future__ import annotations
+
+import os
+
+
+class FSError(Exception):
+    """A file operation that failed for a reason the caller should be told.
+
+    `errno` is what the kernel gets; `message` is one sentence for the log and for
+    `.provena/last-error.txt`. It never holds a token, a key or a service's raw error text.
+    """
+
+    def __init__(self, errno: int, message: str = "") -> None:
+        self.errno = errno
+        self.message = message or os.strerror(errno)
+        super().__init__(errno, self.message)
+
+    def __str__(self) -> str:
+        return self.message

@@ -1,0 +1,45 @@
+"""What a Provena service can answer but success.
+
+ProvenaError
+├── Unauthorised   401: no login, expired login, missing realm role, or no role on the item
+│   └── LoginRequired   there is no usable token and none can be had without the user
+├── NotFound       400 for an unknown or empty handle (the service never answers 404 for one)
+├── Locked         401 because the dataset is locked
+├── Released       403: write access to a dataset that is pending review or released
+├── Invalid        400, 422 or `success: false`: what was sent is not acceptable
+└── Unavailable    no usable answer in time: 5xx, 429, unreachable host, a body that cannot be parsed
+"""
+
+from __future__ import annotations
+
+
+class ProvenaError(Exception):
+    """Base of all service failures. The text is one sentence, filtered of credentials."""
+
+
+class Unauthorised(ProvenaError):
+    """The service refuses this user, or this token."""
+
+
+class LoginRequired(Unauthorised):
+    """No usable token: the user has to run `provenafs login`."""
+
+
+class NotFound(ProvenaError):
+    """No dataset has this handle."""
+
+
+class Locked(ProvenaError):
+    """The dataset is locked."""
+
+
+class Released(ProvenaError):
+    """The dataset is pending review or released; its files cannot change."""
+
+
+class Invalid(ProvenaError):
+    """The service refuses what was sent."""
+
+
+class Unavailable(ProvenaError):
+    """No usable answer within the deadline, after the retries."""

@@ -1,0 +1,35 @@
+"""What can go wrong between us and the bucket.
+
+S3Error
+├── NoSuchKey            the object (or upload) is not there
+├── PreconditionFailed   If-Match / If-None-Match did not hold: somebody else changed the object
+├── AccessDenied         the credentials do not allow it
+├── ClockSkewed          this machine's clock is too far from the server's
+└── Unavailable          no usable answer within the deadline: 5xx, SlowDown, cut or stalled connection
+"""
+
+from __future__ import annotations
+
+
+class S3Error(Exception):
+    """Base of all S3 failures; its text names the operation and the key, never a credential."""
+
+
+class NoSuchKey(S3Error):
+    """404: the object, upload or bucket does not exist."""
+
+
+class PreconditionFailed(S3Error):
+    """412 (or 409 on a conditional write): the object is not the one we know."""
+
+
+class AccessDenied(S3Error):
+    """403 that fresh credentials did not cure."""
+
+
+class ClockSkewed(S3Error):
+    """RequestTimeTooSkewed: signatures made with this machine's clock are refused."""
+
+
+class Unavailable(S3Error):
+    """No usable answer in time, after the retries."""

@@ -1,0 +1,52 @@
+"""Values that S3 operations take and return."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+
+
+class Access(Enum):
+    """What a credential is for; the data store issues read and write ones separately."""
+
+    READ = "read"
+    WRITE = "write"
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Temporary keys for one dataset. Their repr shows no secret."""
+
+    access_key_id: str
+    secret_access_key: str
+    session_token: str
+    expires_at: datetime
+
+    def __repr__(self) -> str:
+        return f"Credentials(expires_at={self.expires_at.isoformat()})"
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """One object as LIST or HEAD tells it: size in bytes, times in seconds since the epoch."""
+
+    key: str
+    size: int
+    etag: str
+    modified: float
+
+
+@dataclass(frozen=True, slots=True)
+class ListPage:
+    """One page of ListObjectsV2: objects and common prefixes, each in UTF-8 byte order."""
+
+    objects: tuple[ObjectInfo, ...]
+    prefixes: tuple[str, ...]
+    next_token: str | None
+
+
+# Called for every request that needs keys. `rejected` names the credentials that S3 has just
+# refused as expired or invalid, so that a fresh pair is issued; None takes what is at hand.
+CredentialSource = Callable[[Access, Credentials | None], Awaitable[Credentials]]
