@@ -1,0 +1,318 @@
+"""Profiles (TOML), environment and flags, made into one frozen Settings.
+
+Precedence: flag, then environment, then profile, then default. A profile is the file
+`<user config dir>/provenafs/profiles/<name>.toml` of plain `key = value` lines, the keys being the
+fields of `Settings`; the environment variable of a field is its name in capitals after
+`PROVENAFS_`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import json
+import os
+import re
+import tempfile
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+import platformdirs
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+)
+
+DEFAULT_PROFILE = "default"
+
+_APPLICATION = "provenafs"
+_MIB = 1024 * 1024
+_PROFILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_ENVIRONMENT_NAMES = {"s3_endpoint_url": "PROVENAFS_S3_ENDPOINT"}
+
+
+class ConfigError(Exception):
+    """A setting, profile or environment variable that cannot be used; the text is one sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Where each service of one Provena instance answers; no address ends in a slash."""
+
+    datastore: str
+    registry: str
+    search: str
+    realm: str
+    auth_api: str | None
+    job_api: str | None
+
+
+def _checked_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be an address like https://host")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError("must be a plain address, without user, query or fragment")
+    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+        raise ValueError("must be https: plain http is allowed on this machine only")
+    return url.rstrip("/")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _split_commas(value: object) -> object:
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    return value
+
+
+Url = Annotated[str, AfterValidator(_checked_url)]
+Directory = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Bytes = Annotated[ByteSize, Field(ge=0)]
+
+
+class Settings(BaseModel):
+    """Everything one run of provenafs can be told."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    profile: str = DEFAULT_PROFILE
+
+    domain: str | None = Field(None, pattern=r"^[A-Za-z0-9.-]+$")
+    """The instance's domain, from which the addresses not given below are derived."""
+    realm: str | None = Field(None, pattern=r"^[^/?#\s]+$")
+    """The Keycloak realm's name under `auth.<domain>`."""
+    datastore_url: Url | None = None
+    registry_url: Url | None = None
+    search_url: Url | None = None
+    auth_url: Url | None = None
+    """The whole address of the realm."""
+    auth_api_url: Url | None = None
+    job_api_url: Url | None = None
+    s3_endpoint_url: Url | None = None
+    """Another S3 address than AWS's own."""
+
+    client_id: str = "client-tools"
+    scopes: str = ""
+    token: SecretStr | None = None
+    """An access token, or a refresh or offline token, to use in place of a login."""
+    token_file: Directory | None = None
+    """A file holding such a token; read again whenever it changes."""
+
+    cache_dir: Directory = Field(
+        default_factory=lambda: Path(platformdirs.user_cache_dir(_APPLICATION))
+    )
+    """What may be deleted at any moment."""
+    state_dir: Directory = Field(
+        default_factory=lambda: Path(platformdirs.user_state_dir(_APPLICATION))
+    )
+    """What must not be lost: logins, the journal, bytes not yet stored."""
+    cache_size: Bytes = ByteSize(10 * 1024 * _MIB)
+    memory: Bytes = ByteSize(128 * _MIB)
+    """Bytes of memory for all read-ahead windows together."""
+
+    read_only: bool = False
+    allow_other: bool = False
+    datasets: Annotated[tuple[str, ...], BeforeValidator(_split_commas)] = ()
+    """Handles to show; none means every dataset the user may see."""
+    ttl: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30.0
+    """For how many seconds a listing is trusted."""
+    io_timeout: Seconds = 60.0
+    """After how many seconds without progress a transfer fails."""
+    api_timeout: Seconds = 60.0
+    """Within how many seconds a call to a service must succeed, retries included."""
+    reason: str = Field("Edited through provenafs", min_length=1)
+    """The reason given for a metadata edit that has none of its own."""
+
+    @property
+    def services(self) -> Services:
+        """The addresses of the services.
+
+        Raises ConfigError if neither the domain nor an address says where one is.
+        """
+        return Services(
+            datastore=self._required("datastore_url", "data-api"),
+            registry=self._required("registry_url", "registry-api"),
+            search=self._required("search_url", "search"),
+            realm=self._realm(),
+            auth_api=self.auth_api_url or self._derived("auth-api"),
+            job_api=self.job_api_url or self._derived("job-api"),
+        )
+
+    def _derived(self, host: str) -> str | None:
+        return None if self.domain is None else f"https://{host}.{self.domain}"
+
+    def _required(self, field: str, host: str) -> str:
+        address: str | None = getattr(self, field) or self._derived(host)
+        if address is None:
+            raise ConfigError(self._missing(field))
+        return address
+
+    def _realm(self) -> str:
+        if self.auth_url is not None:
+            return self.auth_url
+        if self.domain is None:
+            raise ConfigError(self._missing("auth_url"))
+        if self.realm is None:
+            raise ConfigError(
+                f"profile '{self.profile}' names the domain {self.domain} but no realm:"
+                " set 'realm' (or 'auth_url')"
+            )
+        return f"https://auth.{self.domain}/auth/realms/{self.realm}"
+
+    def _missing(self, field: str) -> str:
+        if not profile_path(self.profile).exists():
+            return (
+                f"no Provena instance is configured: there is no profile '{self.profile}'"
+                f" ({_existing_profiles()}); name one with --profile or make one with"
+                " 'provenafs profile add'"
+            )
+        return f"profile '{self.profile}' says neither 'domain' nor '{field}'"
+
+
+def load_settings(*, environ: Mapping[str, str] | None = None, **flags: object) -> Settings:
+    """The settings of this run; flags that are None count as not given.
+
+    Raises ConfigError for a profile that is missing or unreadable, an unknown key, a bad value.
+    """
+    environ = os.environ if environ is None else environ
+    given = {name: value for name, value in flags.items() if value is not None}
+    from_environment = {
+        name: environ[variable]
+        for name in Settings.model_fields
+        if environ.get(variable := _environment_name(name))
+    }
+    named = given.get("profile") or from_environment.get("profile")
+    profile = str(named or DEFAULT_PROFILE)
+    from_profile = _read_profile(profile, must_exist=named is not None)
+    try:
+        return Settings.model_validate(
+            {**from_profile, **from_environment, **given, "profile": profile}
+        )
+    except ValidationError as error:
+        field = str(error.errors()[0]["loc"][0])
+        if field in given:
+            source = f"--{field.replace('_', '-')}"
+        elif field in from_environment:
+            source = _environment_name(field)
+        else:
+            source = f"'{field}' in {profile_path(profile)}"
+        # Without its cause: pydantic's text quotes the value, which may be a token.
+        raise ConfigError(f"{source}: {_reason(error)}") from None
+
+
+def profile_path(name: str) -> Path:
+    """The file of a profile; raises ConfigError for a name that cannot be one."""
+    if not _PROFILE_NAME.fullmatch(name):
+        raise ConfigError(
+            f"'{name}' cannot be a profile's name: use letters, digits, '.', '_' and '-'"
+        )
+    return _profiles_directory() / f"{name}.toml"
+
+
+def profile_names() -> list[str]:
+    """The profiles that exist, by name."""
+    return sorted(path.stem for path in _profiles_directory().glob("*.toml"))
+
+
+def save_profile(name: str, values: Mapping[str, object]) -> Path:
+    """Write a profile, replacing one of the same name; raises ConfigError for a bad value."""
+    path = profile_path(name)
+    try:
+        Settings.model_validate({**values, "profile": name})
+    except ValidationError as error:
+        field = str(error.errors()[0]["loc"][0])
+        raise ConfigError(f"'{field}': {_reason(error)}") from None
+    lines = [f"{key} = {_toml(value)}\n" for key, value in values.items() if value is not None]
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _replace(path, "".join(lines))
+    except OSError as error:
+        raise ConfigError(f"cannot write the profile {path}: {error.strerror}") from error
+    return path
+
+
+def delete_profile(name: str) -> bool:
+    """Remove a profile; tells whether there was one."""
+    path = profile_path(name)
+    existed = path.exists()
+    path.unlink(missing_ok=True)
+    return existed
+
+
+def _profiles_directory() -> Path:
+    return Path(platformdirs.user_config_dir(_APPLICATION)) / "profiles"
+
+
+def _existing_profiles() -> str:
+    names = profile_names()
+    return "those that exist: " + ", ".join(names) if names else "none exists yet"
+
+
+def _read_profile(name: str, *, must_exist: bool) -> dict[str, Any]:
+    path = profile_path(name)
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        if must_exist:
+            raise ConfigError(f"there is no profile '{name}' ({_existing_profiles()})") from None
+        return {}
+    except OSError as error:
+        raise ConfigError(f"cannot read the profile {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the profile {path} is not valid TOML: {error}") from error
+    unknown = [key for key in values if key not in Settings.model_fields or key == "profile"]
+    if unknown:
+        known = ", ".join(key for key in Settings.model_fields if key != "profile")
+        raise ConfigError(f"unknown key '{unknown[0]}' in {path}; the keys are {known}")
+    return values
+
+
+def _environment_name(field: str) -> str:
+    return _ENVIRONMENT_NAMES.get(field, f"PROVENAFS_{field.upper()}")
+
+
+def _reason(error: ValidationError) -> str:
+    message = error.errors()[0]["msg"].removeprefix("Value error, ")
+    return message[0].lower() + message[1:]
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_toml(part) for part in value) + "]"
+    # A JSON string is a TOML basic string, but for DEL.
+    return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _replace(path: Path, text: str) -> None:
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(temporary).replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(temporary).unlink()
+        raise
