@@ -129,6 +129,11 @@ class Index:
         )
         return [_entry(row) for row in rows]
 
+    def last_child(self, parent: int) -> int:
+        """The highest inode number in `parent`; 0 if it is empty."""
+        row = self._execute("SELECT max(ino) FROM entries WHERE parent = ?", (parent,)).fetchone()
+        return row[0] or 0
+
     def path(self, ino: int) -> tuple[Entry, ...]:
         """The entries from below the root down to `ino`; empty if any is gone."""
         chain: list[Entry] = []

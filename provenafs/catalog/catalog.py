@@ -1,0 +1,203 @@
+"""The datasets this user may see: listed, looked up and searched, each no older than the TTL."""
+
+from __future__ import annotations
+
+import logging
+import time
+import weakref
+from collections.abc import Sequence
+
+import trio
+
+from provenafs.catalog.dataset import Dataset
+from provenafs.catalog.records import RecordStore, Summary
+from provenafs.content.database import Database
+from provenafs.provena.client import Provena
+from provenafs.provena.errors import (
+    LoginRequired,
+    NotFound,
+    ProvenaError,
+    Unauthorised,
+    Unavailable,
+)
+from provenafs.provena.records import DatasetRecord
+from provenafs.provena.search import SearchHit
+from provenafs.s3.types import Access, Credentials, CredentialSource
+
+log = logging.getLogger(__name__)
+
+# A fetch costs the service three Lambdas: a walk over many datasets asks for a few at a time.
+_CONCURRENT_FETCHES = 4
+_UNKNOWN_KEPT_S = 60.0
+_UNKNOWN_KEPT = 1024
+
+
+class Catalog:
+    """What the service knows, cached.
+
+    When the service gives no usable answer, what was known before is served on: work on files
+    that need nothing from it must not stop with it. Deciding on a write asks for `max_age`.
+    """
+
+    def __init__(
+        self, provena: Provena, database: Database, *, ttl: float, only: Sequence[str] = ()
+    ) -> None:
+        """`ttl` in seconds; `only` limits what is shown to these handles."""
+        self.ttl = ttl
+        self._provena = provena
+        self._records = RecordStore(database)
+        self._only = tuple(only)
+        self._listed_at = 0.0
+        self._list_lock = trio.Lock()
+        self._fetch_limiter = trio.CapacityLimiter(_CONCURRENT_FETCHES)
+        self._fetch_locks: weakref.WeakValueDictionary[str, trio.Lock] = (
+            weakref.WeakValueDictionary()
+        )
+        self._unknown: dict[str, tuple[float, ProvenaError]] = {}
+
+    async def datasets(self) -> list[Summary]:
+        """The datasets to show in the root, oldest first."""
+        if self._only:
+            return [summary for handle in self._only if (summary := await self._summary(handle))]
+        async with self._list_lock:
+            if time.monotonic() >= self._listed_at + self.ttl or not self._listed_at:
+                await self._refresh_list()
+        return self._records.listed()
+
+    @property
+    def list_timeout(self) -> float:
+        """For how many seconds the list stays fresh."""
+        return max(0.0, self._listed_at + self.ttl - time.monotonic()) if self._listed_at else 0.0
+
+    async def record(self, handle: str) -> DatasetRecord:
+        """A dataset's record: as listed while the list is fresh, else fetched."""
+        if self.list_timeout > 0 and not self._only:
+            listed = self._records.listed_record(handle)
+            if listed is not None:
+                return listed
+        return (await self.dataset(handle)).record
+
+    async def versions(self, handle: str) -> list[tuple[int, str]]:
+        """The version chain through a dataset, as (number, handle), oldest first.
+
+        A neighbour that this user cannot fetch, or that is gone, is named by its link and ends
+        the walk.
+        """
+        record = await self.record(handle)
+        chain = [(record.version, handle)]
+        await self._walk_versions(record, chain, step=-1)
+        await self._walk_versions(record, chain, step=1)
+        return sorted(chain)
+
+    async def _walk_versions(
+        self, record: DatasetRecord, chain: list[tuple[int, str]], step: int
+    ) -> None:
+        while (link := record.previous_version if step < 0 else record.next_version) is not None:
+            if any(handle == link for _, handle in chain):
+                return
+            chain.append((record.version + step, link))
+            try:
+                record = await self.record(link)
+            except (NotFound, Unauthorised):
+                return
+
+    async def dataset(self, handle: str, max_age: float | None = None) -> Dataset:
+        """A dataset with this user's roles and the lock, no older than `max_age` (the TTL) seconds.
+
+        Raises NotFound, Unauthorised, Unavailable (only if nothing is known or `max_age` is given).
+        """
+        if self._only and handle not in self._only:
+            raise NotFound(f"{handle} is not among the datasets of this mount")
+        self._raise_if_unknown(handle)
+        lock = self._fetch_locks.setdefault(handle, trio.Lock())
+        async with lock:
+            self._raise_if_unknown(handle)
+            known = self._records.dataset(handle)
+            age = self.ttl if max_age is None else max_age
+            if known is not None and 0 <= time.time() - known.fetched_at < age:
+                return known
+            try:
+                return await self._fetch(handle)
+            except (Unavailable, LoginRequired) as error:
+                if known is None or max_age is not None:
+                    raise
+                log.warning("%s: serving what was known before: %s", handle, error)
+                return known
+
+    def refresh(self, handle: str) -> None:
+        """Make the next use of a dataset, and of the list, ask the service."""
+        self._records.expire(handle)
+        self._listed_at = 0.0
+
+    async def search(self, query: str, limit: int = 50) -> list[SearchHit]:
+        """Datasets matching `query`, best first; may name some this user cannot fetch."""
+        return await self._provena.search.datasets(query, limit)
+
+    def credentials(self, handle: str) -> CredentialSource:
+        """Where the S3 bucket of a dataset gets its keys from."""
+        broker = self._provena.broker
+
+        async def source(access: Access, rejected: Credentials | None) -> Credentials:
+            issued = await broker.get(
+                handle, access.value, None if rejected is None else rejected.access_key_id
+            )
+            return Credentials(
+                issued.access_key_id,
+                issued.secret_access_key,
+                issued.session_token,
+                issued.expires_at,
+            )
+
+        return source
+
+    async def _summary(self, handle: str) -> Summary | None:
+        try:
+            record = await self.record(handle)
+        except (NotFound, Unauthorised) as error:
+            log.warning("%s is not shown: %s", handle, error)
+            return None
+        return Summary(
+            handle, record.display_name, record.created_timestamp, record.updated_timestamp
+        )
+
+    async def _refresh_list(self) -> None:
+        listing = self._records.begin_listing()
+        page: list[DatasetRecord] = []
+        try:
+            async for record in self._provena.datastore.list_all():
+                page.append(record)
+                if len(page) >= 100:
+                    self._records.put_listed(listing, page)
+                    page = []
+        except Unavailable as error:
+            if not self._records.listed():
+                raise
+            log.warning("the dataset list could not be refreshed: %s", error)
+        else:
+            self._records.put_listed(listing, page)
+            self._records.finish_listing(listing)
+        self._listed_at = time.monotonic()
+
+    async def _fetch(self, handle: str) -> Dataset:
+        try:
+            async with self._fetch_limiter:
+                fetched = await self._provena.datastore.fetch(handle)
+        except LoginRequired:
+            raise
+        except (NotFound, Unauthorised) as error:
+            self._remember_unknown(handle, error)
+            raise
+        dataset = Dataset(fetched.record, fetched.roles, fetched.locked, time.time())
+        self._records.put_fetched(dataset)
+        return dataset
+
+    def _raise_if_unknown(self, handle: str) -> None:
+        until, error = self._unknown.get(handle, (0.0, None))
+        if error is not None and time.monotonic() < until:
+            raise type(error)(str(error))
+
+    def _remember_unknown(self, handle: str, error: ProvenaError) -> None:
+        self._records.forget(handle)
+        if len(self._unknown) >= _UNKNOWN_KEPT:
+            self._unknown.clear()
+        self._unknown[handle] = (time.monotonic() + min(self.ttl, _UNKNOWN_KEPT_S), error)

@@ -1,0 +1,65 @@
+"""One dataset as the service last told it, and what its state lets this user do."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+
+from provenafs.errors import FSError
+from provenafs.provena.records import DatasetRecord
+
+_READ_DATA = frozenset({"dataset-data-read", "dataset-data-write", "admin"})
+_WRITE_DATA = frozenset({"dataset-data-write", "admin"})
+_WRITE_METADATA = frozenset({"metadata-write", "admin"})
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A record with this user's roles and the lock, as of `fetched_at` (seconds since the epoch).
+
+    Roles are never expanded: each action accepts any one of a set of roles (contract of the
+    service, item roles).
+    """
+
+    record: DatasetRecord
+    roles: frozenset[str]
+    locked: bool
+    fetched_at: float
+
+    @property
+    def handle(self) -> str:
+        """The dataset's handle, such as 10378.1/1451860."""
+        return self.record.id
+
+    @property
+    def may_read_data(self) -> bool:
+        """Whether the service would issue read credentials."""
+        return bool(self.roles & _READ_DATA)
+
+    @property
+    def may_write_data(self) -> bool:
+        """Whether a role allows writing files, whatever the lock and the release state say."""
+        return bool(self.roles & _WRITE_DATA)
+
+    @property
+    def may_write_metadata(self) -> bool:
+        """Whether a metadata update would be accepted; release does not stop one, a lock does."""
+        return bool(self.roles & _WRITE_METADATA) and not self.locked
+
+    def read_refusal(self) -> FSError | None:
+        """Why the files cannot be read, or None."""
+        if self.may_read_data:
+            return None
+        return FSError(errno.EACCES, f"you have no data read role on {self.handle}")
+
+    def write_refusal(self) -> FSError | None:
+        """Why the files cannot be changed, or None: role and lock are EACCES, release is EROFS."""
+        if not self.may_write_data:
+            return FSError(errno.EACCES, f"you have no data write role on {self.handle}")
+        if self.locked:
+            return FSError(errno.EACCES, f"{self.handle} is locked")
+        if self.record.release_status == "PENDING":
+            return FSError(errno.EROFS, f"{self.handle} is pending review")
+        if self.record.release_status == "RELEASED":
+            return FSError(errno.EROFS, f"{self.handle} is released")
+        return None

@@ -1,0 +1,127 @@
+"""Mount points: what is mounted where, whether it is fit, and unmounting."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import subprocess
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+FILESYSTEM_TYPE = "fuse.provenafs"
+_ANSWER_WITHIN_S = 5.0
+
+
+class MountError(Exception):
+    """Why a mount point cannot be used: one sentence for the terminal."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mounted:
+    """One line of /proc/self/mountinfo; `device` is major:minor as in /sys/class/bdi."""
+
+    path: Path
+    filesystem_type: str
+    device: str
+
+
+def mounts() -> list[Mounted]:
+    """All mounts this process sees (proc(5), /proc/pid/mountinfo)."""
+    found = []
+    for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
+        before, _, after = line.partition(" - ")
+        fields = before.split(" ")
+        found.append(Mounted(Path(_unescape(fields[4])), after.split(" ")[0], fields[2]))
+    return found
+
+
+def our_mounts() -> list[Mounted]:
+    """The mounts of provenafs."""
+    return [mount for mount in mounts() if mount.filesystem_type == FILESYSTEM_TYPE]
+
+
+def mounted_at(path: Path) -> Mounted | None:
+    """What is mounted exactly at `path`, the uppermost if several are."""
+    found = [mount for mount in mounts() if mount.path == path]
+    return found[-1] if found else None
+
+
+def containing(path: Path) -> Mounted | None:
+    """The provenafs mount that `path` lies in."""
+    found = [mount for mount in our_mounts() if path == mount.path or mount.path in path.parents]
+    return max(found, key=lambda mount: len(mount.path.parts), default=None)
+
+
+def prepare(path: Path) -> None:
+    """Make sure that `path` can be mounted on; clears a dead mount a crash has left there.
+
+    Raises MountError with one sentence.
+    """
+    if not Path("/dev/fuse").exists():
+        raise MountError(
+            "/dev/fuse is missing: load the kernel module (modprobe fuse), or start the container"
+            " with --device /dev/fuse --cap-add SYS_ADMIN."
+        )
+    if shutil.which("fusermount3") is None:
+        raise MountError("fusermount3 is missing: install the package fuse3.")
+    _clear_dead_mount(path)
+    if mounted_at(path) is not None:
+        raise MountError(f"{path} is already mounted: unmount it first (provenafs umount {path}).")
+    _check_directory(path)
+
+
+def _clear_dead_mount(path: Path) -> None:
+    mount = mounted_at(path)
+    if mount is not None and mount.filesystem_type == FILESYSTEM_TYPE and not is_alive(path):
+        unmount(path, lazy=True)
+
+
+def _check_directory(path: Path) -> None:
+    try:
+        if any(path.iterdir()):
+            raise MountError(f"{path} is not empty: mount on an empty directory.")
+    except FileNotFoundError:
+        raise MountError(f"{path} does not exist: make it first (mkdir -p {path}).") from None
+    except NotADirectoryError:
+        raise MountError(f"{path} is not a directory: mount on an empty directory.") from None
+    except PermissionError:
+        raise MountError(f"{path} cannot be read by you: mount on a directory of yours.") from None
+    if not os.access(path, os.W_OK):
+        raise MountError(f"{path} is not writable by you: mount on a directory of yours.")
+
+
+def is_alive(path: Path) -> bool:
+    """Whether the mount at `path` has a process that answers.
+
+    A mount that does not answer within a few seconds counts as alive: its process is busy.
+    """
+    outcome: list[int] = []
+
+    def probe() -> None:
+        try:
+            path.stat()
+        except OSError as error:
+            outcome.append(error.errno or errno.EIO)
+
+    thread = threading.Thread(target=probe, daemon=True)
+    thread.start()
+    thread.join(_ANSWER_WITHIN_S)
+    return errno.ENOTCONN not in outcome
+
+
+def unmount(path: Path, *, lazy: bool = False) -> None:
+    """Unmount; `lazy` detaches at once even while in use. Raises MountError."""
+    command = ["fusermount3", "-u", *(["-z"] if lazy else []), "--", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        reason = done.stderr.strip().removeprefix("fusermount3: ")
+        hint = " Close what is open there, or leave the directory." if "busy" in reason else ""
+        raise MountError(f"{path} could not be unmounted: {reason}.{hint}")
+
+
+def _unescape(field: str) -> str:
+    """Undo the octal escapes of mountinfo (space, tab, newline, backslash)."""
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), field)

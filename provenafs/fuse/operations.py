@@ -1,0 +1,379 @@
+"""pyfuse3 handlers: from inode numbers, bytes and flags to nodes and handles, and back."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import itertools
+import logging
+import os
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any, NoReturn, TypeVar
+
+import pyfuse3
+from pyfuse3 import (
+    EntryAttributes,
+    FileHandleT,
+    FileInfo,
+    FileNameT,
+    FlagT,
+    FUSEError,
+    InodeT,
+    ModeT,
+    ReaddirToken,
+    RequestContext,
+    SetattrFields,
+    StatvfsData,
+    XAttrNameT,
+)
+
+from provenafs.errors import FSError
+from provenafs.tree.failures import as_fs_error
+from provenafs.tree.names import MAX_NAME_BYTES
+from provenafs.tree.node import Attributes, Handle, Listing, Node
+from provenafs.tree.tree import Tree
+
+log = logging.getLogger(__name__)
+
+_XATTR_PREFIX = b"user.provena."
+_BLOCK_SIZE = 4096
+_CAPACITY_BLOCKS = 2**50 // _BLOCK_SIZE  # df shows 1 PiB: S3 has no capacity to tell
+
+# Errors that a person should find in the log and in last-error.txt; the others are everyday
+# answers of a filesystem (ENOENT, ENODATA, EISDIR …).
+_TOLD = frozenset(
+    {errno.EACCES, errno.EROFS, errno.EPERM, errno.EINVAL, errno.ESTALE, errno.EIO, errno.ENOSPC}
+)
+
+_R = TypeVar("_R")
+
+
+def _guarded(handler: Callable[..., Awaitable[_R]]) -> Callable[..., Awaitable[_R]]:
+    """Let nothing but FUSEError leave a handler: any other exception would end the mount."""
+    name = handler.__name__
+
+    @functools.wraps(handler)
+    async def guard(self: Operations, *args: Any) -> _R:
+        self.counts[name] += 1
+        try:
+            return await handler(self, *args)
+        except FUSEError:
+            raise
+        except Exception as error:
+            self._fail(name, args[0] if args and isinstance(args[0], int) else 0, error)
+
+    return guard
+
+
+class Operations(pyfuse3.Operations):
+    """The filesystem as the kernel sees it. Holds the open handles and nothing else."""
+
+    enable_writeback_cache = False
+
+    def __init__(self, tree: Tree) -> None:
+        super().__init__()
+        self.tree = tree
+        self.counts: Counter[str] = Counter()
+        self.errors: Counter[str] = Counter()
+        self._uid, self._gid = os.getuid(), os.getgid()
+        self._numbers = itertools.count(1)
+        self._files: dict[int, tuple[int, Handle]] = {}
+        self._directories: dict[int, tuple[int, Listing]] = {}
+
+    @property
+    def open_handles(self) -> int:
+        """How many files and directories are open."""
+        return len(self._files) + len(self._directories)
+
+    # Names
+
+    @_guarded
+    async def lookup(
+        self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext
+    ) -> EntryAttributes:
+        node = self.tree.node(parent_inode)
+        try:
+            child = await node.lookup(_decode(name, errno.ENOENT))
+            return self._reply(await child.attributes())
+        except Exception as error:
+            known = as_fs_error(error)
+            if known is None or known.errno != errno.ENOENT:
+                raise
+            return self._negative()
+
+    def _negative(self) -> EntryAttributes:
+        """Inode 0: the kernel remembers that there is no such name."""
+        attributes = EntryAttributes()
+        attributes.st_ino = InodeT(0)
+        attributes.entry_timeout = min(self.tree.context.catalog.ttl, 5.0)
+        return attributes
+
+    @_guarded
+    async def readlink(self, inode: InodeT, ctx: RequestContext) -> FileNameT:
+        return FileNameT((await self.tree.node(inode).readlink()).encode())
+
+    async def forget(self, inode_list: Any) -> None:
+        """Nothing is kept per known inode."""
+
+    # Attributes
+
+    @_guarded
+    async def getattr(self, inode: InodeT, ctx: RequestContext) -> EntryAttributes:
+        return self._reply(await self.tree.node(inode).attributes())
+
+    @_guarded
+    async def setattr(
+        self,
+        inode: InodeT,
+        attr: EntryAttributes,
+        fields: SetattrFields,
+        fh: FileHandleT | None,
+        ctx: RequestContext,
+    ) -> EntryAttributes:
+        node = self.tree.node(inode)
+        handle = None if fh is None else self._files[fh][1]
+        await node.set_attributes(
+            size=attr.st_size if fields.update_size else None,
+            mtime=attr.st_mtime_ns / 1e9 if fields.update_mtime else None,
+            handle=handle,
+        )
+        return self._reply(await self.tree.node(inode).attributes())
+
+    @_guarded
+    async def access(self, inode: InodeT, mode: ModeT, ctx: RequestContext) -> bool:
+        shown = (await self.tree.node(inode).attributes()).mode
+        return all(
+            shown & owner_bit
+            for asked, owner_bit in ((os.R_OK, 0o400), (os.W_OK, 0o200), (os.X_OK, 0o100))
+            if mode & asked
+        )
+
+    # Extended attributes: anything but our own is refused first thing and without a look, so that
+    # ls, cp and tar stop asking (EOPNOTSUPP; ENOSYS would end all of them, ours included).
+
+    @_guarded
+    async def getxattr(self, inode: InodeT, name: XAttrNameT, ctx: RequestContext) -> bytes:
+        if not name.startswith(_XATTR_PREFIX):
+            raise FUSEError(errno.EOPNOTSUPP)
+        return await self.tree.node(inode).xattr(_decode(name, errno.ENODATA))
+
+    @_guarded
+    async def setxattr(
+        self, inode: InodeT, name: XAttrNameT, value: bytes, ctx: RequestContext
+    ) -> None:
+        if not name.startswith(_XATTR_PREFIX):
+            raise FUSEError(errno.EOPNOTSUPP)
+        await self.tree.node(inode).set_xattr(_decode(name, errno.EINVAL), value)
+
+    @_guarded
+    async def listxattr(self, inode: InodeT, ctx: RequestContext) -> list[XAttrNameT]:
+        names = await self.tree.node(inode).xattrs()
+        return [XAttrNameT(name.encode()) for name in names]
+
+    @_guarded
+    async def removexattr(self, inode: InodeT, name: XAttrNameT, ctx: RequestContext) -> None:
+        if not name.startswith(_XATTR_PREFIX):
+            raise FUSEError(errno.EOPNOTSUPP)
+        raise FUSEError(errno.EPERM)
+
+    # Directories
+
+    @_guarded
+    async def opendir(self, inode: InodeT, ctx: RequestContext) -> FileHandleT:
+        node = self.tree.node(inode)
+        listing = await node.listing()
+        fh = next(self._numbers)
+        self._directories[fh] = (inode, listing)
+        self.tree.hold(node)
+        return FileHandleT(fh)
+
+    @_guarded
+    async def readdir(self, fh: FileHandleT, start_id: int, token: ReaddirToken) -> None:
+        _, listing = self._directories[fh]
+        after = start_id
+        while entries := await listing.read(after):
+            for entry in entries:
+                reply = self._reply(entry.attributes)
+                name = FileNameT(entry.name.encode())
+                if not pyfuse3.readdir_reply(token, name, reply, entry.cursor):
+                    return
+                after = entry.cursor
+
+    @_guarded
+    async def releasedir(self, fh: FileHandleT) -> None:
+        ino, listing = self._directories.pop(fh)
+        self.tree.let_go(ino)
+        await listing.close()
+
+    @_guarded
+    async def fsyncdir(self, fh: FileHandleT, datasync: bool) -> None:
+        await self._directories[fh][1].sync()
+
+    @_guarded
+    async def mkdir(
+        self, parent_inode: InodeT, name: FileNameT, mode: ModeT, ctx: RequestContext
+    ) -> EntryAttributes:
+        node = await self.tree.node(parent_inode).mkdir(_decode(name, errno.EILSEQ))
+        return self._reply(await node.attributes())
+
+    @_guarded
+    async def rmdir(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> None:
+        await self.tree.node(parent_inode).rmdir(_decode(name, errno.ENOENT))
+
+    # Files
+
+    @_guarded
+    async def open(self, inode: InodeT, flags: FlagT, ctx: RequestContext) -> FileInfo:
+        node = self.tree.node(inode)
+        return self._opened(node, await node.open(flags))
+
+    @_guarded
+    async def create(
+        self,
+        parent_inode: InodeT,
+        name: FileNameT,
+        mode: ModeT,
+        flags: FlagT,
+        ctx: RequestContext,
+    ) -> tuple[FileInfo, EntryAttributes]:
+        parent = self.tree.node(parent_inode)
+        node, handle = await parent.create(_decode(name, errno.EILSEQ), flags)
+        return self._opened(node, handle), self._reply(await node.attributes())
+
+    def _opened(self, node: Node, handle: Handle) -> FileInfo:
+        fh = next(self._numbers)
+        self._files[fh] = (node.ino, handle)
+        self.tree.hold(node)
+        return FileInfo(
+            fh=FileHandleT(fh), direct_io=handle.direct_io, keep_cache=handle.keep_cache
+        )
+
+    async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
+        """Guarded by hand: the inode is known only through the handle."""
+        self.counts["read"] += 1
+        ino, handle = self._files[fh]
+        try:
+            return await handle.read(off, size)  # type: ignore[return-value]  # any buffer serves
+        except Exception as error:
+            self._fail("read", ino, error)
+
+    async def write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
+        """As read."""
+        self.counts["write"] += 1
+        ino, handle = self._files[fh]
+        try:
+            return await handle.write(off, buf)
+        except Exception as error:
+            self._fail("write", ino, error)
+
+    async def flush(self, fh: FileHandleT) -> None:
+        """As read."""
+        ino, handle = self._files[fh]
+        try:
+            await handle.flush()
+        except Exception as error:
+            self._fail("flush", ino, error)
+
+    async def fsync(self, fh: FileHandleT, datasync: bool) -> None:
+        """As read."""
+        ino, handle = self._files[fh]
+        try:
+            await handle.sync()
+        except Exception as error:
+            self._fail("fsync", ino, error)
+
+    @_guarded
+    async def release(self, fh: FileHandleT) -> None:
+        ino, handle = self._files.pop(fh)
+        try:
+            await handle.release()
+        finally:
+            self.tree.let_go(ino)
+
+    @_guarded
+    async def unlink(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> None:
+        await self.tree.node(parent_inode).unlink(_decode(name, errno.ENOENT))
+
+    @_guarded
+    async def rename(
+        self,
+        parent_inode_old: InodeT,
+        name_old: FileNameT,
+        parent_inode_new: InodeT,
+        name_new: FileNameT,
+        flags: FlagT,
+        ctx: RequestContext,
+    ) -> None:
+        if flags & ~pyfuse3.RENAME_NOREPLACE:
+            raise FUSEError(errno.EINVAL)
+        await self.tree.node(parent_inode_old).rename(
+            _decode(name_old, errno.ENOENT),
+            self.tree.node(parent_inode_new),
+            _decode(name_new, errno.EILSEQ),
+            replace=not flags & pyfuse3.RENAME_NOREPLACE,
+        )
+
+    async def symlink(
+        self, parent_inode: InodeT, name: FileNameT, target: FileNameT, ctx: RequestContext
+    ) -> EntryAttributes:
+        """S3 has no links."""
+        raise FUSEError(errno.EPERM)
+
+    async def link(
+        self, inode: InodeT, new_parent_inode: InodeT, new_name: FileNameT, ctx: RequestContext
+    ) -> EntryAttributes:
+        """S3 has no links."""
+        raise FUSEError(errno.EPERM)
+
+    async def mknod(
+        self, parent_inode: InodeT, name: FileNameT, mode: ModeT, rdev: int, ctx: RequestContext
+    ) -> EntryAttributes:
+        """No devices, pipes or sockets; files come through create."""
+        raise FUSEError(errno.EPERM)
+
+    @_guarded
+    async def statfs(self, ctx: RequestContext) -> StatvfsData:
+        stat = StatvfsData()
+        stat.f_bsize = stat.f_frsize = _BLOCK_SIZE
+        stat.f_blocks = stat.f_bfree = stat.f_bavail = _CAPACITY_BLOCKS
+        stat.f_files = stat.f_ffree = stat.f_favail = 2**32
+        stat.f_namemax = MAX_NAME_BYTES
+        return stat
+
+    # Replies
+
+    def _reply(self, attributes: Attributes) -> EntryAttributes:
+        reply = EntryAttributes()
+        reply.st_ino = InodeT(attributes.ino)
+        reply.st_mode = ModeT(attributes.mode)
+        reply.st_nlink = 1  # find must not conclude from it how many directories there are
+        reply.st_uid, reply.st_gid = self._uid, self._gid
+        reply.st_size = attributes.size
+        # Never less than the size: tar --sparse and cp --sparse take missing blocks for zeros.
+        reply.st_blocks = -(-attributes.size // 512)
+        reply.st_blksize = _BLOCK_SIZE
+        nanoseconds = int(attributes.mtime * 1e9)
+        reply.st_atime_ns = reply.st_mtime_ns = reply.st_ctime_ns = nanoseconds
+        reply.entry_timeout = reply.attr_timeout = attributes.timeout
+        return reply
+
+    def _fail(self, operation: str, ino: int, error: Exception) -> NoReturn:
+        """Answer a failure with its errno; log it, and keep the words of a refusal."""
+        known = as_fs_error(error)
+        if known is None:
+            log.error("%s of inode %d failed unexpectedly", operation, ino, exc_info=error)
+            known = FSError(errno.EIO, "internal error, see the log")
+        self.errors[errno.errorcode.get(known.errno, str(known.errno))] += 1
+        if known.errno in _TOLD:
+            log.warning("%s of inode %d: %s", operation, ino, known.message)
+            self.tree.record_error(ino, known)
+        raise FUSEError(known.errno) from None
+
+
+def _decode(name: bytes, unfit: int) -> str:
+    """A name from the kernel; keys are UTF-8, so any other name is answered with `unfit`."""
+    try:
+        return name.decode()
+    except UnicodeDecodeError:
+        raise FSError(unfit, "names have to be UTF-8") from None

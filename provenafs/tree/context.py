@@ -1,0 +1,100 @@
+"""What all nodes of one mount share."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from provenafs.catalog.catalog import Catalog
+from provenafs.catalog.dataset import Dataset
+from provenafs.content.content import Content
+from provenafs.content.drive import Drive
+from provenafs.content.index import Entry, Index, Kind
+from provenafs.provena.search import SearchHit
+from provenafs.s3.bucket import Bucket
+from provenafs.tree.names import directory_name, escape
+
+_SEARCHES_KEPT = 64
+_ERRORS_KEPT = 256
+
+
+@dataclass(frozen=True, slots=True)
+class _Search:
+    at: float
+    hits: tuple[SearchHit, ...]
+
+
+@dataclass
+class Context:
+    """The rooms below, and the little that lives between two requests.
+
+    `status` makes the mount's account of itself for `.provenafs/status.json`.
+    """
+
+    catalog: Catalog
+    content: Content
+    status: Callable[[], dict[str, object]]
+    drives: dict[str, Drive] = field(default_factory=dict)
+    last_errors: OrderedDict[str, str] = field(default_factory=OrderedDict)
+    _searches: OrderedDict[str, _Search] = field(default_factory=OrderedDict)
+
+    @property
+    def index(self) -> Index:
+        """The entries and their inode numbers."""
+        return self.content.index
+
+    def allot(self, parent: int, name: str) -> Entry:
+        """The entry of something the tree makes itself."""
+        return self.index.allot(parent, name, Kind.VIRTUAL)
+
+    def timeout(self, fetched_at: float) -> float:
+        """For how many seconds what was fetched then may still be trusted."""
+        return max(0.0, fetched_at + self.catalog.ttl - time.time())
+
+    def drive(self, dataset: Dataset, root: Entry) -> Drive:
+        """The object tree of a dataset; `root` is the entry of its `data` directory."""
+        location = dataset.record.s3
+        drive = self.drives.get(dataset.handle)
+        if drive is None or (drive.bucket.name, drive.prefix) != location:
+            bucket = Bucket(
+                location.bucket_name,
+                self.catalog.credentials(dataset.handle),
+                self.content.s3,
+            )
+            drive = Drive(self.content, bucket, root, location.path)
+            self.drives[dataset.handle] = drive
+        return drive
+
+    async def by_name(self) -> dict[str, str]:
+        """Handles by the file name made from their display name.
+
+        Among equal names the oldest dataset keeps the plain one; the others get their handle.
+        """
+        names: dict[str, str] = {}
+        for summary in await self.catalog.datasets():
+            name = escape(summary.display_name)
+            if name in names:
+                name = escape(summary.display_name, f" [{directory_name(summary.handle)}]")
+            names[name] = summary.handle
+        return names
+
+    async def search(self, query: str) -> tuple[SearchHit, ...]:
+        """Hits for a query, asked again when older than the TTL."""
+        known = self._searches.get(query)
+        if known is not None and time.monotonic() < known.at + self.catalog.ttl:
+            return known.hits
+        hits = tuple(await self.catalog.search(query))
+        self._searches[query] = _Search(time.monotonic(), hits)
+        self._searches.move_to_end(query)
+        while len(self._searches) > _SEARCHES_KEPT:
+            self._searches.popitem(last=False)
+        return hits
+
+    def record_error(self, handle: str, message: str) -> None:
+        """Keep the words of a refusal for `.provena/last-error.txt`."""
+        self.last_errors[handle] = message
+        self.last_errors.move_to_end(handle)
+        while len(self.last_errors) > _ERRORS_KEPT:
+            self.last_errors.popitem(last=False)

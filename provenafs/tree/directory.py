@@ -1,0 +1,39 @@
+"""A directory of the tree's own making, and how its children are found."""
+
+from __future__ import annotations
+
+import errno
+import stat
+
+from provenafs.content.index import Entry
+from provenafs.errors import FSError
+from provenafs.tree.context import Context
+from provenafs.tree.node import Attributes, Listing, Node, Snapshot
+
+_FIXED_TIMEOUT_S = 3600.0
+
+
+class VirtualDirectory(Node):
+    """A directory of the tree's own making."""
+
+    mode = stat.S_IFDIR | 0o555
+    timeout = _FIXED_TIMEOUT_S
+
+    def __init__(self, context: Context, ino: int) -> None:
+        super().__init__(ino)
+        self.context = context
+
+    async def attributes(self) -> Attributes:
+        return Attributes(self.ino, self.mode, timeout=self.timeout)
+
+    def child(self, entry: Entry) -> Node:
+        """The node of an entry in this directory."""
+        raise FSError(errno.ESTALE)
+
+    def child_called(self, name: str) -> Node:
+        """The node of a name that is known to be in this directory."""
+        return self.child(self.context.allot(self.ino, name))
+
+    async def snapshot(self, names: list[str]) -> Listing:
+        """A listing of children by name, in this order."""
+        return Snapshot([(name, await self.child_called(name).attributes()) for name in names])

@@ -1,0 +1,80 @@
+"""Small files the mount makes itself: documents of a known size, and live snapshots."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Mapping
+
+from provenafs.errors import FSError
+from provenafs.tree.node import Attributes, BytesHandle, Handle, Node
+
+
+def is_write(flags: int) -> bool:
+    """Whether open(2) `flags` ask for more than reading."""
+    return flags & os.O_ACCMODE != os.O_RDONLY or bool(flags & os.O_TRUNC)
+
+
+class Document(Node):
+    """A read-only file whose bytes follow from a record; its size is exact."""
+
+    async def content(self) -> bytes:
+        """The bytes of this document."""
+        raise NotImplementedError
+
+    async def age(self) -> tuple[float, float]:
+        """(mtime in seconds since the epoch, seconds the kernel may trust size and name)."""
+        raise NotImplementedError
+
+    async def attributes(self) -> Attributes:
+        mtime, timeout = await self.age()
+        mode = stat.S_IFREG | 0o444
+        return Attributes(self.ino, mode, len(await self.content()), mtime, timeout)
+
+    async def open(self, flags: int) -> Handle:
+        if is_write(flags):
+            raise FSError(errno.EACCES, "this document is made from the record and read-only")
+        return BytesHandle(await self.content())
+
+
+class LiveDocument(Node):
+    """A file that changes by itself: a snapshot is made at open, its size is not told before."""
+
+    async def content(self) -> bytes:
+        """The bytes as of now."""
+        raise NotImplementedError
+
+    async def attributes(self) -> Attributes:
+        return Attributes(self.ino, stat.S_IFREG | 0o444)
+
+    async def open(self, flags: int) -> Handle:
+        if is_write(flags):
+            raise FSError(errno.EACCES, "this file is about the mount and read-only")
+        return BytesHandle(await self.content(), direct_io=True)
+
+
+class Link(Node):
+    """A symbolic link with a known target."""
+
+    def __init__(self, ino: int, target: str, mtime: float, timeout: float) -> None:
+        super().__init__(ino)
+        self._target = target
+        self._mtime = mtime
+        self._timeout = timeout
+
+    async def attributes(self) -> Attributes:
+        size = len(self._target.encode())
+        return Attributes(self.ino, stat.S_IFLNK | 0o777, size, self._mtime, self._timeout)
+
+    async def readlink(self) -> str:
+        return self._target
+
+
+def text_xattrs(values: Mapping[str, str | None]) -> dict[str, bytes]:
+    """Extended attributes from words: `user.provena.` before each name; None left out."""
+    return {
+        f"user.provena.{name}": value.encode()
+        for name, value in values.items()
+        if value is not None
+    }

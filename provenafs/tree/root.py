@@ -1,0 +1,162 @@
+"""The root of the mount, and the directories of links beside the datasets: by-name, search."""
+
+from __future__ import annotations
+
+import errno
+import json
+import re
+
+from provenafs.content.index import ROOT_INO, Entry
+from provenafs.errors import FSError
+from provenafs.tree.context import Context
+from provenafs.tree.dataset import DatasetDirectory
+from provenafs.tree.directory import VirtualDirectory
+from provenafs.tree.documents import Document, Link
+from provenafs.tree.mount_info import MountInfo
+from provenafs.tree.names import MAX_NAME_BYTES, directory_name, handle_of
+from provenafs.tree.node import Attributes, Listing, Node
+
+_RANKED = re.compile(r"[0-9]{2,} (?P<directory>.+)")
+
+
+class Root(VirtualDirectory):
+    """One directory per dataset, and a few of the mount's own."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context, ROOT_INO)
+
+    def child(self, entry: Entry) -> Node:
+        match entry.name:
+            case "by-name":
+                return ByName(self.context, entry.ino)
+            case "search":
+                return SearchRoot(self.context, entry.ino)
+            case ".provenafs":
+                return MountInfo(self.context, entry.ino)
+        handle = handle_of(entry.name)
+        if handle is None:
+            raise FSError(errno.ESTALE)
+        return DatasetDirectory(self.context, entry.ino, handle)
+
+    async def lookup(self, name: str) -> Node:
+        if name not in _FIXED:
+            handle = handle_of(name)
+            if handle is None:
+                raise FSError(errno.ENOENT)
+            await self.context.catalog.record(handle)
+        return self.child_called(name)
+
+    async def listing(self) -> Listing:
+        datasets = await self.context.catalog.datasets()
+        return await self.snapshot(
+            [*_FIXED, *sorted(directory_name(summary.handle) for summary in datasets)]
+        )
+
+    async def mkdir(self, name: str) -> Node:
+        raise FSError(errno.EPERM, "datasets are not made with mkdir: use mint/")
+
+
+_FIXED = (".provenafs", "by-name", "search")
+
+
+class ByName(VirtualDirectory):
+    """Links to the datasets, called by their display names."""
+
+    def child(self, entry: Entry) -> Node:
+        return _NamedLink(self.context, entry)
+
+    async def lookup(self, name: str) -> Node:
+        if name.startswith(".") or name not in await self.context.by_name():
+            raise FSError(errno.ENOENT)
+        return self.child_called(name)
+
+    async def listing(self) -> Listing:
+        return await self.snapshot(sorted(await self.context.by_name()))
+
+
+class _NamedLink(Node):
+    """`by-name/<display name>`; follows a rename of the dataset within the list's TTL."""
+
+    def __init__(self, context: Context, entry: Entry) -> None:
+        super().__init__(entry.ino)
+        self._context = context
+        self._name = entry.name
+
+    async def attributes(self) -> Attributes:
+        return await (await self._link()).attributes()
+
+    async def readlink(self) -> str:
+        return await (await self._link()).readlink()
+
+    async def _link(self) -> Link:
+        names = await self._context.by_name()
+        if self._name not in names:
+            raise FSError(errno.ESTALE)
+        target = f"../{directory_name(names[self._name])}"
+        return Link(self.ino, target, 0.0, self._context.catalog.list_timeout)
+
+
+class SearchRoot(VirtualDirectory):
+    """Every name looked up here is a query; nothing is listed."""
+
+    def child(self, entry: Entry) -> Node:
+        return SearchResults(self.context, entry)
+
+    async def lookup(self, name: str) -> Node:
+        if name.startswith("."):
+            raise FSError(errno.ENOENT)
+        if len(name.encode()) > MAX_NAME_BYTES:
+            raise FSError(errno.ENAMETOOLONG)
+        await self.context.search(name)
+        return self.child_called(name)
+
+    async def listing(self) -> Listing:
+        return await self.snapshot([])
+
+
+class SearchResults(VirtualDirectory):
+    """Links to what a query found, in rank order, and results.json with the scores."""
+
+    def __init__(self, context: Context, entry: Entry) -> None:
+        super().__init__(context, entry.ino)
+        self._query = entry.name
+        self.timeout = context.catalog.ttl
+
+    def child(self, entry: Entry) -> Node:
+        if entry.name == "results.json":
+            return _ResultsFile(self.context, entry.ino, self._query)
+        match = _RANKED.fullmatch(entry.name)
+        if match is None:
+            raise FSError(errno.ESTALE)
+        return Link(entry.ino, f"../../{match['directory']}", 0.0, self.timeout)
+
+    async def lookup(self, name: str) -> Node:
+        if name not in await self._names():
+            raise FSError(errno.ENOENT)
+        return self.child_called(name)
+
+    async def listing(self) -> Listing:
+        return await self.snapshot(await self._names())
+
+    async def _names(self) -> list[str]:
+        hits = await self.context.search(self._query)
+        links = [f"{rank:02} {directory_name(hit.id)}" for rank, hit in enumerate(hits, start=1)]
+        return [*links, "results.json"]
+
+
+class _ResultsFile(Document):
+    """The hits of a query with their scores, best first."""
+
+    def __init__(self, context: Context, ino: int, query: str) -> None:
+        super().__init__(ino)
+        self._context = context
+        self._query = query
+
+    async def content(self) -> bytes:
+        hits = await self._context.search(self._query)
+        results = [{"id": hit.id, "score": hit.score} for hit in hits]
+        document = {"query": self._query, "results": results}
+        return json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n"
+
+    async def age(self) -> tuple[float, float]:
+        return 0.0, 0.0

@@ -1,0 +1,74 @@
+"""From inode numbers to nodes."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+
+from provenafs.content.index import ROOT_INO, Entry
+from provenafs.errors import FSError
+from provenafs.tree.context import Context
+from provenafs.tree.data import DataDirectory
+from provenafs.tree.directory import VirtualDirectory
+from provenafs.tree.names import handle_of
+from provenafs.tree.node import Node
+from provenafs.tree.root import Root
+
+
+@dataclass
+class _Open:
+    """An inode with open handles: it answers fstat after its entry is gone."""
+
+    node: Node
+    handles: int = 0
+
+
+class Tree:
+    """The root, and every node below it by inode number."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.root = Root(context)
+        self._open: dict[int, _Open] = {}
+
+    def node(self, ino: int) -> Node:
+        """The node with this inode number; ESTALE once its entry is gone and no handle is open."""
+        if ino == ROOT_INO:
+            return self.root
+        path = self.context.index.path(ino)
+        if not path:
+            held = self._open.get(ino)
+            if held is None:
+                raise FSError(errno.ESTALE)
+            return held.node
+        return self._descend(path)
+
+    def _descend(self, path: tuple[Entry, ...]) -> Node:
+        node: Node = self.root
+        for entry in path:
+            if isinstance(node, DataDirectory):
+                # All below `data` is decided by the entry alone.
+                return node.child(path[-1])
+            if not isinstance(node, VirtualDirectory):
+                raise FSError(errno.ESTALE)
+            node = node.child(entry)
+        return node
+
+    def hold(self, node: Node) -> None:
+        """A handle of this node was opened."""
+        held = self._open.setdefault(node.ino, _Open(node))
+        held.handles += 1
+
+    def let_go(self, ino: int) -> None:
+        """A handle of this inode was released."""
+        held = self._open[ino]
+        held.handles -= 1
+        if held.handles == 0:
+            del self._open[ino]
+
+    def record_error(self, ino: int, error: FSError) -> None:
+        """Keep the words of a refusal where the user finds them, if it was within a dataset."""
+        path = self.context.index.path(ino)
+        handle = handle_of(path[0].name) if path else None
+        if handle is not None:
+            self.context.record_error(handle, error.message)

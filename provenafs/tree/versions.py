@@ -1,0 +1,123 @@
+"""`versions/`: the version chain as links, and the history of the record."""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Mapping
+
+from provenafs.catalog import documents
+from provenafs.content.index import Entry
+from provenafs.errors import FSError
+from provenafs.provena.records import HistoryEntry
+from provenafs.tree.context import Context
+from provenafs.tree.directory import VirtualDirectory
+from provenafs.tree.documents import Document, Link, text_xattrs
+from provenafs.tree.names import directory_name
+from provenafs.tree.node import Attributes, Listing, Node
+
+_HISTORY_FILE = re.compile(r"(?P<id>0|[1-9][0-9]*)\.json")
+
+
+class VersionsDirectory(VirtualDirectory):
+    """v1, v2 … as links to the datasets of the chain, latest, and metadata/."""
+
+    def __init__(self, context: Context, ino: int, handle: str) -> None:
+        super().__init__(context, ino)
+        self._handle = handle
+        self.timeout = context.catalog.ttl
+
+    def child(self, entry: Entry) -> Node:
+        if entry.name == "metadata":
+            return HistoryDirectory(self.context, entry.ino, self._handle)
+        return _VersionLink(self, entry)
+
+    async def links(self) -> dict[str, str]:
+        """Link names with their targets, in version order, `latest` last."""
+        chain = await self.context.catalog.versions(self._handle)
+        links = {f"v{number}": f"../../{directory_name(handle)}" for number, handle in chain}
+        links["latest"] = f"v{chain[-1][0]}"
+        return links
+
+    async def lookup(self, name: str) -> Node:
+        if name != "metadata" and name not in await self.links():
+            raise FSError(errno.ENOENT)
+        return self.child_called(name)
+
+    async def listing(self) -> Listing:
+        return await self.snapshot([*await self.links(), "metadata"])
+
+
+class _VersionLink(Node):
+    """A link of `versions/`, resolved when asked: chains grow."""
+
+    def __init__(self, directory: VersionsDirectory, entry: Entry) -> None:
+        super().__init__(entry.ino)
+        self._directory = directory
+        self._name = entry.name
+
+    async def attributes(self) -> Attributes:
+        return await (await self._link()).attributes()
+
+    async def readlink(self) -> str:
+        return await (await self._link()).readlink()
+
+    async def _link(self) -> Link:
+        target = (await self._directory.links()).get(self._name)
+        if target is None:
+            raise FSError(errno.ESTALE)
+        return Link(self.ino, target, 0.0, self._directory.timeout)
+
+
+class HistoryDirectory(VirtualDirectory):
+    """`versions/metadata/`: the record's history, each file called by the entry's id."""
+
+    def __init__(self, context: Context, ino: int, handle: str) -> None:
+        super().__init__(context, ino)
+        self._handle = handle
+        self.timeout = context.catalog.ttl
+
+    def child(self, entry: Entry) -> Node:
+        match = _HISTORY_FILE.fullmatch(entry.name)
+        if match is None:
+            raise FSError(errno.ESTALE)
+        return HistoryFile(self.context, entry.ino, self._handle, int(match["id"]))
+
+    async def lookup(self, name: str) -> Node:
+        if name not in await self._names():
+            raise FSError(errno.ENOENT)
+        return self.child_called(name)
+
+    async def listing(self) -> Listing:
+        return await self.snapshot(await self._names())
+
+    async def _names(self) -> list[str]:
+        dataset = await self.context.catalog.dataset(self._handle)
+        return [f"{number}.json" for number in sorted(e.id for e in dataset.record.history)]
+
+
+class HistoryFile(Document):
+    """The CollectionFormat as one history entry froze it; who and why are xattrs."""
+
+    def __init__(self, context: Context, ino: int, handle: str, entry_id: int) -> None:
+        super().__init__(ino)
+        self._context = context
+        self._handle = handle
+        self._entry_id = entry_id
+
+    async def _entry(self) -> HistoryEntry:
+        dataset = await self._context.catalog.dataset(self._handle)
+        for entry in dataset.record.history:
+            if entry.id == self._entry_id:
+                return entry
+        raise FSError(errno.ESTALE)
+
+    async def content(self) -> bytes:
+        return documents.metadata_json((await self._entry()).collection_format)
+
+    async def age(self) -> tuple[float, float]:
+        return float((await self._entry()).timestamp), self._context.catalog.ttl
+
+    async def xattrs(self) -> Mapping[str, bytes]:
+        entry = await self._entry()
+        return text_xattrs({"username": entry.username, "reason": entry.reason})
