@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import weakref
+from collections import OrderedDict
 from collections.abc import Sequence
 
 import trio
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 _CONCURRENT_FETCHES = 4
 _UNKNOWN_KEPT_S = 60.0
 _UNKNOWN_KEPT = 1024
+_PARSED_KEPT = 64
 
 
 class Catalog:
@@ -54,6 +56,7 @@ class Catalog:
             weakref.WeakValueDictionary()
         )
         self._unknown: dict[str, tuple[float, ProvenaError]] = {}
+        self._parsed: OrderedDict[str, Dataset] = OrderedDict()
 
     async def datasets(self) -> list[Summary]:
         """The datasets to show in the root, oldest first."""
@@ -63,6 +66,11 @@ class Catalog:
             if time.monotonic() >= self._listed_at + self.ttl or not self._listed_at:
                 await self._refresh_list()
         return self._records.listed()
+
+    @property
+    def list_number(self) -> int:
+        """Changes whenever a complete list was read."""
+        return self._records.listing
 
     @property
     def list_timeout(self) -> float:
@@ -108,13 +116,15 @@ class Catalog:
         """
         if self._only and handle not in self._only:
             raise NotFound(f"{handle} is not among the datasets of this mount")
-        self._raise_if_unknown(handle)
+        age = self.ttl if max_age is None else max_age
+        known = self._known(handle)
+        if known is not None and _is_fresh(known, age):
+            return known
         lock = self._fetch_locks.setdefault(handle, trio.Lock())
         async with lock:
             self._raise_if_unknown(handle)
-            known = self._records.dataset(handle)
-            age = self.ttl if max_age is None else max_age
-            if known is not None and 0 <= time.time() - known.fetched_at < age:
+            known = self._known(handle)
+            if known is not None and _is_fresh(known, age):
                 return known
             try:
                 return await self._fetch(handle)
@@ -124,10 +134,15 @@ class Catalog:
                 log.warning("%s: serving what was known before: %s", handle, error)
                 return known
 
-    def refresh(self, handle: str) -> None:
-        """Make the next use of a dataset, and of the list, ask the service."""
-        self._records.expire(handle)
-        self._listed_at = 0.0
+    def _known(self, handle: str) -> Dataset | None:
+        """What was last fetched: parsing a record with a long history takes milliseconds."""
+        known = self._parsed.get(handle) or self._records.dataset(handle)
+        if known is not None:
+            self._parsed[handle] = known
+            self._parsed.move_to_end(handle)
+            if len(self._parsed) > _PARSED_KEPT:
+                self._parsed.popitem(last=False)
+        return known
 
     async def search(self, query: str, limit: int = 50) -> list[SearchHit]:
         """Datasets matching `query`, best first; may name some this user cannot fetch."""
@@ -189,6 +204,7 @@ class Catalog:
             raise
         dataset = Dataset(fetched.record, fetched.roles, fetched.locked, time.time())
         self._records.put_fetched(dataset)
+        self._parsed[handle] = dataset
         return dataset
 
     def _raise_if_unknown(self, handle: str) -> None:
@@ -198,6 +214,12 @@ class Catalog:
 
     def _remember_unknown(self, handle: str, error: ProvenaError) -> None:
         self._records.forget(handle)
+        self._parsed.pop(handle, None)
         if len(self._unknown) >= _UNKNOWN_KEPT:
             self._unknown.clear()
         self._unknown[handle] = (time.monotonic() + min(self.ttl, _UNKNOWN_KEPT_S), error)
+
+
+def _is_fresh(dataset: Dataset, age: float) -> bool:
+    """A clock that was set back makes nothing fresh."""
+    return 0 <= time.time() - dataset.fetched_at < age

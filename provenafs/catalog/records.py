@@ -43,11 +43,12 @@ class RecordStore:
         self._database = database
         database.execute(_SCHEMA)
         row = database.execute("SELECT coalesce(max(listing), 0) FROM records").fetchone()
-        self._listing: int = row[0]
+        self.listing: int = row[0]
+        """The number of the last complete list."""
 
     def begin_listing(self) -> int:
         """A number for the list about to be read."""
-        return self._listing + 1
+        return self.listing + 1
 
     def put_listed(self, listing: int, records: Sequence[DatasetRecord]) -> None:
         """Store a page of the list."""
@@ -61,7 +62,7 @@ class RecordStore:
 
     def finish_listing(self, listing: int) -> None:
         """The list is complete: datasets it did not show are no longer listed."""
-        self._listing = listing
+        self.listing = listing
         self._database.execute(
             "DELETE FROM records WHERE listing < ? AND fetched_at = 0", (listing,)
         )
@@ -83,10 +84,6 @@ class RecordStore:
             ),
         )
 
-    def expire(self, handle: str) -> None:
-        """What was fetched is out of date."""
-        self._database.execute("UPDATE records SET fetched_at = 1 WHERE handle = ?", (handle,))
-
     def forget(self, handle: str) -> None:
         """The service says there is no such dataset, or not for this user."""
         self._database.execute("DELETE FROM records WHERE handle = ?", (handle,))
@@ -96,7 +93,7 @@ class RecordStore:
         cursor = self._database.execute(
             "SELECT handle, display_name, created, updated FROM records"
             " WHERE listing = ? AND listing > 0 ORDER BY created, handle",
-            (self._listing,),
+            (self.listing,),
         )
         return [Summary(*row) for row in cursor]
 
@@ -104,7 +101,7 @@ class RecordStore:
         """The record of a dataset that the last complete list showed."""
         row = self._database.execute(
             "SELECT item FROM records WHERE handle = ? AND listing = ? AND listing > 0",
-            (handle, self._listing),
+            (handle, self.listing),
         ).fetchone()
         return None if row is None else DatasetRecord(json.loads(row[0]))
 

@@ -208,7 +208,9 @@ class Index:
                 self._upsert(rows)
         return changes
 
-    def finish_listing(self, stamp: int, parent: int, listed_at: float | None = None) -> list[Change]:
+    def finish_listing(
+        self, stamp: int, parent: int, listed_at: float | None = None
+    ) -> list[Change]:
         """Remove what the LIST of `parent` no longer showed and note the time of listing."""
         gone = [
             Change(parent, name, ino)

@@ -38,6 +38,8 @@ class Context:
     status: Callable[[], dict[str, object]]
     drives: dict[str, Drive] = field(default_factory=dict)
     last_errors: OrderedDict[str, str] = field(default_factory=OrderedDict)
+    _names: dict[str, str] = field(default_factory=dict)
+    _names_of_list: int = -1
     _searches: OrderedDict[str, _Search] = field(default_factory=OrderedDict)
 
     @property
@@ -72,12 +74,16 @@ class Context:
 
         Among equal names the oldest dataset keeps the plain one; the others get their handle.
         """
+        datasets = await self.catalog.datasets()
+        if self._names_of_list == self.catalog.list_number:
+            return self._names
         names: dict[str, str] = {}
-        for summary in await self.catalog.datasets():
+        for summary in datasets:
             name = escape(summary.display_name)
             if name in names:
                 name = escape(summary.display_name, f" [{directory_name(summary.handle)}]")
             names[name] = summary.handle
+        self._names, self._names_of_list = names, self.catalog.list_number
         return names
 
     async def search(self, query: str) -> tuple[SearchHit, ...]:

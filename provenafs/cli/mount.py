@@ -1,0 +1,179 @@
+"""mount, umount and status: the drive itself."""
+
+from __future__ import annotations
+
+import json
+import logging
+import logging.handlers
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from provenafs.config import Settings, load_settings
+from provenafs.fuse import mountpoint as mountpoints
+from provenafs.fuse.mountpoint import MountError, Mounted
+
+_UNMOUNT_WITHIN_S = 60.0
+_LOG_BYTES = 5 * 1024 * 1024
+_LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+_Profile = Annotated[str | None, typer.Option(help="Profile to use.", show_default=False)]
+
+
+def mount(
+    mountpoint: Annotated[Path, typer.Argument(help="An empty directory to mount on.")],
+    profile: _Profile = None,
+    dataset: Annotated[
+        list[str] | None, typer.Option(help="Show only this handle; may be repeated.")
+    ] = None,
+    foreground: Annotated[bool, typer.Option(help="Stay attached to the terminal.")] = False,
+    read_only: Annotated[bool | None, typer.Option(help="Refuse every change.")] = None,
+    allow_other: Annotated[bool | None, typer.Option(help="Let other users in.")] = None,
+    s3_endpoint: Annotated[str | None, typer.Option(help="Another S3 address.")] = None,
+    cache_dir: Annotated[
+        Path | None, typer.Option(help="Where the disposable cache lives.")
+    ] = None,
+    state_dir: Annotated[Path | None, typer.Option(help="Where what must last lives.")] = None,
+    ttl: Annotated[float | None, typer.Option(help="Seconds a listing is trusted.")] = None,
+    io_timeout: Annotated[
+        float | None, typer.Option(help="Seconds without progress until a transfer fails.")
+    ] = None,
+    memory: Annotated[str | None, typer.Option(help="Memory for read-ahead, e.g. 128MiB.")] = None,
+) -> None:
+    """Mount the datasets of a Provena data store as a drive."""
+    settings = load_settings(
+        profile=profile,
+        datasets=tuple(dataset) if dataset else None,
+        read_only=read_only,
+        allow_other=allow_other,
+        s3_endpoint_url=s3_endpoint,
+        cache_dir=cache_dir,
+        state_dir=state_dir,
+        ttl=ttl,
+        io_timeout=io_timeout,
+        memory=memory,
+    )
+    path = mountpoint.absolute()
+    if foreground:
+        _log_to_terminal()
+        _serve(settings, path, lambda: print(f"mounted at {path}", flush=True))
+    else:
+        _serve_in_background(settings, path)
+
+
+def _serve_in_background(settings: Settings, path: Path) -> None:
+    from provenafs.fuse.background import detach
+
+    mountpoints.prepare(path)
+    ready = detach()
+    _log_to_file(settings)
+    _serve(settings, path, ready)
+
+
+def _serve(settings: Settings, path: Path, ready: Any) -> None:
+    # Imported late: the parent of a background mount needs none of it.
+    import trio
+
+    from provenafs.fuse.session import serve
+
+    trio.run(serve, settings, path, ready)
+
+
+def umount(
+    mountpoint: Annotated[Path, typer.Argument(help="Where the drive is mounted.")],
+    force: Annotated[bool, typer.Option(help="Detach even while files are open.")] = False,
+) -> None:
+    """Unmount a drive, and wait until its process has ended."""
+    path = mountpoint.absolute()
+    mounted = mountpoints.mounted_at(path)
+    if mounted is None or mounted.filesystem_type != mountpoints.FILESYSTEM_TYPE:
+        raise MountError(f"{path} is not a provenafs mount: see 'provenafs status'.")
+    pid = _read_status(mounted).get("pid") if mountpoints.is_alive(path) else None
+    mountpoints.unmount(path, lazy=force)
+    if pid is not None and not _has_ended(pid):
+        raise MountError(
+            f"{path} is unmounted, but its process {pid} is still at work after"
+            f" {_UNMOUNT_WITHIN_S:.0f} s: see its log."
+        )
+
+
+def _has_ended(pid: int) -> bool:
+    deadline = time.monotonic() + _UNMOUNT_WITHIN_S
+    while time.monotonic() < deadline:
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][:1]
+        except OSError:
+            return True
+        if state == "Z":
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def status(
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Show what is mounted, where, and how it is doing."""
+    found = [_describe(mounted) for mounted in mountpoints.our_mounts()]
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
+    if not found:
+        print("Nothing is mounted.")
+    for entry in found:
+        print(_line(entry))
+
+
+def _describe(mounted: Mounted) -> dict[str, Any]:
+    if not mountpoints.is_alive(mounted.path):
+        return {"mountpoint": str(mounted.path), "alive": False}
+    return {"alive": True, **_read_status(mounted)}
+
+
+def _read_status(mounted: Mounted) -> dict[str, Any]:
+    try:
+        document: dict[str, Any] = json.loads(
+            (mounted.path / ".provenafs" / "status.json").read_bytes()
+        )
+    except (OSError, ValueError):
+        return {"mountpoint": str(mounted.path)}
+    return document
+
+
+def _line(entry: dict[str, Any]) -> str:
+    if not entry["alive"]:
+        return f"{entry['mountpoint']}: dead; the next mount there clears it"
+    if "pid" not in entry:
+        return f"{entry['mountpoint']}: mounted by another user"
+    since = datetime.fromtimestamp(entry["started"]).strftime("%Y-%m-%d %H:%M:%S")
+    mode = "read-only" if entry["read_only"] else "read-write"
+    return (
+        f"{entry['mountpoint']}: {entry['datastore']} as {entry['user']} (profile"
+        f" {entry['profile']}), {mode}, since {since}, pid {entry['pid']}"
+    )
+
+
+def _log_to_terminal() -> None:
+    logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT, stream=sys.stderr)
+    _quiet_libraries()
+
+
+def _log_to_file(settings: Settings) -> None:
+    directory = settings.state_dir / "log"
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    handler = logging.handlers.RotatingFileHandler(
+        directory / f"{settings.profile}.log", maxBytes=_LOG_BYTES, backupCount=3
+    )
+    handler.setFormatter(logging.Formatter(_LOG_FORMAT))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    _quiet_libraries()
+
+
+def _quiet_libraries() -> None:
+    """Their lines name every request; ours say what failed."""
+    for name in ("httpx", "httpcore", "botocore", "boto3", "urllib3"):
+        logging.getLogger(name).setLevel(logging.WARNING)

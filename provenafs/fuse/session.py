@@ -1,0 +1,157 @@
+"""One mount from start to end: builds the rooms, serves the kernel, unmounts."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import resource
+import signal
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import pyfuse3
+import trio
+
+from provenafs import __version__
+from provenafs.catalog.catalog import Catalog
+from provenafs.config import Settings
+from provenafs.content.content import Content
+from provenafs.content.index import Change
+from provenafs.fuse.mountpoint import MountError, mounted_at, prepare
+from provenafs.fuse.notifier import notify_kernel
+from provenafs.fuse.operations import Operations
+from provenafs.provena.client import Provena
+from provenafs.tree.context import Context
+from provenafs.tree.tree import Tree
+
+log = logging.getLogger(__name__)
+
+# pyfuse3 serves 99 requests at once by default: a hundred closes waiting for uploads would hold
+# up an unrelated stat. Tasks are made as needed and end when idle.
+_REQUESTS_AT_ONCE = 400
+# How long requests under way may take to finish after SIGTERM.
+_GRACE_S = 10.0
+# The kernel's default of 128 KiB makes large reads slow; setting it needs root.
+_READ_AHEAD_KIB = 1024
+
+
+async def serve(settings: Settings, mountpoint: Path, ready: Callable[[], None]) -> None:
+    """Mount at `mountpoint` and serve until it is unmounted, or SIGINT or SIGTERM comes.
+
+    `ready` is called once the mount answers. Raises MountError, ProvenaError or ConfigError
+    with one sentence if it cannot be mounted.
+    """
+    await trio.to_thread.run_sync(prepare, mountpoint)
+    send, receive = trio.open_memory_channel[Sequence[Change]](math.inf)
+    async with (
+        Provena.connect(settings) as provena,
+        Content.open(settings, send.send_nowait) as content,
+    ):
+        catalog = Catalog(provena, content.index.database, ttl=settings.ttl, only=settings.datasets)
+        await _check_access(catalog, settings.datasets)
+        session = _Session(settings, mountpoint, provena, catalog, content)
+        await session.run(receive, ready)
+
+
+async def _check_access(catalog: Catalog, handles: Sequence[str]) -> None:
+    """Fail before mounting, in words, where every later operation would fail with an errno."""
+    for handle in handles:
+        await catalog.dataset(handle)
+    await catalog.datasets()
+
+
+class _Session:
+    """A mount being served."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        mountpoint: Path,
+        provena: Provena,
+        catalog: Catalog,
+        content: Content,
+    ) -> None:
+        self._settings = settings
+        self._mountpoint = mountpoint
+        self._provena = provena
+        self._started = time.time()
+        self._operations = Operations(Tree(Context(catalog, content, self.status)))
+
+    async def run(
+        self,
+        changes: trio.MemoryReceiveChannel[Sequence[Change]],
+        ready: Callable[[], None],
+    ) -> None:
+        """Serve until unmounted or told to stop; unmounts in every case."""
+        self._initialise()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(notify_kernel, changes)
+                nursery.start_soon(self._announce, ready)
+                nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
+                await pyfuse3.main(max_tasks=_REQUESTS_AT_ONCE)
+                nursery.cancel_scope.cancel()
+        finally:
+            pyfuse3.close(unmount=True)
+
+    def _initialise(self) -> None:
+        # Without default_permissions: the kernel's EACCES from the modes would hide our EROFS,
+        # and root would pass any mode.
+        options = {f"fsname=provena:{self._settings.profile}", "subtype=provenafs"}
+        if self._settings.allow_other:
+            options.add("allow_other")
+        if self._settings.read_only:
+            options.add("ro")
+        try:
+            pyfuse3.init(self._operations, str(self._mountpoint), options)
+        except RuntimeError as error:
+            hint = (
+                ": --allow-other needs the line user_allow_other in /etc/fuse.conf"
+                if self._settings.allow_other and os.getuid() != 0
+                else ", see the line of fusermount3 above"
+            )
+            raise MountError(f"{self._mountpoint} could not be mounted{hint}") from error
+
+    async def _announce(self, ready: Callable[[], None]) -> None:
+        await trio.to_thread.run_sync(self._raise_read_ahead, abandon_on_cancel=True)
+        await trio.to_thread.run_sync(self._mountpoint.stat, abandon_on_cancel=True)
+        log.info("mounted at %s", self._mountpoint)
+        ready()
+
+    def _raise_read_ahead(self) -> None:
+        """Let the kernel ask for more at once; only root may."""
+        mount = mounted_at(self._mountpoint)
+        if mount is not None:
+            with suppress(OSError):
+                setting = Path(f"/sys/class/bdi/{mount.device}/read_ahead_kb")
+                setting.write_text(str(_READ_AHEAD_KIB))
+
+    def status(self) -> dict[str, object]:
+        """What `.provenafs/status.json` shows; sizes in bytes, times in seconds since the epoch."""
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "mountpoint": str(self._mountpoint),
+            "profile": self._settings.profile,
+            "user": self._provena.username,
+            "datastore": self._settings.services.datastore,
+            "read_only": self._settings.read_only,
+            "started": self._started,
+            "peak_rss": usage.ru_maxrss * 1024,
+            "open_handles": self._operations.open_handles,
+            "operations": dict(self._operations.counts),
+            "errors": dict(self._operations.errors),
+        }
+
+
+async def _stop_on_signal(scope: trio.CancelScope) -> None:
+    """On SIGINT or SIGTERM take no more requests, and cut off those that do not end in time."""
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async for number in signals:
+            log.info("unmounting on %s", signal.Signals(number).name)
+            pyfuse3.terminate()
+            scope.deadline = trio.current_time() + _GRACE_S
