@@ -1,13 +1,13 @@
 """What a Provena service can answer but success.
 
 ProvenaError
-├── Unauthorised   401: no login, expired login, missing realm role, or no role on the item
+├── Unauthorised   401: missing realm role, or no role on the item
 │   └── LoginRequired   there is no usable token and none can be had without the user
 ├── NotFound       400 for an unknown or empty handle (the service never answers 404 for one)
 ├── Locked         401 because the dataset is locked
 ├── Released       403: write access to a dataset that is pending review or released
 ├── Invalid        400, 422 or `success: false`: what was sent is not acceptable
-└── Unavailable    no usable answer in time: 5xx, 429, unreachable host, a body that cannot be parsed
+└── Unavailable    no usable answer in time: 5xx, 429, unreachable host, an unusable body
 """
 
 from __future__ import annotations
@@ -42,4 +42,12 @@ class Invalid(ProvenaError):
 
 
 class Unavailable(ProvenaError):
-    """No usable answer within the deadline, after the retries."""
+    """No usable answer within the deadline, after the retries.
+
+    `status` is the last HTTP status, None if there was no answer. A request that changes something
+    may have been carried out all the same.
+    """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status

@@ -1,0 +1,190 @@
+"""Sending one request to a service: a shared connection pool, retries, one deadline per call."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+import trio
+
+from provenafs import __version__
+from provenafs.provena.errors import Unavailable
+
+log = logging.getLogger(__name__)
+
+# A cold start of several chained Lambdas takes up to 29 s, the API gateway's own ceiling.
+_ATTEMPT_S = 35.0
+_CONNECT_S = 10.0
+_ATTEMPTS = 5
+_FIRST_PAUSE_S = 0.25
+_RETRIED_STATUS = frozenset({429, 500, 502, 503, 504})
+_LOOPBACK = ("all://127.0.0.1", "all://localhost", "all://[::1]")
+_NOT_LINKED = "you must link"
+_LINK_FIRST = "your user is not linked to a Person in the registry; link it on the Provena web site"
+_LONGEST_SENTENCE = 500
+_SECRET = re.compile(
+    r"eyJ[\w-]{8,}[\w.-]*"  # a token
+    r"|\b(?:AKIA|ASIA)[A-Z0-9]{12,}"  # an access key
+    r"|(?<![\w/+=])[A-Za-z0-9/+=]{40,}(?![\w/+=])"  # a secret key
+    r"|(?i:(?:signature|token|secret|password|session|key)\w*['\"]?\s*[=:]\s*['\"]?)[^\s'\"]{12,}"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What to send. `service` is how messages call the receiver; `idempotent` permits retries."""
+
+    method: str
+    url: str
+    service: str
+    idempotent: bool = True
+    params: Mapping[str, str | int | bool] | None = None
+    json: Any = None
+    form: Mapping[str, str] | None = field(default=None, repr=False)
+    attempts: int = _ATTEMPTS
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer below 500. `document` is its JSON; `is_json` is false if it was none."""
+
+    status: int
+    headers: httpx.Headers = field(repr=False)
+    document: Any = field(repr=False)
+    is_json: bool
+
+    @property
+    def detail(self) -> str:
+        """What an error answer says, as one filtered sentence; '' if it says nothing."""
+        if not isinstance(self.document, dict):
+            return ""
+        for name in ("detail", "message", "error_description", "error"):
+            value = self.document.get(name)
+            if isinstance(value, list):
+                return filtered("; ".join(_field_error(entry) for entry in value[:5]))
+            if value:
+                return filtered(str(value))
+        return ""
+
+
+class Transport:
+    """The connections to the services of one instance."""
+
+    def __init__(self, http: httpx.AsyncClient, timeout: float) -> None:
+        """`timeout`: within how many seconds a call must succeed, retries included."""
+        self._http = http
+        self._timeout = timeout
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, timeout: float) -> AsyncIterator[Transport]:
+        """A transport whose connections are closed on leaving."""
+        async with httpx.AsyncClient(
+            timeout=httpx.Timeout(_ATTEMPT_S, connect=_CONNECT_S, pool=None),
+            headers={"User-Agent": f"provenafs/{__version__}"},
+            mounts=dict.fromkeys(_LOOPBACK),  # never through a proxy
+        ) as http:
+            yield cls(http, timeout)
+
+    async def send(self, request: Request, token: str | None = None) -> Reply:
+        """The service's answer, if its status is below 500 and not 429.
+
+        Raises Unavailable when there is none in time.
+        """
+        failure = _Failure(f"did not answer within {self._timeout:g} s")
+        with trio.move_on_after(self._timeout):
+            for attempt in range(request.attempts if request.idempotent else 1):
+                if attempt:
+                    await trio.sleep(_pause(attempt, failure.retry_after))
+                outcome = await self._attempt(request, token)
+                if isinstance(outcome, Reply):
+                    return outcome
+                failure = outcome
+                log.debug("%s %s %s", request.service, request.url, failure.reason)
+        # Without a cause: the exception may hold the request, and with it the token.
+        raise Unavailable(
+            f"{request.service} at {_origin(request.url)} {failure.reason}", failure.status
+        )
+
+    async def _attempt(self, request: Request, token: str | None) -> Reply | _Failure:
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        try:
+            response = await self._http.request(
+                request.method,
+                request.url,
+                params=request.params,
+                json=request.json,
+                data=request.form,
+                headers=headers,
+            )
+        except httpx.ConnectTimeout:
+            return _Failure("cannot be reached: no connection in time")
+        except httpx.ConnectError as error:
+            return _Failure(f"cannot be reached: {filtered(str(error)) or 'no connection'}")
+        except httpx.TimeoutException:
+            return _Failure("did not answer in time")
+        except (httpx.HTTPError, httpx.InvalidURL):
+            return _Failure("broke off in the middle of its answer")
+        if response.status_code == 500 and _NOT_LINKED in response.text:
+            # Nothing failed: the service wraps the registry's 400 into a 500 here.
+            return Reply(400, response.headers, {"detail": _LINK_FIRST}, is_json=True)
+        if response.status_code in _RETRIED_STATUS:
+            return _failed(response)
+        document, is_json = _parsed(response)
+        return Reply(response.status_code, response.headers, document, is_json)
+
+
+def filtered(text: str) -> str:
+    """A service's text as one line, cut to a readable length, without what may be a credential."""
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    line = _SECRET.sub("…", line).rstrip(" .")
+    return line if len(line) <= _LONGEST_SENTENCE else line[: _LONGEST_SENTENCE - 1] + "…"
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    reason: str
+    status: int | None = None
+    retry_after: float = 0.0
+
+
+def _failed(response: httpx.Response) -> _Failure:
+    if response.status_code == 429:
+        try:
+            retry_after = float(response.headers.get("Retry-After", "0"))
+        except ValueError:
+            retry_after = 0.0
+        return _Failure("answers that there are too many requests", 429, max(0.0, retry_after))
+    # Never the body: it may quote working credentials.
+    return _Failure(f"failed with HTTP status {response.status_code}", response.status_code)
+
+
+def _parsed(response: httpx.Response) -> tuple[Any, bool]:
+    try:
+        return json.loads(response.content), True
+    except (ValueError, RecursionError):
+        return None, False
+
+
+def _pause(attempt: int, retry_after: float) -> float:
+    pause: float = _FIRST_PAUSE_S * 2 ** (attempt - 1)
+    return max(retry_after, pause * random.uniform(0.5, 1.0))
+
+
+def _field_error(entry: object) -> str:
+    if not isinstance(entry, dict):
+        return ""
+    place = ".".join(str(part) for part in entry.get("loc", ()) if part != "body")
+    return f"{place}: {entry.get('msg', 'not acceptable')}" if place else str(entry.get("msg"))
+
+
+def _origin(url: str) -> str:
+    parts = httpx.URL(url)
+    return f"{parts.scheme}://{parts.netloc.decode()}"
