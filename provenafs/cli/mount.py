@@ -15,7 +15,7 @@ import typer
 
 from provenafs.config import Settings, load_settings
 from provenafs.fuse import mountpoint as mountpoints
-from provenafs.fuse.mountpoint import MountError, Mounted
+from provenafs.fuse.mountpoint import Mounted, MountError
 
 _UNMOUNT_WITHIN_S = 60.0
 _LOG_BYTES = 5 * 1024 * 1024

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import errno
-import functools
 import itertools
 import logging
 import os
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from typing import Any, NoReturn, TypeVar
+from collections.abc import Callable, Coroutine
+from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
 
 import pyfuse3
 from pyfuse3 import (
@@ -46,24 +45,40 @@ _TOLD = frozenset(
     {errno.EACCES, errno.EROFS, errno.EPERM, errno.EINVAL, errno.ESTALE, errno.EIO, errno.ENOSPC}
 )
 
+_P = ParamSpec("_P")
 _R = TypeVar("_R")
+_Handler = Callable[Concatenate["Operations", int, _P], Coroutine[Any, Any, _R]]
 
 
-def _guarded(handler: Callable[..., Awaitable[_R]]) -> Callable[..., Awaitable[_R]]:
-    """Let nothing but FUSEError leave a handler: any other exception would end the mount."""
-    name = handler.__name__
+def _guard(
+    inode: Callable[[Operations, int], int],
+) -> Callable[[_Handler[_P, _R]], _Handler[_P, _R]]:
+    """Let nothing but FUSEError leave a handler: any other exception would end the mount.
 
-    @functools.wraps(handler)
-    async def guard(self: Operations, *args: Any) -> _R:
-        self.counts[name] += 1
-        try:
-            return await handler(self, *args)
-        except FUSEError:
-            raise
-        except Exception as error:
-            self._fail(name, args[0] if args and isinstance(args[0], int) else 0, error)
+    `inode` finds the inode number that a handler's first argument stands for.
+    """
 
-    return guard
+    def decorate(handler: _Handler[_P, _R]) -> _Handler[_P, _R]:
+        name = handler.__name__
+
+        async def guarded(self: Operations, number: int, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+            self.counts[name] += 1
+            ino = inode(self, number)
+            try:
+                return await handler(self, number, *args, **kwargs)
+            except FUSEError:
+                raise
+            except Exception as error:
+                self._fail(name, ino, error)
+
+        return guarded
+
+    return decorate
+
+
+_by_inode = _guard(lambda operations, ino: ino)
+_by_file = _guard(lambda operations, fh: operations._files[fh][0])
+_by_directory = _guard(lambda operations, fh: operations._directories[fh][0])
 
 
 class Operations(pyfuse3.Operations):
@@ -88,7 +103,7 @@ class Operations(pyfuse3.Operations):
 
     # Names
 
-    @_guarded
+    @_by_inode
     async def lookup(
         self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext
     ) -> EntryAttributes:
@@ -109,7 +124,7 @@ class Operations(pyfuse3.Operations):
         attributes.entry_timeout = min(self.tree.context.catalog.ttl, 5.0)
         return attributes
 
-    @_guarded
+    @_by_inode
     async def readlink(self, inode: InodeT, ctx: RequestContext) -> FileNameT:
         return FileNameT((await self.tree.node(inode).readlink()).encode())
 
@@ -118,11 +133,11 @@ class Operations(pyfuse3.Operations):
 
     # Attributes
 
-    @_guarded
+    @_by_inode
     async def getattr(self, inode: InodeT, ctx: RequestContext) -> EntryAttributes:
         return self._reply(await self.tree.node(inode).attributes())
 
-    @_guarded
+    @_by_inode
     async def setattr(
         self,
         inode: InodeT,
@@ -140,7 +155,7 @@ class Operations(pyfuse3.Operations):
         )
         return self._reply(await self.tree.node(inode).attributes())
 
-    @_guarded
+    @_by_inode
     async def access(self, inode: InodeT, mode: ModeT, ctx: RequestContext) -> bool:
         shown = (await self.tree.node(inode).attributes()).mode
         return all(
@@ -152,13 +167,13 @@ class Operations(pyfuse3.Operations):
     # Extended attributes: anything but our own is refused first thing and without a look, so that
     # ls, cp and tar stop asking (EOPNOTSUPP; ENOSYS would end all of them, ours included).
 
-    @_guarded
+    @_by_inode
     async def getxattr(self, inode: InodeT, name: XAttrNameT, ctx: RequestContext) -> bytes:
         if not name.startswith(_XATTR_PREFIX):
             raise FUSEError(errno.EOPNOTSUPP)
         return await self.tree.node(inode).xattr(_decode(name, errno.ENODATA))
 
-    @_guarded
+    @_by_inode
     async def setxattr(
         self, inode: InodeT, name: XAttrNameT, value: bytes, ctx: RequestContext
     ) -> None:
@@ -166,12 +181,12 @@ class Operations(pyfuse3.Operations):
             raise FUSEError(errno.EOPNOTSUPP)
         await self.tree.node(inode).set_xattr(_decode(name, errno.EINVAL), value)
 
-    @_guarded
+    @_by_inode
     async def listxattr(self, inode: InodeT, ctx: RequestContext) -> list[XAttrNameT]:
         names = await self.tree.node(inode).xattrs()
         return [XAttrNameT(name.encode()) for name in names]
 
-    @_guarded
+    @_by_inode
     async def removexattr(self, inode: InodeT, name: XAttrNameT, ctx: RequestContext) -> None:
         if not name.startswith(_XATTR_PREFIX):
             raise FUSEError(errno.EOPNOTSUPP)
@@ -179,7 +194,7 @@ class Operations(pyfuse3.Operations):
 
     # Directories
 
-    @_guarded
+    @_by_inode
     async def opendir(self, inode: InodeT, ctx: RequestContext) -> FileHandleT:
         node = self.tree.node(inode)
         listing = await node.listing()
@@ -188,7 +203,7 @@ class Operations(pyfuse3.Operations):
         self.tree.hold(node)
         return FileHandleT(fh)
 
-    @_guarded
+    @_by_directory
     async def readdir(self, fh: FileHandleT, start_id: int, token: ReaddirToken) -> None:
         _, listing = self._directories[fh]
         after = start_id
@@ -200,35 +215,35 @@ class Operations(pyfuse3.Operations):
                     return
                 after = entry.cursor
 
-    @_guarded
+    @_by_directory
     async def releasedir(self, fh: FileHandleT) -> None:
         ino, listing = self._directories.pop(fh)
         self.tree.let_go(ino)
         await listing.close()
 
-    @_guarded
+    @_by_directory
     async def fsyncdir(self, fh: FileHandleT, datasync: bool) -> None:
         await self._directories[fh][1].sync()
 
-    @_guarded
+    @_by_inode
     async def mkdir(
         self, parent_inode: InodeT, name: FileNameT, mode: ModeT, ctx: RequestContext
     ) -> EntryAttributes:
         node = await self.tree.node(parent_inode).mkdir(_decode(name, errno.EILSEQ))
         return self._reply(await node.attributes())
 
-    @_guarded
+    @_by_inode
     async def rmdir(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> None:
         await self.tree.node(parent_inode).rmdir(_decode(name, errno.ENOENT))
 
     # Files
 
-    @_guarded
+    @_by_inode
     async def open(self, inode: InodeT, flags: FlagT, ctx: RequestContext) -> FileInfo:
         node = self.tree.node(inode)
         return self._opened(node, await node.open(flags))
 
-    @_guarded
+    @_by_inode
     async def create(
         self,
         parent_inode: InodeT,
@@ -249,41 +264,24 @@ class Operations(pyfuse3.Operations):
             fh=FileHandleT(fh), direct_io=handle.direct_io, keep_cache=handle.keep_cache
         )
 
+    @_by_file
     async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
-        """Guarded by hand: the inode is known only through the handle."""
-        self.counts["read"] += 1
-        ino, handle = self._files[fh]
-        try:
-            return await handle.read(off, size)  # type: ignore[return-value]  # any buffer serves
-        except Exception as error:
-            self._fail("read", ino, error)
+        # Declared as bytes; pyfuse3 takes any buffer.
+        return await self._files[fh][1].read(off, size)  # type: ignore[return-value]
 
+    @_by_file
     async def write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
-        """As read."""
-        self.counts["write"] += 1
-        ino, handle = self._files[fh]
-        try:
-            return await handle.write(off, buf)
-        except Exception as error:
-            self._fail("write", ino, error)
+        return await self._files[fh][1].write(off, buf)
 
+    @_by_file
     async def flush(self, fh: FileHandleT) -> None:
-        """As read."""
-        ino, handle = self._files[fh]
-        try:
-            await handle.flush()
-        except Exception as error:
-            self._fail("flush", ino, error)
+        await self._files[fh][1].flush()
 
+    @_by_file
     async def fsync(self, fh: FileHandleT, datasync: bool) -> None:
-        """As read."""
-        ino, handle = self._files[fh]
-        try:
-            await handle.sync()
-        except Exception as error:
-            self._fail("fsync", ino, error)
+        await self._files[fh][1].sync()
 
-    @_guarded
+    @_by_file
     async def release(self, fh: FileHandleT) -> None:
         ino, handle = self._files.pop(fh)
         try:
@@ -291,11 +289,11 @@ class Operations(pyfuse3.Operations):
         finally:
             self.tree.let_go(ino)
 
-    @_guarded
+    @_by_inode
     async def unlink(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> None:
         await self.tree.node(parent_inode).unlink(_decode(name, errno.ENOENT))
 
-    @_guarded
+    @_by_inode
     async def rename(
         self,
         parent_inode_old: InodeT,
@@ -332,7 +330,6 @@ class Operations(pyfuse3.Operations):
         """No devices, pipes or sockets; files come through create."""
         raise FUSEError(errno.EPERM)
 
-    @_guarded
     async def statfs(self, ctx: RequestContext) -> StatvfsData:
         stat = StatvfsData()
         stat.f_bsize = stat.f_frsize = _BLOCK_SIZE
