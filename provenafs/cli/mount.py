@@ -68,7 +68,6 @@ def mount(
 def _serve_in_background(settings: Settings, path: Path) -> None:
     from provenafs.fuse.background import detach
 
-    mountpoints.prepare(path)
     ready = detach()
     _log_to_file(settings)
     _serve(settings, path, ready)

@@ -61,7 +61,9 @@ def _guard(
     def decorate(handler: _Handler[_P, _R]) -> _Handler[_P, _R]:
         name = handler.__name__
 
-        async def guarded(self: Operations, number: int, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        async def guarded(
+            self: Operations, number: int, /, *args: _P.args, **kwargs: _P.kwargs
+        ) -> _R:
             self.counts[name] += 1
             ino = inode(self, number)
             try:

@@ -25,6 +25,7 @@ from provenafs.fuse.notifier import notify_kernel
 from provenafs.fuse.operations import Operations
 from provenafs.provena.client import Provena
 from provenafs.tree.context import Context
+from provenafs.tree.names import handle_of
 from provenafs.tree.tree import Tree
 
 log = logging.getLogger(__name__)
@@ -50,8 +51,9 @@ async def serve(settings: Settings, mountpoint: Path, ready: Callable[[], None])
         Provena.connect(settings) as provena,
         Content.open(settings, send.send_nowait) as content,
     ):
-        catalog = Catalog(provena, content.index.database, ttl=settings.ttl, only=settings.datasets)
-        await _check_access(catalog, settings.datasets)
+        handles = [handle_of(name) or name for name in settings.datasets]
+        catalog = Catalog(provena, content.index.database, ttl=settings.ttl, only=handles)
+        await _check_access(catalog, handles)
         session = _Session(settings, mountpoint, provena, catalog, content)
         await session.run(receive, ready)
 

@@ -36,6 +36,7 @@ class Context:
     catalog: Catalog
     content: Content
     status: Callable[[], dict[str, object]]
+    started: float = field(default_factory=time.time)
     drives: dict[str, Drive] = field(default_factory=dict)
     last_errors: OrderedDict[str, str] = field(default_factory=OrderedDict)
     _names: dict[str, str] = field(default_factory=dict)

@@ -93,7 +93,7 @@ class _NamedLink(Node):
         if self._name not in names:
             raise FSError(errno.ESTALE)
         target = f"../{directory_name(names[self._name])}"
-        return Link(self.ino, target, 0.0, self._context.catalog.list_timeout)
+        return Link(self.ino, target, self._context.started, self._context.catalog.list_timeout)
 
 
 class SearchRoot(VirtualDirectory):
@@ -128,7 +128,8 @@ class SearchResults(VirtualDirectory):
         match = _RANKED.fullmatch(entry.name)
         if match is None:
             raise FSError(errno.ESTALE)
-        return Link(entry.ino, f"../../{match['directory']}", 0.0, self.timeout)
+        target = f"../../{match['directory']}"
+        return Link(entry.ino, target, self.context.started, self.timeout)
 
     async def lookup(self, name: str) -> Node:
         if name not in await self._names():
@@ -159,4 +160,4 @@ class _ResultsFile(Document):
         return json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n"
 
     async def age(self) -> tuple[float, float]:
-        return 0.0, 0.0
+        return self._context.started, 0.0

@@ -66,7 +66,7 @@ class _VersionLink(Node):
         target = (await self._directory.links()).get(self._name)
         if target is None:
             raise FSError(errno.ESTALE)
-        return Link(self.ino, target, 0.0, self._directory.timeout)
+        return Link(self.ino, target, self._directory.context.started, self._directory.timeout)
 
 
 class HistoryDirectory(VirtualDirectory):
