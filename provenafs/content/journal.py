@@ -1,0 +1,420 @@
+"""The journal: what this machine still owes the bucket, kept so that a crash forgets nothing.
+
+A row stands for one staged file. Its states:
+
+    (first byte) → OPEN ⇄ SENT → (row removed at the last release)
+                    │ ↘
+                    │   CLOSED → SENT        close was acknowledged before the upload
+                    ↓      ↓
+                    FAILED ←                 a close or fsync answered with an error
+
+After a crash only CLOSED rows are sent without being asked; OPEN and FAILED rows wait for
+`provenafs recover`. Each mount holds a lock file and its rows name it as their owner: rows are
+taken over only when that lock is free, which the kernel sees to even after SIGKILL.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import logging
+import os
+import sqlite3
+import time
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from provenafs.errors import FSError
+
+log = logging.getLogger(__name__)
+
+NOBODY = ""  # the owner of a row that a living mount has left to recovery
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS staged (
+    id TEXT PRIMARY KEY,
+    owner TEXT NOT NULL,
+    state TEXT NOT NULL,
+    dataset TEXT NOT NULL,
+    key TEXT NOT NULL,
+    base_etag TEXT,
+    base_size INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    mtime REAL,
+    write_id TEXT NOT NULL,
+    upload_id TEXT,
+    parts TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    changed_at REAL NOT NULL
+);
+CREATE TABLE IF NOT EXISTS intents (
+    id TEXT PRIMARY KEY,
+    owner TEXT NOT NULL,
+    action TEXT NOT NULL,
+    dataset TEXT NOT NULL,
+    key TEXT NOT NULL,
+    target TEXT NOT NULL,
+    etag TEXT,
+    mtime REAL,
+    changed_at REAL NOT NULL
+);
+"""
+_VERSION = 1
+_BUSY_TIMEOUT_S = 30.0
+
+
+class State(Enum):
+    """How far a staged file is."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+    FAILED = "failed"
+    SENT = "sent"
+
+
+class Action(Enum):
+    """What an intent is about to do in the bucket."""
+
+    DELETE = "delete"  # an unlinked object that waits for the last release of its handles
+    RENAME = "rename"  # a directory: every object below `key` goes to `target`
+    TOUCH = "touch"  # a self-copy that carries the mtime
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One staged file. Sizes in bytes, times in seconds since the epoch.
+
+    `base_etag` is the object version it started from, None for a new object; `base_size` how many
+    leading bytes of that version still counted when the row was last written. `write_id` marks
+    the object that a publication makes. `parts` are (number, length, ETag) of `upload_id`.
+    """
+
+    id: str
+    owner: str
+    state: State
+    dataset: str
+    key: str
+    base_etag: str | None
+    base_size: int
+    size: int
+    mtime: float | None
+    write_id: str
+    upload_id: str | None
+    parts: tuple[tuple[int, int, str], ...]
+    reason: str
+    changed_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A change of names that is under way in the bucket."""
+
+    id: str
+    owner: str
+    action: Action
+    dataset: str
+    key: str
+    target: str
+    etag: str | None
+    mtime: float | None
+    changed_at: float
+
+
+class Owner:
+    """The lock file that says which mount is alive."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.name = uuid.uuid4().hex
+        self._path = folder / f"{self.name}.lock"
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+
+    def release(self) -> None:
+        """Let go of everything this owner has."""
+        self._path.unlink(missing_ok=True)
+        os.close(self._file)
+
+
+def is_alive(folder: Path, owner: str) -> bool:
+    """Whether a mount holds this owner's lock."""
+    if owner == NOBODY:
+        return False
+    try:
+        file = os.open(folder / f"{owner}.lock", os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(file)
+    return False
+
+
+@dataclass(slots=True)
+class _Ticket:
+    """Statements that go into one transaction, and what became of them."""
+
+    statements: Sequence[tuple[str, Sequence[Any]]]
+    done: bool = False
+    error: sqlite3.Error | None = None
+
+
+class Journal:
+    """`journal.sqlite` in the state directory, shared by all mounts of a profile.
+
+    What waits for the disk waits together: one transaction, and so one fsync, takes everything
+    that gathered while the last one was written.
+    """
+
+    def __init__(self, state_dir: Path) -> None:
+        """Open the journal; FSError(EIO) when it cannot be read."""
+        state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._owners = state_dir / "owners"
+        self._owner = Owner(self._owners)
+        self._connection = _connect(state_dir / "journal.sqlite")
+        self._waiting: list[_Ticket] = []
+        self._lock = trio.Lock()
+        self._limiter = trio.CapacityLimiter(1)
+
+    @property
+    def owner(self) -> str:
+        """The name of this mount in the journal."""
+        return self._owner.name
+
+    async def close(self) -> None:
+        """Write what is left and let go of the lock; the rows stay."""
+        with trio.CancelScope(shield=True):
+            await self._run([])
+        self._connection.close()
+        self._owner.release()
+
+    # Staged files
+
+    async def add(self, row: Row) -> None:
+        """Write a row; it is on disk when this returns."""
+        await self._run([_insert("staged", _row_values(row))])
+
+    async def update(self, row_id: str, **columns: Any) -> None:
+        """Change a row; it is on disk when this returns."""
+        await self._run([_update(row_id, columns)])
+
+    def update_later(self, row_id: str, **columns: Any) -> None:
+        """Change a row with the next transaction: for what may be lost in a crash."""
+        self._waiting.append(_Ticket([_update(row_id, columns)]))
+
+    def remove_later(self, row_id: str) -> None:
+        """Remove a row with the next transaction."""
+        statement = ("DELETE FROM staged WHERE id = ?", (row_id,))
+        self._waiting.append(_Ticket([statement]))
+
+    async def remove(self, row_id: str) -> None:
+        """Remove a row."""
+        await self._run([("DELETE FROM staged WHERE id = ?", (row_id,))])
+
+    async def rows(self) -> list[tuple[Row, bool]]:
+        """All rows, oldest first, each with whether a mount is still at it."""
+        rows = [_row(found) for found in await self._select("staged")]
+        return [(row, is_alive(self._owners, row.owner)) for row in rows]
+
+    async def adopt(self) -> list[Row]:
+        """Take over the rows of mounts that are gone; returns all rows that are now ours."""
+        await self._run([])
+        owners = await self._in_thread(self._adopt)
+        if owners:
+            log.info("took over what %d ended mounts had left", len(owners))
+        return [_row(found) for found in await self._select("staged") if found[1] == self.owner]
+
+    # Intents
+
+    async def intend(self, intent: Intent) -> None:
+        """Write an intent; it is on disk when this returns."""
+        await self._run([_insert("intents", _intent_values(intent))])
+
+    async def fulfil(self, intent_id: str) -> None:
+        """Remove an intent that was carried out."""
+        await self._run([("DELETE FROM intents WHERE id = ?", (intent_id,))])
+
+    def fulfil_later(self, intent_id: str) -> None:
+        """Remove an intent with the next transaction."""
+        statement = ("DELETE FROM intents WHERE id = ?", (intent_id,))
+        self._waiting.append(_Ticket([statement]))
+
+    async def intents(self) -> list[Intent]:
+        """The intents of this mount, taken-over ones included, oldest first."""
+        found = [_intent(values) for values in await self._select("intents")]
+        return [intent for intent in found if intent.owner == self.owner]
+
+    # The database
+
+    async def _run(self, statements: Sequence[tuple[str, Sequence[Any]]]) -> None:
+        ticket = _Ticket(statements)
+        self._waiting.append(ticket)
+        async with self._lock:
+            if not ticket.done:
+                tickets, self._waiting = self._waiting, []
+                await self._in_thread(lambda: self._commit(tickets))
+        if ticket.error is not None:
+            raise _as_fs_error(ticket.error) from ticket.error
+
+    async def _in_thread(self, work: Any) -> Any:
+        try:
+            return await trio.to_thread.run_sync(work, limiter=self._limiter)
+        except sqlite3.Error as error:
+            raise _as_fs_error(error) from error
+
+    async def _select(self, table: str) -> list[tuple[Any, ...]]:
+        query = f"SELECT * FROM {table} ORDER BY changed_at, id"
+        async with self._lock:
+            found: list[tuple[Any, ...]] = await self._in_thread(
+                lambda: self._connection.execute(query).fetchall()
+            )
+        return found
+
+    def _commit(self, tickets: Sequence[_Ticket]) -> None:
+        try:
+            self._transact(tickets)
+        except sqlite3.Error:
+            for ticket in tickets:
+                try:
+                    self._transact([ticket])
+                except sqlite3.Error as error:
+                    log.error("the journal cannot be written: %s", error)
+                    ticket.error = error
+        for ticket in tickets:
+            ticket.done = True
+
+    def _transact(self, tickets: Sequence[_Ticket]) -> None:
+        statements = [statement for ticket in tickets for statement in ticket.statements]
+        if not statements:
+            return
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            for statement, values in statements:
+                self._connection.execute(statement, values)
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+
+    def _adopt(self) -> list[str]:
+        # The immediate transaction keeps two mounts from taking over the same rows.
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            query = "SELECT owner FROM staged UNION SELECT owner FROM intents"
+            owners = [owner for (owner,) in self._connection.execute(query)]
+            gone = [
+                owner
+                for owner in owners
+                if owner not in (self.owner, NOBODY) and not is_alive(self._owners, owner)
+            ]
+            for owner in gone:
+                for table in ("staged", "intents"):
+                    self._connection.execute(
+                        f"UPDATE {table} SET owner = ? WHERE owner = ?", (self.owner, owner)
+                    )
+        finally:
+            self._connection.execute("COMMIT")
+        for owner in gone:
+            (self._owners / f"{owner}.lock").unlink(missing_ok=True)
+        return gone
+
+
+def new_row(owner: str, dataset: str, key: str) -> Row:
+    """A row for a new staged file, not yet written."""
+    name = uuid.uuid4().hex
+    return Row(
+        name, owner, State.OPEN, dataset, key, None, 0, 0, None, name, None, (), "", time.time()
+    )
+
+
+def new_intent(
+    journal: Journal,
+    action: Action,
+    dataset: str,
+    key: str,
+    *,
+    target: str = "",
+    etag: str | None = None,
+    mtime: float | None = None,
+) -> Intent:
+    """An intent of this mount, not yet written."""
+    name = uuid.uuid4().hex
+    return Intent(name, journal.owner, action, dataset, key, target, etag, mtime, time.time())
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    try:
+        connection = sqlite3.connect(
+            path, isolation_level=None, check_same_thread=False, timeout=_BUSY_TIMEOUT_S
+        )
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > _VERSION:
+            message = f"{path} was written by a newer provenafs; use that one, or move it away"
+            raise FSError(errno.EIO, message)
+        connection.executescript(_SCHEMA)
+        connection.execute(f"PRAGMA user_version = {_VERSION}")
+    except sqlite3.DatabaseError as error:
+        message = f"{path} cannot be used as a journal ({error}); move it away to start a new one"
+        raise FSError(errno.EIO, message) from error
+    return connection
+
+
+def _insert(table: str, values: Sequence[Any]) -> tuple[str, Sequence[Any]]:
+    return f"INSERT OR REPLACE INTO {table} VALUES ({', '.join('?' * len(values))})", values
+
+
+def _update(row_id: str, columns: dict[str, Any]) -> tuple[str, Sequence[Any]]:
+    values = {**columns, "changed_at": time.time()}
+    if "state" in values:
+        values["state"] = values["state"].value
+    if "parts" in values:
+        values["parts"] = json.dumps(values["parts"])
+    settings = ", ".join(f"{column} = ?" for column in values)
+    return f"UPDATE staged SET {settings} WHERE id = ?", (*values.values(), row_id)
+
+
+def _row_values(row: Row) -> Sequence[Any]:
+    return (
+        row.id, row.owner, row.state.value, row.dataset, row.key, row.base_etag, row.base_size,
+        row.size, row.mtime, row.write_id, row.upload_id, json.dumps(row.parts), row.reason,
+        row.changed_at,
+    )  # fmt: skip
+
+
+def _row(values: Sequence[Any]) -> Row:
+    columns = list(values)
+    columns[2] = State(columns[2])
+    columns[11] = tuple(tuple(part) for part in json.loads(columns[11]))
+    return Row(*columns)
+
+
+def _intent_values(intent: Intent) -> Sequence[Any]:
+    return (
+        intent.id, intent.owner, intent.action.value, intent.dataset, intent.key, intent.target,
+        intent.etag, intent.mtime, intent.changed_at,
+    )  # fmt: skip
+
+
+def _intent(values: Sequence[Any]) -> Intent:
+    columns = list(values)
+    columns[2] = Action(columns[2])
+    return Intent(*columns)
+
+
+def _as_fs_error(error: sqlite3.Error) -> FSError:
+    full = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+    return FSError(errno.ENOSPC if full else errno.EIO, f"the journal cannot be written: {error}")

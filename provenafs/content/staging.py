@@ -1,0 +1,323 @@
+"""Staged files: the bytes of a file that is being written, in a sparse file on the local disk.
+
+A staged file holds at the same offsets what was written. Each byte below the file's size is in
+one of these places, looked at in this order:
+
+- `local`: in the staging file;
+- `punched`: only in acknowledged parts of an upload that is not complete, so not readable;
+- below `base_size`: in the object it was made from;
+- anywhere else it is zero.
+
+`dirty` is the subset of `local` that the object does not have. What a file with a base has locally
+is logged beside it, record by record, so that it is known after a crash of this process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import struct
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+import trio
+
+from provenafs.content.extents import Extents
+from provenafs.content.planner import MAX_OBJECT
+from provenafs.errors import FSError
+
+ReadBase = Callable[[int, int], Awaitable[bytes | memoryview]]  # offset, size in bytes
+
+_RECORD = struct.Struct("<Qq")  # offset and length written; length -1: truncated to offset
+_TRUNCATED = -1
+_PUNCH_HOLE_KEEP_SIZE = 0x01 | 0x02
+_THREADS = 16
+_libc = ctypes.CDLL(None, use_errno=True)
+_T = TypeVar("_T")
+
+
+class StagingArea:
+    """The folder of staged files and its budget in bytes.
+
+    `reclaim` is asked when the budget or the disk is full: it frees what it can, waiting for
+    uploads that will free more, and returns False when nothing is to be had.
+    """
+
+    def __init__(self, state_dir: Path, budget: int) -> None:
+        self.folder = state_dir / "staging"
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.budget = budget
+        self.used = 0
+        self.reclaim: Callable[[], Awaitable[bool]] | None = None
+        self._limiter = trio.CapacityLimiter(_THREADS)
+
+    async def create(self, name: str, base_size: int, read_base: ReadBase | None) -> StagedBytes:
+        """An empty staged file over an object whose first `base_size` bytes count."""
+        return await self._open(name, base_size, base_size, read_base)
+
+    async def recover(self, name: str, base_size: int, read_base: ReadBase | None) -> StagedBytes:
+        """A staged file that an earlier process left; FSError(EIO) if it is not there."""
+        if not self.path(name).exists():
+            raise FSError(errno.EIO, f"the staged bytes {self.path(name)} are missing")
+        bytes_ = await self._open(name, base_size, 0, read_base)
+        await self.run(bytes_.replay)
+        self.used += bytes_.local.total
+        return bytes_
+
+    async def _open(
+        self, name: str, base_size: int, size: int, read_base: ReadBase | None
+    ) -> StagedBytes:
+        path, log_path = self.path(name), self._log_path(name)
+
+        def work() -> StagedBytes:
+            file = _open_private(path)
+            log_file = _open_private(log_path, os.O_APPEND) if base_size else None
+            return StagedBytes(self, name, file, log_file, size)
+
+        staged = await self.run(work)
+        staged.base_size = base_size
+        staged.read_base = read_base
+        return staged
+
+    def path(self, name: str) -> Path:
+        """Where the bytes of a staged file are."""
+        return self.folder / f"{name}.data"
+
+    def log_file(self, name: str) -> int:
+        """Open the log of what is local."""
+        return _open_private(self._log_path(name), os.O_APPEND)
+
+    def discard(self, name: str) -> None:
+        """Delete a staged file."""
+        self.path(name).unlink(missing_ok=True)
+        self._log_path(name).unlink(missing_ok=True)
+
+    def _log_path(self, name: str) -> Path:
+        return self.folder / f"{name}.ranges"
+
+    async def room(self, amount: int) -> None:
+        """Return once `amount` more bytes fit into the budget; FSError(ENOSPC) if they never do."""
+        while self.used + amount > self.budget:
+            if self.reclaim is None or not await self.reclaim():
+                raise FSError(errno.ENOSPC, "the staging area is full (--staging-size)")
+
+    async def run(self, work: Callable[[], _T]) -> _T:
+        """Do file work in a thread."""
+        try:
+            return await trio.to_thread.run_sync(work, limiter=self._limiter)
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise FSError(errno.ENOSPC, "the disk of the staging area is full") from error
+            raise FSError(errno.EIO, f"the staging area failed: {error.strerror}") from error
+
+
+class StagedBytes:
+    """The bytes of one staged file. Changes are made by one task at a time; reads by any."""
+
+    def __init__(
+        self, area: StagingArea, name: str, file: int, log_file: int | None, size: int
+    ) -> None:
+        self.name = name
+        self.size = size
+        self.base_size = 0
+        self.read_base: ReadBase | None = None
+        self.local = Extents()
+        self.dirty = Extents()
+        self.punched = Extents()
+        self._area = area
+        self._file = file
+        self._log_file = log_file
+        if size:
+            os.ftruncate(file, size)
+
+    # Changes
+
+    async def write(self, offset: int, data: bytes | memoryview) -> None:
+        """Write `data` at `offset`. ENOSPC, EFBIG, or EIO where the bytes were already punched."""
+        end = offset + len(data)
+        if end > MAX_OBJECT:
+            raise FSError(errno.EFBIG, "objects hold 5 TiB at most")
+        self._refuse_punched(offset, end)
+        new = sum(stop - start for start, stop in self.local.gaps(offset, end))
+        await self._area.room(new)
+        self._area.used += new  # taken at once: other writers count on the room that is left
+        try:
+            await self._write_out(offset, data)
+        except BaseException:
+            self._area.used -= new
+            raise
+        self.local.add(offset, end)
+        self.dirty.add(offset, end)
+        self.size = max(self.size, end)
+
+    async def _write_out(self, offset: int, data: bytes | memoryview) -> None:
+        def work() -> None:
+            view = memoryview(data)
+            position = offset
+            while view:
+                count = os.pwrite(self._file, view, position)
+                view, position = view[count:], position + count
+            self._log(offset, len(data))
+
+        try:
+            await self._area.run(work)
+        except FSError as error:
+            reclaim = self._area.reclaim
+            if error.errno != errno.ENOSPC or reclaim is None or not await reclaim():
+                raise
+            await self._area.run(work)
+
+    async def truncate(self, size: int) -> None:
+        """Cut or extend with zeros to `size` bytes. EFBIG above what an object can hold."""
+        if size > MAX_OBJECT:
+            raise FSError(errno.EFBIG, "objects hold 5 TiB at most")
+
+        def work() -> None:
+            os.ftruncate(self._file, size)
+            self._log(size, _TRUNCATED)
+
+        await self._area.run(work)
+        before = self.local.total
+        self._cut(size)
+        self._area.used -= before - self.local.total
+
+    def _cut(self, size: int) -> None:
+        for extents in (self.local, self.dirty, self.punched):
+            extents.truncate(size)
+        self.base_size = min(self.base_size, size)
+        self.size = size
+
+    def _refuse_punched(self, start: int, end: int) -> None:
+        if self.punched.touches(start, end):
+            message = (
+                "this part of the file was already uploaded and removed from the full staging"
+                " area; close the file first, or mount with a larger --staging-size"
+            )
+            raise FSError(errno.EIO, message)
+
+    async def punch(self, start: int, end: int) -> int:
+        """Give the disk space of [start, end) back; returns how many bytes that were."""
+        freed = sum(stop - first for first, stop in self.local.within(start, end))
+
+        def work() -> None:
+            arguments = (ctypes.c_longlong(start), ctypes.c_longlong(end - start))
+            if _libc.fallocate(self._file, _PUNCH_HOLE_KEEP_SIZE, *arguments) != 0:
+                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+        # Before the bytes go: a read under way looks again when it has read.
+        self.local.remove(start, end)
+        self.punched.add(start, end)
+        await self._area.run(work)
+        self._area.used -= freed
+        return freed
+
+    # Reading
+
+    async def read(self, offset: int, size: int) -> bytes | memoryview:
+        """Up to `size` bytes from `offset`, as of now; fewer only at the end of the file."""
+        end = min(offset + size, self.size)
+        if offset >= end:
+            return b""
+        read_base = self.read_base
+        try:
+            return await self._merge(offset, end)
+        except FSError as error:
+            # Publishing replaces the object a read had begun to fetch from.
+            if error.errno != errno.ESTALE or read_base is self.read_base:
+                raise
+            return await self._merge(offset, end)
+
+    async def _merge(self, offset: int, end: int) -> bytes | memoryview:
+        self._refuse_punched(offset, end)
+        if self.local.covers(offset, end):
+            return await self._read_local(offset, end)
+        result = bytearray(end - offset)
+        base_size = self.base_size
+        local = list(self.local.within(offset, end))
+        for start, stop in list(self.local.gaps(offset, min(end, base_size))):
+            result[start - offset : stop - offset] = await self._read_base(start, stop)
+        for start, stop in local:
+            result[start - offset : stop - offset] = await self._read_local(start, stop)
+        return memoryview(result)
+
+    async def _read_local(self, start: int, end: int) -> bytes:
+        data = await self._area.run(lambda: os.pread(self._file, end - start, start))
+        self._refuse_punched(start, end)
+        return data.ljust(end - start, b"\0")
+
+    async def _read_base(self, start: int, end: int) -> bytes:
+        if self.read_base is None:
+            raise FSError(errno.EIO, "the object this file was made from cannot be read")
+        pieces = bytearray()
+        while start + len(pieces) < end:
+            data = await self.read_base(start + len(pieces), end - start - len(pieces))
+            if not data:
+                raise FSError(errno.ESTALE, "the object this file was made from has changed")
+            pieces += data
+        return bytes(pieces)
+
+    # After a publication, and for recovery
+
+    def rebase(self, read_base: ReadBase) -> None:
+        """The object now has all bytes: what is changed from here on is a change to it."""
+        self.dirty.clear()
+        self.punched.clear()
+        self.base_size = self.size
+        self.read_base = read_base
+
+    async def restart_log(self) -> None:
+        """Log from here on what is changed against the object that was published."""
+
+        def work() -> None:
+            if self._log_file is None:
+                self._log_file = self._area.log_file(self.name)
+            os.ftruncate(self._log_file, 0)
+
+        await self._area.run(work)
+
+    async def sync(self) -> None:
+        """Make the bytes and the log survive a power cut."""
+
+        def work() -> None:
+            os.fsync(self._file)
+            if self._log_file is not None:
+                os.fsync(self._log_file)
+
+        await self._area.run(work)
+
+    def close(self) -> None:
+        """Close the files; they stay on disk."""
+        os.close(self._file)
+        if self._log_file is not None:
+            os.close(self._log_file)
+        self._area.used -= self.local.total
+
+    def _log(self, offset: int, length: int) -> None:
+        if self._log_file is not None:
+            os.write(self._log_file, _RECORD.pack(offset, length))
+
+    def replay(self) -> None:
+        """Find out from size and log what an earlier process had written."""
+        size = os.fstat(self._file).st_size
+        if self._log_file is None:
+            self.local.add(0, size)
+            self.dirty.add(0, size)
+            self.size = size
+            return
+        records = os.pread(self._log_file, os.fstat(self._log_file).st_size, 0)
+        whole = len(records) - len(records) % _RECORD.size
+        os.ftruncate(self._log_file, whole)
+        self.size = self.base_size
+        for offset, length in _RECORD.iter_unpack(records[:whole]):
+            if length == _TRUNCATED:
+                self._cut(offset)
+            else:
+                self.local.add(offset, offset + length)
+                self.dirty.add(offset, offset + length)
+                self.size = max(self.size, offset + length)
+
+
+def _open_private(path: Path, flags: int = 0) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | flags, 0o600)
