@@ -16,7 +16,7 @@ from provenafs.sandbox.kinds import (
     LockAction,
     RealmRole,
 )
-from provenafs.sandbox.messages import AccessSettings
+from provenafs.sandbox.messages import AccessSettings, LockEvent
 from provenafs.sandbox.store import Document, Kind, Store
 from provenafs.sandbox.users import User
 
@@ -29,7 +29,7 @@ class Access:
 
     def open(self, item_id: str, subtype: str, owner: str) -> None:
         """Give a new item its default settings and an open lock."""
-        general = [ItemRole.METADATA_READ]
+        general: list[str] = [ItemRole.METADATA_READ]
         if subtype == ItemSubType.DATASET.value:
             general.append(ItemRole.DATA_READ)
         self.write_settings(item_id, AccessSettings(owner=owner, general=general, groups={}))
@@ -82,10 +82,9 @@ class Access:
         """Whether an existing item is locked."""
         return bool(self._lock(item_id)["locked"])
 
-    def lock_history(self, item_id: str) -> list[Document]:
+    def lock_history(self, item_id: str) -> list[LockEvent]:
         """Every lock and unlock of an item, oldest first."""
-        history: list[Document] = self._lock(item_id)["history"]
-        return history
+        return [LockEvent.parse_obj(event) for event in self._lock(item_id)["history"]]
 
     def change_lock(self, item_id: str, user: User, action: LockAction, reason: str) -> None:
         """Lock or unlock; 400 if that changes nothing."""

@@ -10,7 +10,13 @@ import hypercorn.trio
 import trio
 from fastapi import APIRouter, FastAPI
 
-from provenafs.sandbox import datastore_routes
+from provenafs.sandbox import (
+    auth_routes,
+    datastore_routes,
+    jobs_routes,
+    registry_routes,
+    search,
+)
 from provenafs.sandbox.endpoint import install_error_answers
 from provenafs.sandbox.oidc import OAuthError, Realm
 from provenafs.sandbox.oidc_routes import oauth_refusal, realm_router
@@ -89,7 +95,13 @@ def create_app(services: Services, urls: Urls) -> FastAPI:
     return app
 
 
-_ROUTERS: dict[str, APIRouter] = {"data-store": datastore_routes.router}
+_ROUTERS: dict[str, APIRouter] = {
+    "data-store": datastore_routes.router,
+    "registry": registry_routes.router,
+    "search": search.router,
+    "auth-api": auth_routes.router,
+    "job-api": jobs_routes.router,
+}
 
 
 def _service(name: str, router: APIRouter, services: Services) -> FastAPI:

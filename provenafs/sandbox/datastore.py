@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from fastapi import HTTPException
 from ProvenaInterfaces.RegistryModels import ItemSubType
@@ -240,7 +241,7 @@ def location_of(bucket: str, handle: str) -> S3Location:
     return S3Location(bucket_name=bucket, path=path, s3_uri=f"s3://{bucket}/{path}")
 
 
-def _derived(collection: CollectionFormat) -> dict[str, object]:
+def _derived(collection: CollectionFormat) -> dict[str, Any]:
     info = collection.dataset_info
     return {
         "display_name": info.name,

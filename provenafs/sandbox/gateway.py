@@ -28,6 +28,7 @@ from minio import Minio, MinioAdmin
 from minio.credentials.providers import AssumeRoleProvider, StaticProvider
 from minio.error import MinioException, S3Error
 
+from provenafs.sandbox.errors import SandboxError
 from provenafs.sandbox.storage import Credentials, StorageError
 
 BUCKET = "provena-storage"
@@ -48,8 +49,8 @@ _PR_SET_PDEATHSIG = 1
 Result = TypeVar("Result")
 
 
-class GatewayError(Exception):
-    """The S3 server could not be started; one sentence that says why."""
+class GatewayError(SandboxError):
+    """The S3 server could not be started, or has ended."""
 
 
 @dataclass(frozen=True, slots=True)

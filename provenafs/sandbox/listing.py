@@ -21,7 +21,7 @@ from provenafs.sandbox.messages import (
     failed,
     succeeded,
 )
-from provenafs.sandbox.records import SeededItem
+from provenafs.sandbox.records import ItemDataset, SeededItem
 from provenafs.sandbox.registry import parsed_item
 from provenafs.sandbox.store import Document, Store
 from provenafs.sandbox.users import User
@@ -96,7 +96,7 @@ class Lists:
         """One page of the datasets somebody was asked to review."""
         rows, key = self._page(_reviewer_index(reviewer), page)
         items = [
-            parsed_item(row)
+            ItemDataset.parse_obj(row)
             for row in rows
             if _matches(row, options.record_type, options) and self._is_visible(user, row)
         ]
@@ -156,7 +156,7 @@ def _matches(row: Document, records: RecordFilter, options: FilterOptions | None
         return bool(row.get("release_status") == options.release_status)
     if records is RecordFilter.ALL:
         return True
-    is_seed = row["record_type"] == RecordType.SEED_ITEM
+    is_seed = bool(row["record_type"] == RecordType.SEED_ITEM)
     return is_seed == (records is RecordFilter.SEED_ONLY)
 
 

@@ -35,6 +35,10 @@ class ItemQuery(BaseModel):
     id: str
 
 
+class FetchQuery(ItemQuery):
+    seed_allowed: bool = False
+
+
 class SortOptions(BaseModel):
     sort_type: SortType | None = None
     ascending: bool = False

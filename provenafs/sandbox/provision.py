@@ -1,8 +1,9 @@
-"""What a fresh sandbox starts with: an organisation, the people, their links, a group, a reviewer."""
+"""What a fresh sandbox starts with: an organisation, people, their links, a group, a reviewer."""
 
 from __future__ import annotations
 
 from ProvenaInterfaces.RegistryModels import ItemSubType
+from pydantic.v1 import EmailStr
 
 from provenafs.sandbox.records import OrganisationDomainInfo, PersonDomainInfo
 from provenafs.sandbox.services import Services
@@ -44,7 +45,7 @@ def organisation_id(services: Services) -> str:
 def _person(services: Services, account: Account) -> str:
     domain = PersonDomainInfo(
         display_name=f"{account.given_name} {account.family_name}",
-        email=account.email,
+        email=EmailStr(account.email),
         first_name=account.given_name,
         last_name=account.family_name,
         ethics_approved=True,

@@ -6,6 +6,8 @@ import importlib.util
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from provenafs.sandbox.errors import SandboxError
+
 File = tuple[str, bytes]
 """A path inside the dataset and its content; a path that ends in a slash is an empty folder."""
 Files = Callable[[], Iterator[File]]
@@ -17,8 +19,8 @@ _RAW_BYTES = 65 * 1024 * 1024 + 4321
 _SEED = 20240131
 
 
-class MissingPackage(Exception):
-    """A package that carries sample files is not installed; one sentence that says which."""
+class MissingPackage(SandboxError):
+    """A package that carries sample files is not installed."""
 
 
 def ocean() -> Iterator[File]:

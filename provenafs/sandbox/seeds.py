@@ -17,11 +17,12 @@
 | 10378.1/1451980 | Satellite archive elsewhere | alice | none | hosted externally |
 | 10378.1/1451990 | Private drafts | alice | CSV | seen by nobody else but admin |
 | 10378.1/1452000 | Carol's notebook | carol | CSV | seen by carol and admin only |
-| 10378.1/1452010 | Shared field diary | carol | CSV | a group with alice may write |
+| 10378.1/1452010 | Field team's diary | carol | CSV | read by the group of bob and carol only |
 | 10378.1/1452020 | Rainfall | alice | CSV | the older of two of one name |
 | 10378.1/1452030 | Rainfall | carol | CSV | the younger of two of one name |
 | 10378.1/1452040 | CO₂/temperature: daily/hourly | alice | CSV | a name with slashes |
 | 10378.1/1452050 | .. | alice | CSV | a name that is no file name |
+| 10378.1/1452060 | Common pool | carol | CSV | everybody may write files, not metadata |
 
 Every other dataset can be read by everybody who may use the registry. Each is a day younger than
 the one above it. bob owns nothing; dave may not use the registry at all.
@@ -38,8 +39,6 @@ from pathlib import Path
 from typing import Any
 
 import trio
-from ProvenaInterfaces.RegistryModels import ItemSubType
-from pydantic.v1 import EmailStr
 
 from provenafs.sandbox import samples
 from provenafs.sandbox.collection import CollectionFormat
@@ -52,16 +51,14 @@ from provenafs.sandbox.messages import (
     ReviewRequest,
     VersionRequest,
 )
-from provenafs.sandbox.records import OrganisationDomainInfo, PersonDomainInfo
+from provenafs.sandbox.provision import GROUP_ID, REVIEWER, organisation_id, provision
 from provenafs.sandbox.registry import HANDLE_PREFIX
 from provenafs.sandbox.services import Lifetimes, Services
 from provenafs.sandbox.storage import ObjectStorage
 from provenafs.sandbox.store import Kind, Store
 from provenafs.sandbox.users import ACCOUNTS, User
 
-ORGANISATION = f"{HANDLE_PREFIX}/1451850"
-TEAM = "field-team"
-_FIRST_PERSON = 1451810
+_FIRST_PERSON = 1451800
 _FIRST_DAY = 1704067200  # 2024-01-01
 _DAY_S = 24 * 3600
 _EVERYBODY = (ItemRole.METADATA_READ, ItemRole.DATA_READ)
@@ -193,16 +190,25 @@ SAMPLES = (
     ),
     Sample(
         1452010,
-        "Shared field diary",
-        "Written by the whole team.",
-        samples.note("Shared."),
+        "Field team's diary",
+        "For the team only.",
+        samples.note("The team's."),
         owner="carol",
-        groups={TEAM: ["metadata-read", "dataset-data-read", "dataset-data-write"]},
+        general=(),
+        groups={GROUP_ID: ["metadata-read", "dataset-data-read"]},
     ),
     Sample(1452020, "Rainfall", "Gauge 1.", samples.note("The older one.")),
     Sample(1452030, "Rainfall", "Gauge 2.", samples.note("The younger one."), owner="carol"),
     Sample(1452040, "CO₂/temperature: daily/hourly", "A pair.", samples.note("Slashes.")),
     Sample(1452050, "..", "A name that is no file name.", samples.note("Dots.")),
+    Sample(
+        1452060,
+        "Common pool",
+        "Whoever has something to add may do so.",
+        samples.note("Common."),
+        owner="carol",
+        general=(*_EVERYBODY, ItemRole.DATA_WRITE),
+    ),
 )
 
 
@@ -212,7 +218,8 @@ async def seed(store: Store, storage: ObjectStorage, manifest: Path) -> None:
     That the manifest exists therefore means that everything in it does.
     """
     services = Services.of(store, storage, Lifetimes())
-    _people(services)
+    _next_handle(store, _FIRST_PERSON)
+    provision(services)
     files: Manifest = {}
     for sample in SAMPLES:
         await _make(services, sample)
@@ -226,39 +233,6 @@ async def seed(store: Store, storage: ObjectStorage, manifest: Path) -> None:
     unfinished = manifest.with_suffix(".new")
     unfinished.write_text(json.dumps(files))
     unfinished.replace(manifest)
-
-
-def _people(services: Services) -> None:
-    """A Person for each linked account, their organisation, the one group, the one reviewer."""
-    store, registry = services.store, services.registry
-    admin = ACCOUNTS["admin"].as_user()
-    linked = [account for account in ACCOUNTS.values() if account.linked]
-    for position, account in enumerate(linked):
-        person = PersonDomainInfo(
-            display_name=f"{account.given_name} {account.family_name}",
-            email=EmailStr(account.email),
-            first_name=account.given_name,
-            last_name=account.family_name,
-            ethics_approved=True,
-        )
-        _next_handle(store, _FIRST_PERSON + 10 * position)
-        item = registry.create(account.as_user(), ItemSubType.PERSON, person)
-        store.put(Kind.LINK, account.username, {"person_id": item["id"]})
-    name = "Institute of Sample Data"
-    organisation = OrganisationDomainInfo(display_name=name, name=name)
-    _next_handle(store, int(ORGANISATION.split("/")[1]))
-    registry.create(admin, ItemSubType.ORGANISATION, organisation)
-    store.put(
-        Kind.GROUP,
-        TEAM,
-        {
-            "id": TEAM,
-            "display_name": "Field team",
-            "description": "Those who keep the shared field diary",
-            "members": ["alice", "carol"],
-        },
-    )
-    services.reviews.add_reviewer(_person(services, "carol"))
 
 
 async def _make(services: Services, sample: Sample) -> None:
@@ -289,7 +263,7 @@ def _share(services: Services, sample: Sample) -> None:
 
 
 def _seal(services: Services, sample: Sample) -> None:
-    owner, carol = ACCOUNTS[sample.owner].as_user(), ACCOUNTS["carol"].as_user()
+    owner, reviewer = ACCOUNTS[sample.owner].as_user(), ACCOUNTS[REVIEWER].as_user()
     if sample.fate is Fate.LOCKED:
         reason = "Recalibration"
         services.access.change_lock(sample.handle, owner, LockAction.LOCK, reason)
@@ -297,21 +271,22 @@ def _seal(services: Services, sample: Sample) -> None:
         _ask_carol(services, owner, sample.handle)
     if sample.fate is Fate.RELEASED:
         decision = ReviewRequest(dataset_id=sample.handle, approve=True, notes="Well done")
-        services.reviews.decide(carol, decision)
+        services.reviews.decide(reviewer, decision)
 
 
 def _ask_carol(services: Services, owner: User, handle: str) -> None:
     request = ReleaseRequest(
-        dataset_id=handle, approver_id=_person(services, "carol"), notes="Please have a look"
+        dataset_id=handle, approver_id=_person(services, REVIEWER), notes="Please have a look"
     )
     services.reviews.request(owner, request)
 
 
 def _collection(services: Services, sample: Sample) -> CollectionFormat:
+    organisation = organisation_id(services)
     undeclared = {"relevant": False, "obtained": False}
     document = {
         "associations": {
-            "organisation_id": ORGANISATION,
+            "organisation_id": organisation,
             "data_custodian_id": _person(services, sample.owner),
         },
         "approvals": dict.fromkeys(
@@ -322,7 +297,7 @@ def _collection(services: Services, sample: Sample) -> CollectionFormat:
             "name": sample.name,
             "description": sample.description,
             "access_info": {"reposited": True},
-            "publisher_id": ORGANISATION,
+            "publisher_id": organisation,
             "created_date": {"relevant": True, "value": "2023-11-01"},
             "published_date": {"relevant": False},
             "license": "https://creativecommons.org/licenses/by/4.0/",

@@ -1,4 +1,4 @@
-"""The people of the sandbox. Each one's password is the user name: this is a place to try things."""
+"""The people of the sandbox. Each one's password is the user name: it is a place to try things."""
 
 from __future__ import annotations
 
