@@ -1,0 +1,32 @@
+"""The auth API: which Person a user is, and what the user may do at all."""
+
+from __future__ import annotations
+
+from ProvenaInterfaces.AuthAPI import (
+    AccessReport,
+    AccessReportResponse,
+    ListUserMembershipResponse,
+    UserGroupMetadata,
+    UserLinkUserLookupResponse,
+)
+
+from provenafs.provena.service import Service
+
+
+class AuthApi(Service):
+    """The auth API on behalf of one user."""
+
+    async def person(self) -> str | None:
+        """The handle of the Person this user is linked to; minting and reviewing need one."""
+        document = await self.call("GET", "/link/user/lookup")
+        return self.parsed(UserLinkUserLookupResponse, document).person_id
+
+    async def groups(self) -> list[UserGroupMetadata]:
+        """The groups this user is a member of."""
+        document = await self.call("GET", "/groups/user/list_user_membership")
+        return self.parsed(ListUserMembershipResponse, self.succeeded(document)).groups or []
+
+    async def access_report(self) -> AccessReport:
+        """Which realm roles this user has and lacks."""
+        document = await self.call("GET", "/access-control/user/generate-access-report")
+        return self.parsed(AccessReportResponse, self.succeeded(document)).report

@@ -1,0 +1,244 @@
+"""The data store API: datasets, their metadata, releases, and keys to their files."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ProvenaInterfaces.DataStoreAPI import (
+    CredentialResponse,
+    CredentialsRequest,
+    MintResponse,
+    PresignedURLResponse,
+)
+from ProvenaInterfaces.RegistryAPI import VersionResponse
+
+from provenafs.provena.auth import TokenSource
+from provenafs.provena.errors import Invalid, NotFound, Released, Unavailable
+from provenafs.provena.pages import Page, PageKey, pages
+from provenafs.provena.records import DatasetRecord, FetchedDataset, S3Location
+from provenafs.provena.registry import Registry
+from provenafs.provena.service import Service
+from provenafs.provena.transport import Transport
+
+log = logging.getLogger(__name__)
+
+Access = Literal["read", "write"]
+
+_UNKNOWN = {400: NotFound}
+_ISSUING = {400: NotFound, 403: Released}
+
+
+@dataclass(frozen=True, slots=True)
+class Minted:
+    """A dataset just registered. `session_id` is the job that records its creation."""
+
+    handle: str
+    s3: S3Location
+    session_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Versioned:
+    """A new version just made. `session_id` is the job that records its creation."""
+
+    handle: str
+    session_id: str
+
+
+class DataStore(Service):
+    """The data store API on behalf of one user."""
+
+    def __init__(
+        self,
+        name: str,
+        url: str,
+        transport: Transport,
+        tokens: TokenSource,
+        registry: Registry,
+    ) -> None:
+        """`registry` lists what this API cannot."""
+        super().__init__(name, url, transport, tokens)
+        self._registry = registry
+
+    async def fetch(self, handle: str) -> FetchedDataset:
+        """A dataset with this user's roles and the lock; raises NotFound, Unauthorised."""
+        document = await self.call(
+            "GET",
+            "/registry/items/fetch-dataset",
+            params={"handle_id": handle},
+            errors=_UNKNOWN,
+        )
+        answer = self.succeeded(document, NotFound)
+        try:
+            record = DatasetRecord.from_item(answer.get("item"))
+        except ValueError as error:
+            raise Unavailable(f"the record of {handle} cannot be used: {error}", 200) from error
+        roles = frozenset(str(role) for role in answer.get("roles") or ())
+        return FetchedDataset(record, roles, bool(answer.get("locked")))
+
+    async def list_all(self) -> AsyncIterator[DatasetRecord]:
+        """Every dataset whose metadata the user may read, oldest first.
+
+        A page that this API refuses because of one row it cannot parse is read from the registry,
+        so that it hides none of the others. A record changed meanwhile keeps its place: the order
+        is by time of creation.
+        """
+        async for page in pages(self._list_page, self._registry.list_page):
+            for item in page.items:
+                try:
+                    record = DatasetRecord.from_item(item)
+                except ValueError as error:
+                    log.warning("a dataset is left out of the list: %s", error)
+                else:
+                    yield record
+
+    async def mint(self, collection_format: dict[str, Any]) -> Minted:
+        """Register a dataset; sent once only.
+
+        Raises Invalid with the service's reason. After Unavailable it may have been registered.
+        """
+        document = await self.call(
+            "POST", "/register/mint-dataset", json=collection_format, idempotent=False
+        )
+        answer = self.parsed(MintResponse, document)
+        # A failure that names a handle is one of the job that records the creation: the dataset is
+        # there.
+        if answer.handle is None or answer.s3_location is None:
+            self.succeeded(document)
+            raise Unavailable(f"{self._name} named no handle for the new dataset", 200)
+        return Minted(
+            answer.handle,
+            S3Location(answer.s3_location.bucket_name, answer.s3_location.path),
+            answer.register_create_activity_session_id,
+        )
+
+    async def validate(self, collection_format: dict[str, Any]) -> None:
+        """Raises Invalid with the service's reason if it would not take this metadata."""
+        status = await self.call("POST", "/metadata/validate-metadata", json=collection_format)
+        self.succeeded({"status": status})
+
+    async def schema(self) -> dict[str, Any]:
+        """The JSON schema of a CollectionFormat."""
+        document = await self.call("GET", "/metadata/dataset-schema")
+        if not isinstance(document, dict) or not isinstance(document.get("json_schema"), dict):
+            raise Unavailable(f"{self._name} answered in a form that is not known", 200)
+        schema: dict[str, Any] = document["json_schema"]
+        return schema
+
+    async def update_metadata(
+        self, handle: str, collection_format: dict[str, Any], reason: str
+    ) -> None:
+        """Replace the metadata; adds a history entry. Raises Invalid, Locked, Unauthorised."""
+        _demand_reason(reason)
+        await self.call(
+            "POST",
+            "/register/update-metadata",
+            params={"handle_id": handle, "reason": reason},
+            json=collection_format,
+            idempotent=False,
+        )
+
+    async def revert_metadata(self, handle: str, history_id: int, reason: str) -> None:
+        """Take the metadata of a history entry again; adds a history entry."""
+        _demand_reason(reason)
+        document = await self.call(
+            "PUT",
+            "/register/revert-metadata",
+            json={"id": handle, "history_id": history_id, "reason": reason},
+            idempotent=False,
+        )
+        self.succeeded(document)
+
+    async def version(self, handle: str, reason: str) -> Versioned:
+        """Make a new version, without files; sent once only.
+
+        After Unavailable it may have been made: the old record's `next_version` tells.
+        """
+        _demand_reason(reason)
+        document = await self.call(
+            "POST",
+            "/register/version",
+            json={"id": handle, "reason": reason},
+            idempotent=False,
+        )
+        answer = self.parsed(VersionResponse, document)
+        return Versioned(answer.new_version_id, answer.version_job_session_id)
+
+    async def credentials(
+        self, handle: str, access: Access, *, console: bool = False
+    ) -> CredentialResponse:
+        """Temporary keys to the dataset's files, and on demand a link to the S3 console.
+
+        Raises NotFound, Unauthorised, and for writing Locked and Released.
+        """
+        request = CredentialsRequest(dataset_id=handle, console_session_required=console)
+        document = await self.call(
+            "POST",
+            f"/registry/credentials/generate-{access}-access-credentials",
+            json=request.model_dump(),
+            errors=_ISSUING,
+        )
+        return self.parsed(CredentialResponse, self.succeeded(document))
+
+    async def presigned_url(self, handle: str, file_path: str, expires_in: int) -> str:
+        """A link to download one file, good for 1 to 86,400 seconds. A secret."""
+        document = await self.call(
+            "POST",
+            "/registry/items/generate-presigned-url",
+            json={"dataset_id": handle, "file_path": file_path, "expires_in": expires_in},
+        )
+        return self.parsed(PresignedURLResponse, document).presigned_url
+
+    async def reviewers(self) -> list[str]:
+        """The Person handles of the system's reviewers."""
+        document = await self.call("GET", "/release/sys-reviewers/list")
+        if not isinstance(document, list):
+            raise Unavailable(f"{self._name} answered in a form that is not known", 200)
+        return sorted(str(person) for person in document)
+
+    async def add_reviewer(self, person: str) -> None:
+        """Make a Person a reviewer; again is no error."""
+        await self.call("POST", "/release/sys-reviewers/add", params={"reviewer_id": person})
+
+    async def remove_reviewer(self, person: str) -> None:
+        """Make a Person no reviewer; an unknown one is no error."""
+        await self.call("DELETE", "/release/sys-reviewers/delete", params={"reviewer_id": person})
+
+    async def request_release(self, handle: str, reviewer: str, notes: str) -> str:
+        """Ask a reviewer to approve the release; gives the service's words.
+
+        After Unavailable the dataset may be pending: its record tells.
+        """
+        document = await self.call(
+            "POST",
+            "/release/approval-request",
+            json={"dataset_id": handle, "approver_id": reviewer, "notes": notes},
+            idempotent=False,
+        )
+        return _details(document)
+
+    async def decide_release(self, handle: str, notes: str, *, approve: bool) -> str:
+        """Approve or reject a release that this user was asked for; gives the service's words."""
+        document = await self.call(
+            "PUT",
+            "/release/action-approval-request",
+            json={"dataset_id": handle, "approve": approve, "notes": notes},
+            idempotent=False,
+        )
+        return _details(document)
+
+    async def _list_page(self, key: PageKey | None, size: int) -> Page:
+        return await self.page("/registry/items/list", key, size)
+
+
+def _demand_reason(reason: str) -> None:
+    # The service fails on an empty one, or lets the history lose its why.
+    if not reason.strip():
+        raise Invalid("a reason is needed")
+
+
+def _details(document: object) -> str:
+    return str(document.get("details") or "") if isinstance(document, dict) else ""

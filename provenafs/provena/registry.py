@@ -1,0 +1,137 @@
+"""The registry API: locks, access settings and lists that the data store does not offer."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+from ProvenaInterfaces.RegistryAPI import (
+    AuthRolesResponse,
+    DescribeAccessResponse,
+    LockHistoryResponse,
+    LockStatusResponse,
+)
+from ProvenaInterfaces.RegistryModels import AccessSettings, DescribedRole, LockEvent
+
+from provenafs.provena.errors import NotFound, Unauthorised
+from provenafs.provena.pages import Page, PageKey, pages
+from provenafs.provena.records import DatasetRecord
+from provenafs.provena.service import Service
+
+_DATASET = "/registry/entity/dataset"
+_UNKNOWN = {400: NotFound}
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """Which release of Provena answers; each may be unknown."""
+
+    tag_name: str | None
+    commit_id: str | None
+
+
+class Registry(Service):
+    """The dataset part of the registry API on behalf of one user."""
+
+    async def list_page(self, key: PageKey | None, size: int) -> Page:
+        """One page of the datasets, oldest first; rows that cannot be parsed are left out."""
+        return await self.page(f"{_DATASET}/list", key, size)
+
+    async def item(self, handle: str) -> dict[str, Any]:
+        """Any registry item as stored, such as a Person; raises NotFound, Unauthorised."""
+        document = await self.call("GET", "/registry/general/fetch", params={"id": handle})
+        item = self.succeeded(document, NotFound).get("item")
+        if not isinstance(item, dict):
+            raise NotFound(f"the registry has no item {handle}")
+        return item
+
+    async def roles(self, handle: str) -> frozenset[str]:
+        """This user's roles on an item, perhaps none; raises NotFound."""
+        document = await self.call(
+            "GET", f"{_DATASET}/auth/evaluate", params={"id": handle}, errors=_UNKNOWN
+        )
+        return frozenset(str(role) for role in self.parsed(DescribeAccessResponse, document).roles)
+
+    async def described_roles(self) -> list[DescribedRole]:
+        """The roles there are for datasets, in words."""
+        document = await self.call("GET", f"{_DATASET}/auth/roles")
+        return self.parsed(AuthRolesResponse, document).roles
+
+    async def access(self, handle: str) -> AccessSettings:
+        """Who may do what; raises Unauthorised unless the user has the admin role on it."""
+        document = await self.call(
+            "GET", f"{_DATASET}/auth/configuration", params={"id": handle}, errors=_UNKNOWN
+        )
+        return self.parsed(AccessSettings, document)
+
+    async def set_access(self, handle: str, settings: AccessSettings) -> None:
+        """Replace who may do what; the owner cannot be changed."""
+        document = await self.call(
+            "PUT",
+            f"{_DATASET}/auth/configuration",
+            params={"id": handle},
+            json=settings.model_dump(mode="json"),
+        )
+        self.succeeded(document)
+
+    async def lock(self, handle: str, reason: str) -> None:
+        """Stop changes to the dataset; raises Invalid if it is locked already."""
+        await self._change_lock("lock", handle, reason)
+
+    async def unlock(self, handle: str, reason: str) -> None:
+        """Allow changes again; raises Invalid if it is not locked."""
+        await self._change_lock("unlock", handle, reason)
+
+    async def is_locked(self, handle: str) -> bool:
+        """Whether the dataset is locked."""
+        document = await self.call(
+            "GET", f"{_DATASET}/locks/locked", params={"id": handle}, errors=_UNKNOWN
+        )
+        return self.parsed(LockStatusResponse, document).locked
+
+    async def lock_history(self, handle: str) -> list[LockEvent]:
+        """Who locked and unlocked it and why, oldest first."""
+        document = await self.call(
+            "GET", f"{_DATASET}/locks/history", params={"id": handle}, errors=_UNKNOWN
+        )
+        return self.parsed(LockHistoryResponse, self.succeeded(document)).history or []
+
+    async def reviews(self, person: str) -> AsyncIterator[DatasetRecord]:
+        """The datasets whose release this Person, the user's own, was asked to approve."""
+        async for page in pages(functools.partial(self._review_page, person)):
+            for item in page.items:
+                yield DatasetRecord.from_item(item)
+
+    async def build(self) -> Build:
+        """Which release of Provena this is."""
+        document = await self.call("GET", "/registry/general/about/version")
+        known = document if isinstance(document, dict) else {}
+        return Build(known.get("tag_name"), known.get("commit_id"))
+
+    async def _change_lock(self, verb: str, handle: str, reason: str) -> None:
+        document = await self.call(
+            "PUT",
+            f"{_DATASET}/locks/{verb}",
+            json={"id": handle, "reason": reason},
+            idempotent=False,
+        )
+        self.succeeded(document)
+
+    async def _review_page(self, person: str, key: PageKey | None, size: int) -> Page:
+        body = {
+            "filter_by": {"release_reviewer": person},
+            # The only order that the service has an index for.
+            "sort_by": {"sort_type": "RELEASE_TIMESTAMP", "ascending": False},
+            "pagination_key": key,
+            "page_size": size,
+        }
+        document = await self.call(
+            "POST",
+            f"{_DATASET}/user/releases",
+            json=body,
+            attempts=2,
+            errors={403: Unauthorised},
+        )
+        return self.page_of(document, "dataset_items")

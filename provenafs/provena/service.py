@@ -1,0 +1,149 @@
+"""One call to one service on behalf of the user, and what its answer means."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from provenafs.provena.auth import TokenSource
+from provenafs.provena.errors import (
+    Invalid,
+    Locked,
+    LoginRequired,
+    NotFound,
+    ProvenaError,
+    Unauthorised,
+    Unavailable,
+)
+from provenafs.provena.pages import Page, PageKey
+from provenafs.provena.transport import Reply, Request, Transport, filtered
+
+Model = TypeVar("Model", bound=BaseModel)
+
+_CHALLENGES = ("WWW-Authenticate", "x-amzn-Remapped-WWW-Authenticate")
+_TOKEN_REFUSED = ("Not authenticated", "Could not validate credentials", "incorrect structure")
+_LOCKED = re.compile(r"\blocked\b", re.IGNORECASE)
+_UNKNOWN_DATASET = ("during dataset fetching", "Empty string received")
+_DATASET_ROLE = "correct role"
+
+
+class Service:
+    """A Provena API. `name` is how messages call it."""
+
+    def __init__(self, name: str, url: str, transport: Transport, tokens: TokenSource) -> None:
+        self._name = name
+        self._url = url
+        self._transport = transport
+        self._tokens = tokens
+
+    async def health(self) -> str:
+        """What the service says when asked how it is; needs no login."""
+        reply = await self._transport.send(Request("GET", f"{self._url}/", self._name))
+        return str(self._document(reply).get("message", ""))
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str | int | bool] | None = None,
+        json: Any = None,
+        idempotent: bool = True,
+        attempts: int = 5,
+        errors: Mapping[int, type[ProvenaError]] | None = None,
+    ) -> Any:
+        """The JSON of the answer. A refused token is renewed and the call made once more.
+
+        `errors` says what a status means to this call where it differs from what it means to
+        most. Raises any ProvenaError.
+        """
+        request = Request(
+            method, self._url + path, self._name, idempotent, params, json, attempts=attempts
+        )
+        token = await self._tokens.token()
+        reply = await self._transport.send(request, token)
+        if _refuses_token(reply):
+            reply = await self._transport.send(request, await self._tokens.renew(token))
+        if reply.status == 200 and reply.is_json:
+            return reply.document
+        raise self._error(reply, errors or {})
+
+    def parsed(self, model: type[Model], document: object) -> Model:
+        """The answer as a model; Unavailable if it is of another form."""
+        try:
+            return model.model_validate(document)
+        except ValidationError as error:
+            place = ".".join(str(part) for part in error.errors()[0]["loc"])
+            # Without its cause: pydantic's text quotes the values.
+            raise Unavailable(
+                f"{self._name} answered in a form that is not known ('{place}')", 200
+            ) from None
+
+    def succeeded(self, document: object, error: type[ProvenaError] = Invalid) -> dict[str, Any]:
+        """The answer, unless its status says that it is a failure: then `error`."""
+        if not isinstance(document, dict) or not isinstance(document.get("status"), dict):
+            raise Unavailable(f"{self._name} answered in a form that is not known", 200)
+        status = document["status"]
+        if not status.get("success"):
+            raise error(filtered(str(status.get("details") or f"{self._name} refused it")))
+        return document
+
+    async def page(self, path: str, key: PageKey | None, size: int) -> Page:
+        """One page of a list of datasets, oldest first."""
+        body = {
+            # By time of creation: a record updated meanwhile would change its place in the default
+            # order, and be missed.
+            "sort_by": {"sort_type": "CREATED_TIME", "ascending": True, "begins_with": None},
+            "pagination_key": key,
+            "page_size": size,
+        }
+        return self.page_of(await self.call("POST", path, json=body, attempts=2), "items")
+
+    def page_of(self, document: object, member: str) -> Page:
+        """The page in an answer, whatever its status says of rows that were left out."""
+        if isinstance(document, dict):
+            items, key = document.get(member), document.get("pagination_key")
+            if isinstance(items, list) and (key is None or isinstance(key, dict)):
+                return Page(items, key)
+        raise Unavailable(f"{self._name} answered with a page in a form that is not known", 200)
+
+    def _document(self, reply: Reply) -> dict[str, Any]:
+        if reply.status == 200 and isinstance(reply.document, dict):
+            return reply.document
+        raise self._error(reply, {})
+
+    def _error(self, reply: Reply, errors: Mapping[int, type[ProvenaError]]) -> ProvenaError:
+        detail = reply.detail
+        if not reply.is_json or reply.status in (200, 404, 405) or 300 <= reply.status < 400:
+            return Unavailable(
+                f"{self._name} at {self._url} did not answer as a Provena service does"
+                f" (HTTP status {reply.status}{'' if reply.is_json else ', no JSON'});"
+                " is the address right?",
+                reply.status,
+            )
+        if reply.status == 401 and _refuses_token(reply):
+            return self._token_refusal(detail)
+        if reply.status == 401 and _LOCKED.search(detail):
+            return Locked(detail)
+        if reply.status == 400 and any(words in detail for words in _UNKNOWN_DATASET):
+            return NotFound(detail)
+        usual = Unauthorised if reply.status in (401, 403) else Invalid
+        kind = errors.get(reply.status, usual)
+        return kind(detail or f"{self._name} refused it (HTTP status {reply.status})")
+
+    def _token_refusal(self, detail: str) -> ProvenaError:
+        if _DATASET_ROLE in detail:
+            return Unauthorised(f"your user lacks a role that {self._name} asks for")
+        return LoginRequired(f"{self._name} does not accept the login ({detail}); log in again")
+
+
+def _refuses_token(reply: Reply) -> bool:
+    """Whether the token is at fault, rather than what it may do to one item."""
+    if reply.status != 401:
+        return False
+    return any(name in reply.headers for name in _CHALLENGES) or any(
+        words in reply.detail for words in _TOKEN_REFUSED
+    )

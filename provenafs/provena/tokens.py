@@ -1,0 +1,137 @@
+"""A login's tokens, and the file that keeps them between runs and shares them among processes."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import fcntl
+import json
+import os
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import trio
+
+from provenafs.provena.errors import LoginRequired, Unavailable
+
+_LOCK_POLL_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What a realm issued to a client. Its repr shows no token.
+
+    `expires_at` is in seconds since the epoch by this machine's clock: when the answer came plus
+    the token's lifetime, so that a clock that differs from the realm's does not matter.
+    """
+
+    realm: str
+    client_id: str
+    access_token: str
+    expires_at: float
+    refresh_token: str | None
+
+    @property
+    def username(self) -> str | None:
+        """Whose tokens these are."""
+        name = claims(self.access_token).get("preferred_username")
+        return name if isinstance(name, str) else None
+
+    def __repr__(self) -> str:
+        return f"Tokens(realm={self.realm!r}, client_id={self.client_id!r})"
+
+
+def claims(token: str) -> dict[str, Any]:
+    """What a token says, unverified; {} if it is no JSON web token."""
+    parts = token.split(".")
+    if len(parts) != 3:
+        return {}
+    try:
+        payload = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+    except ValueError:
+        return {}
+    return payload if isinstance(payload, dict) else {}
+
+
+class LoginFile:
+    """The tokens of one profile, in a 0600 file within a 0700 directory.
+
+    Whoever exchanges a refresh token holds the lock meanwhile, so that of several processes of a
+    profile one refreshes and the others find the result.
+    """
+
+    def __init__(self, state_dir: Path, profile: str) -> None:
+        self.profile = profile
+        self._path = state_dir / "tokens" / f"{profile}.json"
+
+    def read(self) -> Tokens | None:
+        """The stored tokens, or None.
+
+        Raises LoginRequired if the file is there but cannot be used.
+        """
+        try:
+            fields = json.loads(self._path.read_text(encoding="utf-8"))
+            tokens = Tokens(**fields)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError) as error:
+            raise LoginRequired(
+                f"the stored login {self._path} cannot be read;"
+                f" run 'provenafs login --profile {self.profile}'"
+            ) from error
+        return tokens
+
+    def write(self, tokens: Tokens) -> None:
+        """Replace the stored tokens, as a whole or not at all; raises OSError."""
+        self._make_directory()
+        descriptor, temporary = tempfile.mkstemp(dir=self._path.parent, prefix=".new-")
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                json.dump(asdict(tokens), file)
+            Path(temporary).replace(self._path)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                Path(temporary).unlink()
+            raise
+
+    def delete(self) -> bool:
+        """Forget the login; tells whether there was one."""
+        existed = self._path.exists()
+        self._path.unlink(missing_ok=True)
+        return existed
+
+    @asynccontextmanager
+    async def locked(self, timeout: float) -> AsyncIterator[None]:
+        """Hold the lock; raises Unavailable if another process keeps it for `timeout` seconds."""
+        try:
+            self._make_directory()
+            file = self._path.with_suffix(".lock").open("a")
+        except OSError:
+            # Without a place for the lock there is none for the tokens either: nobody to wait for.
+            yield
+            return
+        with file:
+            deadline = trio.current_time() + timeout
+            while not _try_lock(file.fileno()):
+                if trio.current_time() > deadline:
+                    raise Unavailable(
+                        f"another process is still renewing the login '{self.profile}'"
+                    )
+                await trio.sleep(_LOCK_POLL_S)
+            yield
+
+    def _make_directory(self) -> None:
+        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._path.parent.chmod(0o700)
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
