@@ -90,7 +90,7 @@ class CredentialBroker:
 
 @dataclass(slots=True, eq=False)
 class _Slot:
-    """The keys of one dataset and access. The lock guards the rest. Times are trio's, in seconds."""
+    """The keys of one dataset and access; the lock guards the rest. Times in seconds, trio's."""
 
     lock: trio.Lock = field(default_factory=trio.Lock)
     credentials: IssuedCredentials | None = None
