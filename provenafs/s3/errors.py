@@ -5,7 +5,7 @@ S3Error
 ├── PreconditionFailed   If-Match / If-None-Match did not hold: somebody else changed the object
 ├── AccessDenied         the credentials do not allow it
 ├── ClockSkewed          this machine's clock is too far from the server's
-└── Unavailable          no usable answer within the deadline: 5xx, SlowDown, cut or stalled connection
+└── Unavailable          no usable answer within the deadline: 5xx, SlowDown, cut or stalled
 """
 
 from __future__ import annotations

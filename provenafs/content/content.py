@@ -1,0 +1,71 @@
+"""What the datasets of one mount share: the index, the S3 service, the freshness rule."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from provenafs.content.index import Change, Index
+from provenafs.s3.calls import Service
+
+log = logging.getLogger(__name__)
+
+_SLOTS = 64
+
+
+@dataclass
+class Content:
+    """Shared by all drives; `nursery` owns their background tasks.
+
+    `changed` is told which entries vanished or were replaced, so that the kernel forgets them.
+    """
+
+    index: Index
+    s3: Service
+    ttl: float
+    changed: Callable[[Sequence[Change]], None]
+    nursery: trio.Nursery
+
+
+@asynccontextmanager
+async def open_content(
+    cache_dir: Path,
+    s3: Service,
+    *,
+    ttl: float,
+    changed: Callable[[Sequence[Change]], None],
+) -> AsyncIterator[Content]:
+    """The content of a mount, with its index in `cache_dir`; ends its background tasks."""
+    slot, index = _open_index(cache_dir)
+    try:
+        async with trio.open_nursery() as nursery:
+            yield Content(index, s3, ttl, changed, nursery)
+            nursery.cancel_scope.cancel()
+    finally:
+        index.close()
+        if slot is not None:
+            os.close(slot)
+
+
+def _open_index(cache_dir: Path) -> tuple[int | None, Index]:
+    """The first index no other mount uses, held by a lock; one in memory if the disk refuses."""
+    try:
+        cache_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for number in range(_SLOTS):
+            lock = os.open(cache_dir / f"index-{number}.lock", os.O_CREAT | os.O_RDWR, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(lock)
+                continue
+            return lock, Index(cache_dir / f"index-{number}.sqlite")
+    except OSError as error:
+        log.warning("%s cannot be used, nothing is cached on disk: %s", cache_dir, error)
+    return None, Index(None)

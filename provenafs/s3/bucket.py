@@ -1,0 +1,166 @@
+"""One dataset's bucket: listings and ranged reads."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+import trio
+from botocore.exceptions import ClientError
+
+from provenafs.s3.calls import Caller, Service
+from provenafs.s3.clients import DEFAULT_REGION
+from provenafs.s3.errors import Unavailable
+from provenafs.s3.types import Access, Credentials, CredentialSource, ListPage, ObjectInfo
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+_T = TypeVar("_T")
+
+# Keys that obstore cannot name: empty, '.' and '..' segments, control characters, a final '/'.
+_AWKWARD_KEY = re.compile(r"(^|/)\.{0,2}(/|$)|[\x00-\x1f\x7f]")
+
+
+class Bucket:
+    """The objects of a bucket, as far as one dataset's credentials reach."""
+
+    def __init__(self, name: str, source: CredentialSource, service: Service) -> None:
+        self.name = name
+        self.service = service
+        self._caller = Caller(service, source)
+
+    async def list(
+        self,
+        prefix: str,
+        *,
+        delimiter: str = "/",
+        token: str | None = None,
+        max_keys: int = 1000,
+    ) -> ListPage:
+        """One page of the keys below `prefix`; `token` is the page's before. Raises S3Error."""
+
+        def work(client: S3Client) -> ListPage:
+            parameters = {"ContinuationToken": token} if token is not None else {}
+            answer = client.list_objects_v2(
+                Bucket=self.name,
+                Prefix=prefix,
+                Delimiter=delimiter,
+                MaxKeys=max_keys,
+                EncodingType="url",
+                **parameters,  # type: ignore[arg-type]
+            )
+            return ListPage(
+                tuple(
+                    ObjectInfo(
+                        item["Key"], item["Size"], item["ETag"], item["LastModified"].timestamp()
+                    )
+                    for item in answer.get("Contents", ())
+                ),
+                tuple(item["Prefix"] for item in answer.get("CommonPrefixes", ())),
+                answer.get("NextContinuationToken"),
+            )
+
+        return await self.boto(f"listing {prefix}", work, self.service.listings)
+
+    async def head(self, key: str) -> ObjectInfo:
+        """What is known of an object without reading it. Raises NoSuchKey, S3Error."""
+
+        def work(client: S3Client) -> ObjectInfo:
+            answer = client.head_object(Bucket=self.name, Key=key)
+            modified = answer["LastModified"].timestamp()
+            return ObjectInfo(key, answer["ContentLength"], answer["ETag"], modified)
+
+        return await self.boto(f"looking at {key}", work, self.service.listings)
+
+    async def read_range(self, key: str, start: int, length: int, etag: str) -> memoryview:
+        """`length` bytes from `start` of the object version `etag`.
+
+        Raises PreconditionFailed if the object is another by now, NoSuchKey, S3Error.
+        """
+        what = f"reading {key}"
+        if _AWKWARD_KEY.search(key):
+            read = self._read_by_boto(what, key, start, length, etag)
+        else:
+            region = await self._region()
+
+            def by_obstore(credentials: Credentials) -> memoryview:
+                import obstore
+
+                store = self.service.clients.store(self.name, region, credentials)
+                result = obstore.get(
+                    store, key, options={"range": (start, start + length), "if_match": etag}
+                )
+                return _whole(memoryview(result.bytes()), length, what)
+
+            read = by_obstore
+        return await self._caller.call(what, read, limiter=self.service.reads)
+
+    def _read_by_boto(
+        self, what: str, key: str, start: int, length: int, etag: str
+    ) -> Callable[[Credentials], memoryview]:
+        region = self.service.regions.get(self.name, DEFAULT_REGION)
+
+        def work(credentials: Credentials) -> memoryview:
+            answer = self.service.clients.boto(region, credentials).get_object(
+                Bucket=self.name,
+                Key=key,
+                Range=f"bytes={start}-{start + length - 1}",
+                IfMatch=etag,
+            )
+            return _whole(memoryview(answer["Body"].read()), length, what)
+
+        return work
+
+    async def boto(
+        self,
+        what: str,
+        work: Callable[[S3Client], _T],
+        limiter: trio.CapacityLimiter,
+        *,
+        access: Access = Access.READ,
+        retry: bool = True,
+    ) -> _T:
+        """Run `work` with a boto3 client in a thread; see Caller.call. Raises S3Error."""
+        region = await self._region()
+        return await self._caller.call(
+            what,
+            lambda credentials: work(self.service.clients.boto(region, credentials)),
+            limiter=limiter,
+            access=access,
+            retry=retry,
+        )
+
+    async def _region(self) -> str:
+        """Where the bucket is: told by HEAD, also by one that is refused or redirected.
+
+        GetBucketLocation is denied to these credentials.
+        """
+        known = self.service.regions.get(self.name)
+        if known is None:
+            known = await self._caller.call(
+                f"finding the region of {self.name}",
+                self._ask_region,
+                limiter=self.service.listings,
+            )
+            self.service.regions[self.name] = known
+        return known
+
+    def _ask_region(self, credentials: Credentials) -> str:
+        client = self.service.clients.boto(DEFAULT_REGION, credentials)
+        try:
+            answer = client.head_bucket(Bucket=self.name)["ResponseMetadata"]
+        except ClientError as error:
+            answer = error.response["ResponseMetadata"]
+            if answer["HTTPStatusCode"] not in (301, 307, 400, 403):
+                raise
+        region: str = answer["HTTPHeaders"].get("x-amz-bucket-region") or DEFAULT_REGION
+        return region
+
+
+def _whole(body: memoryview, length: int, what: str) -> memoryview:
+    """A body that was cut short is no answer."""
+    if len(body) != length:
+        raise Unavailable(f"{what}: {len(body)} of {length} bytes came")
+    return body
