@@ -103,7 +103,7 @@ class Index:
     def __init__(self, path: Path | None) -> None:
         """Open the index at `path`, or one in memory."""
         self.database = Database(path, _SCHEMA, _VERSION)
-        self._stamp = self._execute("SELECT coalesce(max(stamp), 0) FROM entries").fetchone()[0]
+        self._stamp: int = self._execute("SELECT coalesce(max(stamp), 0) FROM entries").fetchone()[0]
         self._running: set[int] = set()  # stamps of listings under way
         self._removed: dict[tuple[int, str], int] = {}  # our deletions while listings run
 
@@ -132,7 +132,7 @@ class Index:
     def last_child(self, parent: int) -> int:
         """The highest inode number in `parent`; 0 if it is empty."""
         row = self._execute("SELECT max(ino) FROM entries WHERE parent = ?", (parent,)).fetchone()
-        return row[0] or 0
+        return int(row[0] or 0)
 
     def path(self, ino: int) -> tuple[Entry, ...]:
         """The entries from below the root down to `ino`; empty if any is gone."""

@@ -18,12 +18,13 @@ import trio
 from provenafs import __version__
 from provenafs.catalog.catalog import Catalog
 from provenafs.config import Settings
-from provenafs.content.content import Content
+from provenafs.content.content import Content, open_content
 from provenafs.content.index import Change
 from provenafs.fuse.mountpoint import MountError, mounted_at, prepare
 from provenafs.fuse.notifier import notify_kernel
 from provenafs.fuse.operations import Operations
 from provenafs.provena.client import Provena
+from provenafs.s3.calls import Service
 from provenafs.tree.context import Context
 from provenafs.tree.names import handle_of
 from provenafs.tree.tree import Tree
@@ -49,12 +50,18 @@ async def serve(settings: Settings, mountpoint: Path, ready: Callable[[], None])
     send, receive = trio.open_memory_channel[Sequence[Change]](math.inf)
     async with (
         Provena.connect(settings) as provena,
-        Content.open(settings, send.send_nowait) as content,
+        open_content(
+            settings.cache_dir / settings.profile,
+            Service(settings.s3_endpoint_url, settings.io_timeout),
+            ttl=settings.ttl,
+            changed=send.send_nowait,
+        ) as content,
     ):
+        user = await provena.username()
         handles = [handle_of(name) or name for name in settings.datasets]
         catalog = Catalog(provena, content.index.database, ttl=settings.ttl, only=handles)
         await _check_access(catalog, handles)
-        session = _Session(settings, mountpoint, provena, catalog, content)
+        session = _Session(settings, mountpoint, user, catalog, content)
         await session.run(receive, ready)
 
 
@@ -72,13 +79,13 @@ class _Session:
         self,
         settings: Settings,
         mountpoint: Path,
-        provena: Provena,
+        user: str,
         catalog: Catalog,
         content: Content,
     ) -> None:
         self._settings = settings
         self._mountpoint = mountpoint
-        self._provena = provena
+        self._user = user
         self._started = time.time()
         self._operations = Operations(Tree(Context(catalog, content, self.status)))
 
@@ -139,7 +146,7 @@ class _Session:
             "pid": os.getpid(),
             "mountpoint": str(self._mountpoint),
             "profile": self._settings.profile,
-            "user": self._provena.username,
+            "user": self._user,
             "datastore": self._settings.services.datastore,
             "read_only": self._settings.read_only,
             "started": self._started,

@@ -150,13 +150,13 @@ class Bucket:
     def _ask_region(self, credentials: Credentials) -> str:
         client = self.service.clients.boto(DEFAULT_REGION, credentials)
         try:
-            answer = client.head_bucket(Bucket=self.name)["ResponseMetadata"]
+            headers = client.head_bucket(Bucket=self.name)["ResponseMetadata"]["HTTPHeaders"]
         except ClientError as error:
             answer = error.response["ResponseMetadata"]
             if answer["HTTPStatusCode"] not in (301, 307, 400, 403):
                 raise
-        region: str = answer["HTTPHeaders"].get("x-amz-bucket-region") or DEFAULT_REGION
-        return region
+            headers = answer["HTTPHeaders"]
+        return headers.get("x-amz-bucket-region") or DEFAULT_REGION
 
 
 def _whole(body: memoryview, length: int, what: str) -> memoryview:

@@ -6,7 +6,7 @@ import os
 import threading
 from collections import OrderedDict
 from datetime import timedelta
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import botocore.session
 from botocore.config import Config
@@ -64,7 +64,7 @@ class Clients:
             return _keep(self._stores, key, store)
 
     def _make_boto(self, region: str, credentials: Credentials) -> S3Client:
-        client: S3Client = self._session.create_client(
+        client = self._session.create_client(
             "s3",
             region_name=region,
             endpoint_url=self.endpoint_url or f"https://s3.{region}.amazonaws.com",
@@ -83,7 +83,7 @@ class Clients:
                 response_checksum_validation="when_required",
             ),
         )
-        return client
+        return cast("S3Client", client)
 
     def _make_store(self, bucket: str, region: str, credentials: Credentials) -> S3Store:
         # Imported here: obstore starts threads, and a mount forks before it reads.
