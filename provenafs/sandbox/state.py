@@ -1,0 +1,169 @@
+"""The folder that a sandbox keeps everything in, and the process that may be running over it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import urllib3
+
+from provenafs.sandbox.errors import SandboxError
+
+_STOP_DEADLINE_S = 20
+_POLL_S = 0.05
+_LOCK_ATTEMPTS = 10
+_HEALTH_TIMEOUT_S = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """Where a running sandbox answers."""
+
+    pid: int
+    datastore: str
+    registry: str
+    search: str
+    auth_api: str
+    job_api: str
+    realm: str
+    s3_endpoint: str
+
+    def silent(self) -> list[str]:
+        """The names of those services that do not answer."""
+        health = {
+            "data store": f"{self.datastore}/",
+            "registry": f"{self.registry}/",
+            "search": f"{self.search}/",
+            "authorisation": self.realm,
+            "S3": f"{self.s3_endpoint}/minio/health/live",
+        }
+        with urllib3.PoolManager(timeout=_HEALTH_TIMEOUT_S, retries=False) as pool:
+            return [name for name, url in health.items() if not _answers(pool, url)]
+
+
+class StateFolder:
+    """Everything of one sandbox that outlives its process; one process at a time may run over it.
+
+    `settings.json` has ports and keys, `services.db` the records, `s3/` the objects.
+    `manifest.json` lists the sample files and is written last: without it the others are
+    unfinished.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self.database = self.path / "services.db"
+        self.objects = self.path / "s3"
+        self.manifest = self.path / "manifest.json"
+        self.log = self.path / "sandbox.log"
+        self.settings = self.path / "settings.json"
+        self._running = self.path / "running.json"
+        self._lock = self.path / "lock"
+
+    def prepare(self) -> None:
+        """Make the folder, for its owner only; SandboxError if that cannot be."""
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock.touch(mode=0o600)
+        except OSError as error:
+            reason = error.strerror
+            raise SandboxError(f"The state folder {self.path} cannot be used: {reason}.") from error
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Hold the folder for this process; SandboxError if another one does."""
+        self.prepare()
+        with self._lock.open("r+") as file:
+            if not _locked(file):
+                raise SandboxError(f"The sandbox in {self.path} is already running.")
+            file.write(str(os.getpid()))
+            file.flush()
+            try:
+                yield
+            finally:
+                self._running.unlink(missing_ok=True)
+                file.truncate(0)
+
+    def holder(self) -> int | None:
+        """The id of the process that runs over the folder, be it ready or not; None without one."""
+        try:
+            with self._lock.open() as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return int(file.read() or 0) or None
+        except FileNotFoundError:
+            pass
+        return None
+
+    def running(self) -> Running | None:
+        """Where the sandbox answers; None unless it is up and ready."""
+        if self.holder() is None:
+            return None
+        try:
+            document = json.loads(self._running.read_text())
+        except FileNotFoundError:
+            return None
+        return Running(**document)
+
+    def stop(self) -> bool:
+        """End the sandbox's process and wait for its end; whether there was one."""
+        pid = self.holder()
+        if pid is None:
+            return False
+        for signum in (signal.SIGTERM, signal.SIGKILL):
+            os.kill(pid, signum)
+            deadline = time.monotonic() + _STOP_DEADLINE_S
+            while time.monotonic() < deadline:
+                if self.holder() != pid:
+                    return True
+                time.sleep(_POLL_S)
+        raise SandboxError(f"The sandbox's process {pid} does not end.")
+
+    def announce(self, running: Running) -> None:
+        """Let others find what is running."""
+        write_document(self._running, asdict(running))
+
+    def drop_unfinished(self) -> bool:
+        """Remove what a first start that was cut off left behind; whether all is to be made."""
+        if self.manifest.exists():
+            return False
+        shutil.rmtree(self.objects, ignore_errors=True)
+        for path in self.path.glob(f"{self.database.name}*"):
+            path.unlink()
+        return True
+
+
+def write_document(path: Path, document: dict[str, Any]) -> None:
+    """Replace a JSON file that only its owner may read, as a whole or not at all."""
+    unfinished = path.with_suffix(".new")
+    unfinished.touch(mode=0o600)
+    unfinished.write_text(json.dumps(document, indent=2))
+    unfinished.replace(path)
+
+
+def _locked(file: IO[str]) -> bool:
+    """Take the lock; not at the first refusal, because who only looks holds it for a moment."""
+    for _ in range(_LOCK_ATTEMPTS):
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(_POLL_S)
+        else:
+            return True
+    return False
+
+
+def _answers(pool: urllib3.PoolManager, url: str) -> bool:
+    try:
+        return pool.request("GET", url).status == 200
+    except urllib3.exceptions.HTTPError:
+        return False
