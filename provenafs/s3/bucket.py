@@ -48,7 +48,6 @@ class Bucket:
                 Prefix=prefix,
                 Delimiter=delimiter,
                 MaxKeys=max_keys,
-                EncodingType="url",
                 **parameters,  # type: ignore[arg-type]
             )
             return ListPage(
