@@ -1,1 +1,7 @@
 """The command line: one file per family of verbs. Holds no logic of its own."""
+
+from __future__ import annotations
+
+from provenafs.cli.app import main
+
+__all__ = ["main"]

@@ -85,6 +85,13 @@ class LoginFile:
             ) from error
         return tokens
 
+    def read_if_usable(self) -> Tokens | None:
+        """The stored tokens, or None also where the file cannot be used."""
+        try:
+            return self.read()
+        except LoginRequired:
+            return None
+
     def write(self, tokens: Tokens) -> None:
         """Replace the stored tokens, as a whole or not at all; raises OSError."""
         self._make_directory()

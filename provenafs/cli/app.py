@@ -1,0 +1,113 @@
+"""The command `provenafs`: its verbs, each imported only when it is used."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+from typer.main import get_command as command_of
+
+from provenafs import __version__
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """Where a verb is found: a function or a typer app `attribute` of a module of this room."""
+
+    module: str
+    attribute: str
+    help: str
+
+
+VERBS = {
+    "mount": Verb("mount", "mount", "Mount the datasets of a Provena data store as a drive."),
+    "umount": Verb("mount", "umount", "Unmount a drive."),
+    "status": Verb("mount", "status", "Show what is mounted and how it is doing."),
+    "login": Verb("login", "login", "Log in through a web browser."),
+    "logout": Verb("login", "logout", "Forget the login and end its session."),
+    "whoami": Verb("login", "whoami", "Show who is logged in, and where."),
+    "profile": Verb("profile", "app", "Add, list, show and remove profiles."),
+    "sandbox": Verb("sandbox", "app", "Run a local Provena for trying out."),
+}
+
+
+class LazyGroup(TyperGroup):
+    """A group whose verbs are imported one by one: `--help` and each verb stay quick."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """The verbs, in the order of the table."""
+        return list(VERBS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """One verb, imported; None if there is none of this name."""
+        verb = VERBS.get(cmd_name)
+        if verb is None:
+            return None
+        module = importlib.import_module(f"provenafs.cli.{verb.module}")
+        return _as_command(cmd_name, getattr(module, verb.attribute))
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """The table of verbs, without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, verb.help) for name, verb in VERBS.items()])
+
+
+def plain_app(**options: Any) -> typer.Typer:
+    """A typer app that says what is wrong in plain lines."""
+    return typer.Typer(
+        rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False, **options
+    )
+
+
+app = plain_app(cls=LazyGroup, no_args_is_help=True)
+
+
+def main() -> NoReturn:
+    """Run the command line: a failure is one sentence on stderr and an exit status."""
+    try:
+        app()
+    except Exception as error:
+        status = _report(error)
+    except BaseExceptionGroup as group:
+        status = _report(group)
+    else:
+        status = 0
+    sys.exit(status)
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)
+    ] = False,
+) -> None:
+    """Mount the datasets of a Provena data store as a drive."""
+    if version:
+        print(f"provenafs {__version__}")
+        raise typer.Exit
+
+
+def _as_command(name: str, target: typer.Typer | Callable[..., Any]) -> Any:
+    if isinstance(target, typer.Typer):
+        return command_of(target)
+    single = plain_app()
+    single.command(name)(target)
+    return command_of(single)
+
+
+def _report(error: BaseException) -> int:
+    from provenafs.cli.failures import explain
+
+    if os.environ.get("PROVENAFS_TRACEBACK") == "1":
+        import traceback
+
+        traceback.print_exception(error)
+    status, sentence = explain(error)
+    print(f"provenafs: {sentence}", file=sys.stderr)
+    return int(status)

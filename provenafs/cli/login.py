@@ -1,0 +1,83 @@
+"""login, logout and whoami."""
+
+from __future__ import annotations
+
+import json
+import os
+import webbrowser
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import trio
+import typer
+
+from provenafs.config import Settings, load_settings
+from provenafs.provena.client import Provena
+from provenafs.provena.login import log_in, log_out
+from provenafs.provena.realm import DeviceLogin
+
+_Profile = Annotated[str | None, typer.Option(help="Profile to use.", show_default=False)]
+
+
+def login(
+    profile: _Profile = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Stay logged in without a session, for machines.")
+    ] = False,
+    no_browser: Annotated[
+        bool, typer.Option("--no-browser", help="Only print the address to open.")
+    ] = False,
+) -> None:
+    """Log in through a web browser, on this machine or on any other."""
+    settings = load_settings(profile=profile)
+
+    def tell(begun: DeviceLogin) -> None:
+        print(f"Open {begun.verification_uri_complete}")
+        print(f"and confirm the code {begun.user_code}. Waiting ...", flush=True)
+        if not no_browser:
+            _open_browser(begun.verification_uri_complete)
+
+    async def run() -> str | None:
+        return (await log_in(settings, tell, offline=offline)).username
+
+    print(f"Logged in as {trio.run(run)} (profile '{settings.profile}').")
+
+
+def logout(profile: _Profile = None) -> None:
+    """Forget the login and end its session."""
+    settings = load_settings(profile=profile)
+    if trio.run(log_out, settings):
+        print(f"Logged out (profile '{settings.profile}').")
+    else:
+        print(f"Nobody was logged in (profile '{settings.profile}').")
+
+
+def whoami(
+    profile: _Profile = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Show who is logged in, and where."""
+    settings = load_settings(profile=profile)
+    username = trio.run(_username, settings)
+    description = {
+        "username": username,
+        "profile": settings.profile,
+        "datastore": settings.services.datastore,
+        "realm": settings.services.realm,
+    }
+    if as_json:
+        print(json.dumps(description, indent=2))
+    else:
+        print(f"{username} at {description['datastore']} (profile '{settings.profile}')")
+
+
+async def _username(settings: Settings) -> str:
+    async with Provena.connect(settings) as provena:
+        return await provena.username()
+
+
+def _open_browser(address: str) -> None:
+    # Without a display a text browser would take over the terminal.
+    has_display = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    if has_display and urlsplit(address).scheme in ("http", "https"):
+        webbrowser.open(address)
