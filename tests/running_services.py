@@ -1,0 +1,156 @@
+"""The services of a sandbox over a real S3 server, run in a thread for tests that are not async."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import trio
+
+from provenafs.sandbox.app import Lifetimes, Urls, serve
+from provenafs.sandbox.gateway import GatewayKeys, running_gateway
+from provenafs.sandbox.store import Store
+
+KEYS = GatewayKeys("root-user", "root-password", "service-user", "service-secret")
+_START_DEADLINE_S = 60
+
+
+@dataclass
+class RunningServices:
+    """A running sandbox without sample datasets, and logins to it."""
+
+    urls: Urls
+    database: Path
+    s3_endpoint: str
+    client: httpx.Client
+    _tokens: dict[str, str] = field(default_factory=dict)
+
+    def token(self, user: str) -> str:
+        """An access token of a user, kept: the tests end before it does."""
+        if user not in self._tokens:
+            self._tokens[user] = self.login(user)["access_token"]
+        return self._tokens[user]
+
+    def login(self, user: str, scope: str = "") -> dict[str, Any]:
+        answer = self.client.post(
+            f"{self.urls.realm}/protocol/openid-connect/token",
+            data={
+                "grant_type": "password",
+                "client_id": "integration-tests",
+                "username": user,
+                "password": user,
+                "scope": scope,
+            },
+        )
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    def call(self, user: str, method: str, url: str, **options: Any) -> httpx.Response:
+        """One request as a user."""
+        headers = {"Authorization": f"Bearer {self.token(user)}"}
+        return self.client.request(method, url, headers=headers, **options)
+
+    def datastore(self, user: str, method: str, path: str, **options: Any) -> httpx.Response:
+        return self.call(user, method, self.urls.datastore + path, **options)
+
+    def registry(self, user: str, method: str, path: str, **options: Any) -> httpx.Response:
+        return self.call(user, method, self.urls.registry + path, **options)
+
+    def organisation(self) -> str:
+        """The handle of the organisation that a sandbox begins with."""
+        answer = self.registry("alice", "POST", "/registry/agent/organisation/list", json={})
+        return str(answer.json()["items"][0]["id"])
+
+    def person(self, user: str) -> str:
+        url = f"{self.urls.auth_api}/link/user/lookup"
+        return str(self.call(user, "GET", url).json()["person_id"])
+
+    def collection(self, name: str = "n", **info: Any) -> dict[str, Any]:
+        """A minimal valid CollectionFormat, with more of dataset_info as asked."""
+        organisation = self.organisation()
+        approvals = ("ethics_registration", "ethics_access", "indigenous_knowledge")
+        return {
+            "associations": {"organisation_id": organisation},
+            "approvals": {approval: {} for approval in (*approvals, "export_controls")},
+            "dataset_info": {
+                "name": name,
+                "description": "d",
+                "access_info": {},
+                "publisher_id": organisation,
+                "created_date": {},
+                "published_date": {},
+                "license": "https://example.org/l",
+                **info,
+            },
+        }
+
+    def mint(self, user: str = "alice", name: str = "n", **info: Any) -> str:
+        body = self.collection(name, **info)
+        answer = self.datastore(user, "POST", "/register/mint-dataset", json=body)
+        assert answer.json()["status"]["success"], answer.text
+        return str(answer.json()["handle"])
+
+    def fetch(self, handle: str, user: str = "alice") -> dict[str, Any]:
+        path = "/registry/items/fetch-dataset"
+        answer = self.datastore(user, "GET", path, params={"handle_id": handle})
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    def grant(self, handle: str, general: list[str], groups: dict[str, list[str]]) -> None:
+        """Replace alice's settings for a dataset of hers."""
+        settings = {"owner": "alice", "general": general, "groups": groups}
+        path = "/registry/entity/dataset/auth/configuration"
+        answer = self.registry("alice", "PUT", path, params={"id": handle}, json=settings)
+        assert answer.status_code == 200, answer.text
+
+
+@contextmanager
+def running_services(folder: Path, lifetimes: Lifetimes = Lifetimes()) -> Iterator[RunningServices]:
+    """Services and S3 server over a fresh folder, ended at the end."""
+    started: list[tuple[Urls, str, trio.CancelScope, trio.lowlevel.TrioToken]] = []
+    failures: list[BaseException] = []
+    ready = threading.Event()
+    database = folder / "services.db"
+
+    async def run() -> None:
+        with closing(Store(database)) as store:
+            async with running_gateway(folder / "s3", _free_port(), KEYS) as gateway:
+                async with trio.open_nursery() as nursery:
+                    urls = await nursery.start(partial(serve, store, gateway, lifetimes=lifetimes))
+                    token = trio.lowlevel.current_trio_token()
+                    started.append((urls, gateway.endpoint, nursery.cancel_scope, token))
+                    ready.set()
+
+    def work() -> None:
+        try:
+            trio.run(run)
+        except BaseException as error:
+            failures.append(error)
+        finally:
+            ready.set()
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    assert ready.wait(_START_DEADLINE_S), "the sandbox did not start"
+    if failures:
+        raise failures[0]
+    urls, endpoint, scope, token = started[0]
+    try:
+        with httpx.Client(timeout=30, trust_env=False) as client:
+            yield RunningServices(urls, database, endpoint, client)
+    finally:
+        token.run_sync_soon(scope.cancel)
+        thread.join(_START_DEADLINE_S)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
