@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -65,13 +66,14 @@ class DataStore(Service):
 
     async def fetch(self, handle: str) -> FetchedDataset:
         """A dataset with this user's roles and the lock; raises NotFound, Unauthorised."""
-        document = await self.call(
-            "GET",
-            "/registry/items/fetch-dataset",
-            params={"handle_id": handle},
-            errors=_UNKNOWN,
-        )
-        answer = self.succeeded(document, NotFound)
+        with _naming(handle):
+            document = await self.call(
+                "GET",
+                "/registry/items/fetch-dataset",
+                params={"handle_id": handle},
+                errors=_UNKNOWN,
+            )
+            answer = self.succeeded(document, NotFound)
         try:
             record = DatasetRecord.from_item(answer.get("item"))
         except ValueError as error:
@@ -175,12 +177,13 @@ class DataStore(Service):
         Raises NotFound, Unauthorised, and for writing Locked and Released.
         """
         request = CredentialsRequest(dataset_id=handle, console_session_required=console)
-        document = await self.call(
-            "POST",
-            f"/registry/credentials/generate-{access}-access-credentials",
-            json=request.model_dump(),
-            errors=_ISSUING,
-        )
+        with _naming(handle):
+            document = await self.call(
+                "POST",
+                f"/registry/credentials/generate-{access}-access-credentials",
+                json=request.model_dump(),
+                errors=_ISSUING,
+            )
         return self.parsed(CredentialResponse, self.succeeded(document))
 
     async def presigned_url(self, handle: str, file_path: str, expires_in: int) -> str:
@@ -238,6 +241,15 @@ class DataStore(Service):
 class _VersionAnswer(BaseModel):
     new_version_id: str
     version_job_session_id: str | None = None
+
+
+@contextmanager
+def _naming(handle: str) -> Iterator[None]:
+    """Say plainly what the service wraps in its own affairs."""
+    try:
+        yield
+    except NotFound:
+        raise NotFound(f"there is no dataset '{handle}'") from None
 
 
 def _demand_reason(reason: str) -> None:
