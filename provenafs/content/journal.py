@@ -35,6 +35,9 @@ from provenafs.errors import FSError
 
 log = logging.getLogger(__name__)
 
+# Of a multipart upload: number, first byte, byte after the last, ETag, CRC32 in base64.
+JournalPart = tuple[int, int, int, str, str | None]
+
 NOBODY = ""  # the owner of a row that a living mount has left to recovery
 
 _SCHEMA = """
@@ -93,7 +96,7 @@ class Row:
 
     `base_etag` is the object version it started from, None for a new object; `base_size` how many
     leading bytes of that version still counted when the row was last written. `write_id` marks
-    the object that a publication makes. `parts` are (number, length, ETag) of `upload_id`.
+    the object that a publication makes. `parts` are what is acknowledged of `upload_id`.
     """
 
     id: str
@@ -107,7 +110,7 @@ class Row:
     mtime: float | None
     write_id: str
     upload_id: str | None
-    parts: tuple[tuple[int, int, str], ...]
+    parts: tuple[JournalPart, ...]
     reason: str
     changed_at: float
 

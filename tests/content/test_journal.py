@@ -28,14 +28,14 @@ async def test_rows_keep_what_they_are_told(tmp_path: Path) -> None:
         new_row(journal.owner, "10.1/2", "datasets/10-1-2/a"), base_etag='"e"', base_size=5
     )
     await journal.add(row)
-    await journal.update(row.id, state=State.CLOSED, upload_id="u", parts=[(1, 5, '"p"')])
+    await journal.update(row.id, state=State.CLOSED, upload_id="u", parts=[(1, 0, 5, '"p"', None)])
     ((found, alive),) = await journal.rows()
     assert alive
     assert found == dataclasses.replace(
         row,
         state=State.CLOSED,
         upload_id="u",
-        parts=((1, 5, '"p"'),),
+        parts=((1, 0, 5, '"p"', None),),
         changed_at=found.changed_at,
     )
     journal.remove_later(row.id)

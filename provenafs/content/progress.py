@@ -1,0 +1,81 @@
+"""How a wait is given up when nothing moves any more, and how much memory moving may take."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+import trio
+
+from provenafs.errors import FSError
+
+_LOOKS_PER_TIMEOUT = 8
+_T = TypeVar("_T")
+
+
+class Progress:
+    """Counts what moves towards the bucket, over all files of a mount.
+
+    One file that waits its turn behind others makes progress when they do.
+    """
+
+    def __init__(self, timeout: float) -> None:
+        """`timeout` is in seconds without any progress."""
+        self.timeout = timeout
+        self._count = 0
+
+    def made(self) -> None:
+        """Something moved; may be called from any thread."""
+        self._count += 1
+
+    async def bound(self, work: Callable[[], Awaitable[_T]], what: str) -> _T:
+        """Do `work`; FSError(EIO) when nothing has moved for the timeout."""
+        result: list[_T] = []
+        failures: list[Exception] = []
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch, nursery.cancel_scope)
+            try:
+                result.append(await work())
+            except Exception as error:
+                failures.append(error)
+            self.made()
+            nursery.cancel_scope.cancel()
+        if failures:
+            raise failures[0]
+        if not result:
+            raise FSError(errno.EIO, f"{what}: no progress for {self.timeout:.0f} s")
+        return result[0]
+
+    async def _watch(self, scope: trio.CancelScope) -> None:
+        count, quiet = self._count, 0
+        while quiet < _LOOKS_PER_TIMEOUT:
+            await trio.sleep(self.timeout / _LOOKS_PER_TIMEOUT)
+            quiet = quiet + 1 if count == self._count else 0
+            count = self._count
+        scope.cancel()
+
+
+class Memory:
+    """A budget of bytes held in memory; who comes first is served first."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._used = 0
+        self._turn = trio.Lock()
+        self._freed = trio.Event()
+
+    @asynccontextmanager
+    async def hold(self, amount: int) -> AsyncIterator[None]:
+        """Hold `amount` bytes; one that is above the limit waits until nothing else is held."""
+        async with self._turn:
+            while self._used and self._used + amount > self._limit:
+                await self._freed.wait()
+            self._used += amount
+        try:
+            yield
+        finally:
+            self._used -= amount
+            self._freed.set()
+            self._freed = trio.Event()

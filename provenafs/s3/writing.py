@@ -1,0 +1,463 @@
+"""Changing objects: puts, multipart uploads, copies and deletes, each on a condition.
+
+Every change says what it expects to find: the ETag it replaces, or None for nothing at all. A
+request that got no answer may have been carried out all the same, so a refused retry is looked
+into with a HEAD before it is called a conflict; for that an object made here carries the id of
+its write. botocore retries none of these requests.
+"""
+
+from __future__ import annotations
+
+import base64
+import mimetypes
+import random
+import zlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import trio
+
+from provenafs.s3.bucket import Bucket
+from provenafs.s3.errors import NoSuchKey, PreconditionFailed, Unavailable
+from provenafs.s3.parallel import run_all
+from provenafs.s3.types import Access
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+WRITE_ID = "provenafs-write-id"
+MTIME = "mtime"  # seconds since the epoch; the convention of rclone and s3fs
+
+COPY_LIMIT = 5 * 1024**3  # bytes; above it a copy is a multipart upload
+_COPY_PART = 512 * 1024**2
+_PARALLEL_COPIES = 8
+_PLAIN_BODY = 1024**2  # up to here the body is bytes; above, it is sent in pieces
+_PIECE = 256 * 1024
+_FIRST_PAUSE_S = 0.2
+_LONGEST_PAUSE_S = 5.0
+
+Progress = Callable[[int], None]  # how many bytes of the body have gone out
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """What is stored with an object beside its bytes; `mtime` in seconds since the epoch."""
+
+    write_id: str
+    mtime: float | None = None
+    content_type: str = "binary/octet-stream"
+    other: Mapping[str, str] = field(default_factory=dict)
+
+    def arguments(self) -> dict[str, Any]:
+        """As boto3 takes it."""
+        metadata = {**self.other, WRITE_ID: self.write_id}
+        if self.mtime is not None:
+            metadata[MTIME] = f"{self.mtime:.9f}".rstrip("0").rstrip(".")
+        return {"ContentType": self.content_type, "Metadata": metadata}
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """An object as HEAD tells it: size in bytes, times in seconds since the epoch."""
+
+    size: int
+    etag: str
+    modified: float
+    metadata: Metadata
+
+
+@dataclass(frozen=True, slots=True)
+class UploadedPart:
+    """A part the server has acknowledged; `crc32` in base64, where the server computes it."""
+
+    number: int
+    etag: str
+    crc32: str | None = None
+
+
+def content_type(key: str) -> str:
+    """The media type that a key's name suggests."""
+    kind, encoding = mimetypes.guess_type(key, strict=False)
+    return kind if kind and not encoding else "binary/octet-stream"
+
+
+class ObjectWriter:
+    """All ways to change one bucket. Retries go on for the service's `io_timeout` seconds."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        self.bucket = bucket
+        self._name = bucket.name
+
+    async def head(self, key: str) -> Head:
+        """The object as it is now; NoSuchKey if there is none."""
+
+        def send(s3: S3Client) -> Head:
+            answer: Any = s3.head_object(Bucket=self._name, Key=key)
+            return _head(answer)
+
+        return await self._retried("looking at", key, send)
+
+    async def put(
+        self,
+        key: str,
+        body: bytes | memoryview,
+        expected: str | None,
+        metadata: Metadata,
+        progress: Progress | None = None,
+    ) -> str:
+        """Store an object in one request; returns its ETag. PreconditionFailed on a conflict."""
+        arguments = {
+            **metadata.arguments(),
+            **_condition(expected),
+            "ChecksumCRC32": _crc32(body),
+        }
+
+        def send(s3: S3Client) -> str:
+            answer = s3.put_object(
+                Bucket=self._name, Key=key, Body=_body(body, progress), **arguments
+            )
+            return str(answer["ETag"])
+
+        return await self._conditional("storing", key, send, self._was_written(key, metadata))
+
+    async def delete(self, key: str, expected: str | None) -> None:
+        """Delete an object; `expected` None whatever it is. Gone already is as good."""
+        arguments: dict[str, Any] = {} if expected is None else {"IfMatch": expected}
+
+        def send(s3: S3Client) -> str:
+            s3.delete_object(Bucket=self._name, Key=key, **arguments)
+            return ""
+
+        async def is_gone() -> str | None:
+            try:
+                await self.head(key)
+            except NoSuchKey:
+                return ""
+            return None
+
+        try:
+            await self._conditional("deleting", key, send, is_gone)
+        except NoSuchKey:
+            return
+
+    async def copy(
+        self,
+        source: str,
+        source_etag: str,
+        key: str,
+        expected: str | None,
+        *,
+        size: int,
+        metadata: Metadata | None = None,
+    ) -> str:
+        """Copy an object within the bucket; returns the copy's ETag.
+
+        `metadata` None keeps the source's; a copy above 5 GiB always carries new metadata.
+        PreconditionFailed when the source or what is at `key` is not what was expected.
+        """
+        if size > COPY_LIMIT:
+            metadata = metadata or (await self.head(source)).metadata
+            return await self._copy_in_parts(source, source_etag, key, expected, size, metadata)
+        arguments: dict[str, Any] = {"MetadataDirective": "COPY"}
+        if metadata is not None:
+            arguments = {"MetadataDirective": "REPLACE", **metadata.arguments()}
+
+        def send(s3: S3Client) -> str:
+            answer = s3.copy_object(
+                Bucket=self._name,
+                Key=key,
+                CopySource={"Bucket": self._name, "Key": source},
+                CopySourceIfMatch=source_etag,
+                **_condition(expected),
+                **arguments,
+            )
+            return str(answer["CopyObjectResult"]["ETag"])
+
+        return await self._conditional(
+            "copying to", key, send, self._was_copied(key, expected, source_etag, metadata)
+        )
+
+    # Multipart uploads
+
+    async def create_upload(self, key: str, metadata: Metadata) -> str:
+        """Begin a multipart upload; returns its id."""
+        arguments = metadata.arguments()
+        return await self._retried(
+            "beginning the upload of",
+            key,
+            lambda s3: str(
+                s3.create_multipart_upload(
+                    Bucket=self._name, Key=key, ChecksumAlgorithm="CRC32", **arguments
+                )["UploadId"]
+            ),
+        )
+
+    async def upload_part(
+        self,
+        key: str,
+        upload_id: str,
+        number: int,
+        body: bytes | memoryview,
+        progress: Progress | None = None,
+    ) -> UploadedPart:
+        """Send one part. NoSuchKey when the upload is not there any more."""
+        crc32 = _crc32(body)
+
+        def send(s3: S3Client) -> UploadedPart:
+            answer = s3.upload_part(
+                Bucket=self._name,
+                Key=key,
+                UploadId=upload_id,
+                PartNumber=number,
+                Body=_body(body, progress),
+                ChecksumCRC32=crc32,
+            )
+            return UploadedPart(number, answer["ETag"], answer.get("ChecksumCRC32"))
+
+        return await self._retried("uploading", key, send)
+
+    async def copy_part(
+        self, key: str, upload_id: str, number: int, source: str, etag: str, start: int, end: int
+    ) -> UploadedPart:
+        """Let the server copy [start, end) of `source`, in bytes, as a part."""
+
+        def send(s3: S3Client) -> UploadedPart:
+            answer = s3.upload_part_copy(
+                Bucket=self._name,
+                Key=key,
+                UploadId=upload_id,
+                PartNumber=number,
+                CopySource={"Bucket": self._name, "Key": source},
+                CopySourceIfMatch=etag,
+                CopySourceRange=f"bytes={start}-{end - 1}",
+            )["CopyPartResult"]
+            return UploadedPart(number, answer["ETag"], answer.get("ChecksumCRC32"))
+
+        return await self._retried("copying parts of", key, send)
+
+    async def complete(
+        self,
+        key: str,
+        upload_id: str,
+        parts: Sequence[UploadedPart],
+        expected: str | None,
+        metadata: Metadata,
+    ) -> str:
+        """Make the object of its parts; returns its ETag. PreconditionFailed on a conflict."""
+        listed: list[Any] = [_completed(part) for part in parts]
+
+        def send(s3: S3Client) -> str:
+            answer = s3.complete_multipart_upload(
+                Bucket=self._name,
+                Key=key,
+                UploadId=upload_id,
+                MultipartUpload={"Parts": listed},
+                **_condition(expected),
+            )
+            return str(answer["ETag"])
+
+        return await self._conditional(
+            "completing the upload of", key, send, self._was_written(key, metadata)
+        )
+
+    async def abort(self, key: str, upload_id: str) -> None:
+        """Give up a multipart upload; gone already is as good."""
+
+        def send(s3: S3Client) -> None:
+            s3.abort_multipart_upload(Bucket=self._name, Key=key, UploadId=upload_id)
+
+        try:
+            await self._retried("giving up the upload of", key, send)
+        except NoSuchKey:
+            return
+
+    async def _copy_in_parts(
+        self,
+        source: str,
+        source_etag: str,
+        key: str,
+        expected: str | None,
+        size: int,
+        metadata: Metadata,
+    ) -> str:
+        upload_id = await self.create_upload(key, metadata)
+        length = max(_COPY_PART, -(-size // 5000))
+        parts: dict[int, UploadedPart] = {}
+        limiter = trio.CapacityLimiter(_PARALLEL_COPIES)
+
+        async def copy_part(number: int, start: int) -> None:
+            async with limiter:
+                end = min(size, start + length)
+                parts[number] = await self.copy_part(
+                    key, upload_id, number, source, source_etag, start, end
+                )
+
+        try:
+            starts = enumerate(range(0, size, length), start=1)
+            await run_all(partial(copy_part, number, start) for number, start in starts)
+            listed = [parts[number] for number in sorted(parts)]
+            return await self.complete(key, upload_id, listed, expected, metadata)
+        except Exception:
+            await self.abort(key, upload_id)
+            raise
+
+    # Retrying
+
+    async def _retried(self, operation: str, key: str, send: Callable[[S3Client], _T]) -> _T:
+        """Send until there is an answer; for requests that may be carried out twice."""
+        attempts = _Attempts(self.bucket.service.io_timeout)
+        while True:
+            try:
+                return await self._once(operation, key, send)
+            except Unavailable:
+                if not await attempts.pause():
+                    raise
+
+    async def _conditional(
+        self,
+        operation: str,
+        key: str,
+        send: Callable[[S3Client], str],
+        done: Callable[[], Awaitable[str | None]],
+    ) -> str:
+        """Send until there is an answer that is ours.
+
+        `done` looks whether an earlier attempt was carried out: the new ETag if so, else None.
+        """
+        attempts = _Attempts(self.bucket.service.io_timeout)
+        while True:
+            try:
+                return await self._once(operation, key, send)
+            except Unavailable:
+                if not await attempts.pause():
+                    raise
+            except (PreconditionFailed, NoSuchKey):
+                etag = await done() if attempts.unanswered else None
+                if etag is None:
+                    raise
+                return etag
+
+    async def _once(self, operation: str, key: str, send: Callable[[S3Client], _T]) -> _T:
+        service = self.bucket.service
+        return await self.bucket.boto(
+            f"{operation} {key}", send, service.uploads, access=Access.WRITE, retry=False
+        )
+
+    def _was_written(self, key: str, metadata: Metadata) -> Callable[[], Awaitable[str | None]]:
+        async def done() -> str | None:
+            try:
+                head = await self.head(key)
+            except NoSuchKey:
+                return None
+            return head.etag if head.metadata.write_id == metadata.write_id else None
+
+        return done
+
+    def _was_copied(
+        self, key: str, expected: str | None, source_etag: str, metadata: Metadata | None
+    ) -> Callable[[], Awaitable[str | None]]:
+        if metadata is not None:
+            return self._was_written(key, metadata)
+
+        async def done() -> str | None:
+            try:
+                head = await self.head(key)
+            except NoSuchKey:
+                return None
+            return head.etag if head.etag == source_etag != expected else None
+
+        return done
+
+
+class _Attempts:
+    """Growing, jittered pauses between attempts, until the time is up."""
+
+    def __init__(self, timeout: float) -> None:
+        self._deadline = trio.current_time() + timeout
+        self._pause = _FIRST_PAUSE_S
+        self.unanswered = 0
+
+    async def pause(self) -> bool:
+        """Wait before the next attempt; False when it is too late for one."""
+        self.unanswered += 1
+        if trio.current_time() + self._pause > self._deadline:
+            return False
+        await trio.sleep(self._pause * random.uniform(0.7, 1.3))
+        self._pause = min(self._pause * 2, _LONGEST_PAUSE_S)
+        return True
+
+
+class _Body:
+    """A body that goes out in pieces.
+
+    http.client hands bytes to the socket in one call, whose timeout then is one for the whole
+    body; pieces make it one for each, and they can be counted.
+    """
+
+    def __init__(self, data: bytes | memoryview, progress: Progress | None) -> None:
+        self._data = memoryview(data)
+        self._position = 0
+        self._progress = progress
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def read(self, size: int = -1) -> memoryview:
+        """The next piece: the size is ours, since the caller's 16 KiB cost too much time."""
+        piece = self._data[self._position : self._position + _PIECE]
+        self._position += len(piece)
+        if self._progress is not None:
+            self._progress(self._position)
+        return piece
+
+    def seek(self, position: int, whence: int = 0) -> int:
+        """As of files."""
+        self._position = position + (0, self._position, len(self._data))[whence]
+        return self._position
+
+    def tell(self) -> int:
+        """As of files."""
+        return self._position
+
+
+def _body(data: bytes | memoryview, progress: Progress | None) -> Any:
+    return bytes(data) if len(data) <= _PLAIN_BODY else _Body(data, progress)
+
+
+def _condition(expected: str | None) -> dict[str, Any]:
+    return {"IfNoneMatch": "*"} if expected is None else {"IfMatch": expected}
+
+
+def _crc32(data: bytes | memoryview) -> str:
+    return base64.b64encode(zlib.crc32(data).to_bytes(4, "big")).decode()
+
+
+def _completed(part: UploadedPart) -> dict[str, Any]:
+    listed: dict[str, Any] = {"PartNumber": part.number, "ETag": part.etag}
+    if part.crc32 is not None:
+        listed["ChecksumCRC32"] = part.crc32
+    return listed
+
+
+def _head(answer: Mapping[str, Any]) -> Head:
+    other = dict(answer["Metadata"])
+    write_id = other.pop(WRITE_ID, "")
+    metadata = Metadata(
+        write_id,
+        _seconds(other.pop(MTIME, None)),
+        answer.get("ContentType", "binary/octet-stream"),
+        other,
+    )
+    modified: datetime = answer["LastModified"]
+    return Head(answer["ContentLength"], answer["ETag"], modified.timestamp(), metadata)
+
+
+def _seconds(text: str | None) -> float | None:
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return None

@@ -1,0 +1,31 @@
+"""Servers shared by the tests of this room."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.content.servers import BUCKET, client, moto
+
+
+@pytest.fixture(scope="session")
+def moto_address() -> Iterator[str]:
+    """A moto server with the bucket in it."""
+    with moto() as address:
+        client(address).create_bucket(Bucket=BUCKET)
+        yield address
+
+
+@pytest.fixture
+def other_user(moto_address: str) -> Any:
+    """Another client of the same bucket."""
+    return client(moto_address)
+
+
+@pytest.fixture
+def prefix() -> str:
+    """A folder of the bucket that no other test uses."""
+    return f"datasets/{uuid.uuid4().hex}/"

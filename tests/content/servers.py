@@ -1,0 +1,73 @@
+"""A moto server and a bucket in it, for the tests of this room."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from moto.server import ThreadedMotoServer
+
+from provenafs.s3.bucket import Bucket
+from provenafs.s3.calls import Service
+from provenafs.s3.types import Access, Credentials
+
+BUCKET = "store"
+
+
+@contextmanager
+def moto() -> Iterator[str]:
+    """The address of a moto server."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        yield f"http://{host}:{port}"
+    finally:
+        server.stop()
+
+
+def client(address: str, **config: Any) -> Any:
+    """A plain boto3 client: the other user of the bucket."""
+    return boto3.client(
+        "s3",
+        endpoint_url=address,
+        region_name="us-east-1",
+        aws_access_key_id="key",
+        aws_secret_access_key="secret",
+        config=Config(s3={"addressing_style": "path"}, max_pool_connections=40, **config),
+    )
+
+
+async def credentials(access: Access, rejected: Credentials | None) -> Credentials:
+    """What moto takes: anything."""
+    return Credentials("key", "secret", "token", datetime.now(UTC) + timedelta(hours=1))
+
+
+class RecordingBucket(Bucket):
+    """A bucket that remembers the requests boto3 sent, with their headers in lower case."""
+
+    def __init__(self, address: str, io_timeout: float = 10.0) -> None:
+        super().__init__(BUCKET, credentials, Service(address, io_timeout))
+        self.sent: list[tuple[str, dict[str, str]]] = []
+        made = self.service.clients.boto
+        seen: set[int] = set()
+
+        def boto(region: str, keys: Credentials) -> Any:
+            s3 = made(region, keys)
+            if id(s3) not in seen:
+                seen.add(id(s3))
+                s3.meta.events.register("before-send.s3", self._record)
+            return s3
+
+        self.service.clients.boto = boto  # type: ignore[method-assign]
+
+    def _record(self, request: Any, **_: Any) -> None:
+        headers = {
+            name.lower(): value.decode() if isinstance(value, bytes) else str(value)
+            for name, value in request.headers.items()
+        }
+        self.sent.append((f"{request.method} {request.url}", headers))
