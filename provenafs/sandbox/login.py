@@ -49,6 +49,21 @@ def long_lived_token(state: StateFolder, username: str) -> str:
         return Tokens(store).sign({**account.claims(), "typ": "Bearer"}, _TOKEN_LIFETIME_S)
 
 
+def exports(state: StateFolder, running: Running, username: str) -> dict[str, str]:
+    """The environment variables that let a program use the sandbox as a user."""
+    return {
+        "PROVENAFS_DATASTORE_URL": running.datastore,
+        "PROVENAFS_REGISTRY_URL": running.registry,
+        "PROVENAFS_SEARCH_URL": running.search,
+        "PROVENAFS_AUTH_URL": running.realm,
+        "PROVENAFS_AUTH_API_URL": running.auth_api,
+        "PROVENAFS_JOB_API_URL": running.job_api,
+        "PROVENAFS_TOKEN": long_lived_token(state, username),
+        "PROVENAFS_S3_ENDPOINT": running.s3_endpoint,
+        "AWS_ENDPOINT_URL": running.s3_endpoint,
+    }
+
+
 def _account(username: str) -> Account:
     account = ACCOUNTS.get(username)
     if account is None:

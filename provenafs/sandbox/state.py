@@ -132,6 +132,16 @@ class StateFolder:
         """Let others find what is running."""
         write_document(self._running, asdict(running))
 
+    def keys(self) -> dict[str, str]:
+        """The permanent keys of the S3 server, by the names of GatewayKeys' fields."""
+        keys: dict[str, str] = json.loads(self.settings.read_text())["keys"]
+        return keys
+
+    def files(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """The manifest: by handle and path in the dataset, the `size` in bytes and the `sha256`."""
+        manifest: dict[str, dict[str, dict[str, Any]]] = json.loads(self.manifest.read_text())
+        return manifest
+
     def drop_unfinished(self) -> bool:
         """Remove what a first start that was cut off left behind; whether all is to be made."""
         if self.manifest.exists():

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
+from provenafs.sandbox.errors import SandboxError
+
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
@@ -20,7 +22,7 @@ class Credentials:
         return f"Credentials(expiration={self.expiration.isoformat()})"
 
 
-class StorageError(Exception):
+class StorageError(SandboxError):
     """The S3 or STS server refused or did not answer; its text holds no key."""
 
 

@@ -1,0 +1,178 @@
+"""A sandbox in a process of its own, and what tests want to know of it and do with it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import httpx
+
+from provenafs.sandbox.gateway import BUCKET, REGION
+from provenafs.sandbox.login import exports, long_lived_token
+from provenafs.sandbox.state import Running, StateFolder
+
+_START_DEADLINE_S = 180
+_STOP_DEADLINE_S = 30
+_OURS = ("PROVENAFS_", "AWS_")
+
+
+@dataclass(frozen=True, slots=True)
+class RunningSandbox:
+    """The sandbox of a test session. Its samples are for reading: to change one, mint your own."""
+
+    state: StateFolder
+    running: Running
+    environ: dict[str, str]
+    """For processes of the test: its own XDG directories, hence the profile `sandbox`."""
+    manifest: dict[str, dict[str, dict[str, Any]]]
+    """By handle and path in the dataset: `size` in bytes and `sha256`."""
+
+    @property
+    def bucket(self) -> str:
+        return BUCKET
+
+    @property
+    def s3_endpoint(self) -> str:
+        return self.running.s3_endpoint
+
+    def env(self, user: str) -> dict[str, str]:
+        """A whole environment in which a process is this user, whatever the profile says."""
+        return self.environ | exports(self.state, self.running, user)
+
+    def token(self, user: str) -> str:
+        """An access token of a user, good for a day."""
+        return long_lived_token(self.state, user)
+
+    def cli(self, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        """Run `provenafs` with these arguments."""
+        return run_cli(self.environ, *arguments, timeout=timeout)
+
+    def s3(self) -> Any:
+        """A boto3 client that may do everything: somebody at work behind a mount's back."""
+        keys = self.state.keys()
+        return self._client(keys["service_user"], keys["service_secret"], None)
+
+    def s3_as(self, user: str, handle: str, access: str = "read") -> Any:
+        """A boto3 client with the keys that a user gets for a dataset; `access` read or write."""
+        answer = self.api(
+            user,
+            "POST",
+            f"{self.running.datastore}/registry/credentials/generate-{access}-access-credentials",
+            json={"dataset_id": handle, "console_session_required": False},
+        )
+        keys = answer.raise_for_status().json()["credentials"]
+        return self._client(
+            keys["aws_access_key_id"], keys["aws_secret_access_key"], keys["aws_session_token"]
+        )
+
+    def api(self, user: str, method: str, url: str, **arguments: Any) -> httpx.Response:
+        """One request to a service as a user."""
+        headers = {"Authorization": f"Bearer {self.token(user)}"}
+        with httpx.Client(trust_env=False, timeout=30) as client:
+            return client.request(method, url, headers=headers, **arguments)
+
+    def item(self, handle: str, user: str = "admin") -> dict[str, Any]:
+        """The record of a dataset."""
+        url = f"{self.running.datastore}/registry/items/fetch-dataset"
+        answer = self.api(user, "GET", url, params={"handle_id": handle})
+        item: dict[str, Any] = answer.raise_for_status().json()["item"]
+        return item
+
+    def prefix(self, handle: str) -> str:
+        """Where a dataset's objects are in the bucket, with a slash at the end."""
+        return "datasets/" + handle.replace(".", "-").replace("/", "-") + "/"
+
+    def mint(self, user: str, name: str, **info: Any) -> str:
+        """A new dataset of a user, with further fields of dataset_info; its handle."""
+        document = self.item("10378.1/1451870")["collection_format"]
+        document["dataset_info"] |= {"name": name, **info}
+        url = f"{self.running.datastore}/register/mint-dataset"
+        answer = self.api(user, "POST", url, json=document).raise_for_status().json()
+        assert answer["status"]["success"], answer["status"]["details"]
+        handle: str = answer["handle"]
+        return handle
+
+    def _client(self, key: str, secret: str, token: str | None) -> Any:
+        return boto3.client(
+            "s3",
+            endpoint_url=self.s3_endpoint,
+            region_name=REGION,
+            aws_access_key_id=key,
+            aws_secret_access_key=secret,
+            aws_session_token=token,
+            verify=False,
+        )
+
+
+def clean_environment(home: Path) -> dict[str, str]:
+    """This process's environment without settings for us or AWS, and XDG directories in `home`."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
+    return kept | {
+        "XDG_CONFIG_HOME": str(home / "config"),
+        "XDG_STATE_HOME": str(home / "state"),
+        "XDG_DATA_HOME": str(home / "data"),
+        "XDG_CACHE_HOME": str(home / "cache"),
+        "PROVENAFS_SANDBOX_STATE": str(home / "sandbox"),
+    }
+
+
+def run_cli(
+    environ: dict[str, str], *arguments: str, timeout: float = 60
+) -> subprocess.CompletedProcess[str]:
+    """Run `provenafs` to its end; what it printed is text."""
+    return subprocess.run(
+        [Path(sys.executable).parent / "provenafs", *arguments],
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+@contextmanager
+def running_sandbox(home: Path) -> Iterator[RunningSandbox]:
+    """A sandbox with everything it and its users keep in `home`; it ends with the test process."""
+    environ = clean_environment(home)
+    state = StateFolder(home / "sandbox")
+    log = home / "sandbox.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [
+                *("setpriv", "--pdeathsig", "TERM"),
+                *(Path(sys.executable).parent / "provenafs", "sandbox", "start"),
+            ],
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        running = _ready(process, state, log)
+        yield RunningSandbox(state, running, environ, state.files())
+    finally:
+        process.terminate()
+        try:
+            process.wait(_STOP_DEADLINE_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _ready(process: subprocess.Popen[bytes], state: StateFolder, log: Path) -> Running:
+    deadline = time.monotonic() + _START_DEADLINE_S
+    while time.monotonic() < deadline and process.poll() is None:
+        running = state.running()
+        if running is not None:
+            return running
+        time.sleep(0.05)
+    raise AssertionError(f"the sandbox did not start:\n{log.read_text()}")
