@@ -19,6 +19,7 @@ from provenafs.sandbox.gateway import GatewayKeys, running_gateway
 from provenafs.sandbox.store import Store
 
 KEYS = GatewayKeys("root-user", "root-password", "service-user", "service-secret")
+DEFAULT_LIFETIMES = Lifetimes()
 _START_DEADLINE_S = 60
 
 
@@ -54,7 +55,7 @@ class RunningServices:
 
     def call(self, user: str, method: str, url: str, **options: Any) -> httpx.Response:
         """One request as a user."""
-        headers = {"Authorization": f"Bearer {self.token(user)}"}
+        headers = {"Authorization": f"Bearer {self.token(user)}", **options.pop("headers", {})}
         return self.client.request(method, url, headers=headers, **options)
 
     def datastore(self, user: str, method: str, path: str, **options: Any) -> httpx.Response:
@@ -112,7 +113,9 @@ class RunningServices:
 
 
 @contextmanager
-def running_services(folder: Path, lifetimes: Lifetimes = Lifetimes()) -> Iterator[RunningServices]:
+def running_services(
+    folder: Path, lifetimes: Lifetimes = DEFAULT_LIFETIMES
+) -> Iterator[RunningServices]:
     """Services and S3 server over a fresh folder, ended at the end."""
     started: list[tuple[Urls, str, trio.CancelScope, trio.lowlevel.TrioToken]] = []
     failures: list[BaseException] = []
@@ -121,12 +124,14 @@ def running_services(folder: Path, lifetimes: Lifetimes = Lifetimes()) -> Iterat
 
     async def run() -> None:
         with closing(Store(database)) as store:
-            async with running_gateway(folder / "s3", _free_port(), KEYS) as gateway:
-                async with trio.open_nursery() as nursery:
-                    urls = await nursery.start(partial(serve, store, gateway, lifetimes=lifetimes))
-                    token = trio.lowlevel.current_trio_token()
-                    started.append((urls, gateway.endpoint, nursery.cancel_scope, token))
-                    ready.set()
+            async with (
+                running_gateway(folder / "s3", _free_port(), KEYS) as gateway,
+                trio.open_nursery() as nursery,
+            ):
+                urls = await nursery.start(partial(serve, store, gateway, lifetimes=lifetimes))
+                token = trio.lowlevel.current_trio_token()
+                started.append((urls, gateway.endpoint, nursery.cancel_scope, token))
+                ready.set()
 
     def work() -> None:
         try:

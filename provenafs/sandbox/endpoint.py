@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from fastapi import FastAPI, HTTPException, Request
+from fastapi.encoders import jsonable_encoder
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from pydantic.v1 import BaseModel, ValidationError
 from pydantic.v1.error_wrappers import ErrorWrapper
@@ -122,7 +123,7 @@ def install_error_answers(app: FastAPI) -> None:
 
     async def invalid(_: Request, error: Exception) -> Response:
         assert isinstance(error, _Invalid)
-        return JSONResponse({"detail": error.entries}, 422)
+        return JSONResponse({"detail": jsonable_encoder(error.entries)}, 422)
 
     async def crash(_: Request, __: Exception) -> Response:
         return PlainTextResponse("Internal Server Error", 500)
