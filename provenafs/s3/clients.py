@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 import botocore.session
 from botocore.config import Config
+from botocore.handlers import add_expect_header
 
 from provenafs.s3.types import Credentials
 
@@ -83,6 +84,8 @@ class Clients:
                 response_checksum_validation="when_required",
             ),
         )
+        # Waiting for "100 Continue" would cost each stored file a round trip.
+        client.meta.events.unregister("before-call.s3", add_expect_header)
         return cast("S3Client", client)
 
     def _make_store(self, bucket: str, region: str, credentials: Credentials) -> S3Store:
