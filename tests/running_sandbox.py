@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +30,9 @@ class RunningSandbox:
 
     state: StateFolder
     running: Running
-    environ: dict[str, str]
+    environ: dict[str, str] = field(repr=False)
     """For processes of the test: its own XDG directories, hence the profile `sandbox`."""
-    manifest: dict[str, dict[str, dict[str, Any]]]
+    manifest: dict[str, dict[str, dict[str, Any]]] = field(repr=False)
     """By handle and path in the dataset: `size` in bytes and `sha256`."""
 
     @property
@@ -58,19 +58,36 @@ class RunningSandbox:
     def s3(self) -> Any:
         """A boto3 client that may do everything: somebody at work behind a mount's back."""
         keys = self.state.keys()
-        return self._client(keys["service_user"], keys["service_secret"], None)
+        return self.s3_with(keys["service_user"], keys["service_secret"])
 
     def s3_as(self, user: str, handle: str, access: str = "read") -> Any:
         """A boto3 client with the keys that a user gets for a dataset; `access` read or write."""
-        answer = self.api(
+        return self.s3_with(*self.keys(user, handle, access))
+
+    def s3_with(self, key_id: str, secret: str, token: str | None = None) -> Any:
+        """A boto3 client with these keys."""
+        return boto3.client(
+            "s3",
+            endpoint_url=self.s3_endpoint,
+            region_name=REGION,
+            aws_access_key_id=key_id,
+            aws_secret_access_key=secret,
+            aws_session_token=token,
+        )
+
+    def keys(self, user: str, handle: str, access: str = "read") -> tuple[str, str, str]:
+        """The key id, secret and session token that a user gets; `access` is read or write."""
+        answer = self.ask_for_keys(user, handle, access).raise_for_status()
+        keys = answer.json()["credentials"]
+        return keys["aws_access_key_id"], keys["aws_secret_access_key"], keys["aws_session_token"]
+
+    def ask_for_keys(self, user: str, handle: str, access: str) -> httpx.Response:
+        """What the data store answers to a user who wants keys; `access` is read or write."""
+        return self.api(
             user,
             "POST",
             f"{self.running.datastore}/registry/credentials/generate-{access}-access-credentials",
             json={"dataset_id": handle, "console_session_required": False},
-        )
-        keys = answer.raise_for_status().json()["credentials"]
-        return self._client(
-            keys["aws_access_key_id"], keys["aws_secret_access_key"], keys["aws_session_token"]
         )
 
     def api(self, user: str, method: str, url: str, **arguments: Any) -> httpx.Response:
@@ -99,17 +116,6 @@ class RunningSandbox:
         assert answer["status"]["success"], answer["status"]["details"]
         handle: str = answer["handle"]
         return handle
-
-    def _client(self, key: str, secret: str, token: str | None) -> Any:
-        return boto3.client(
-            "s3",
-            endpoint_url=self.s3_endpoint,
-            region_name=REGION,
-            aws_access_key_id=key,
-            aws_secret_access_key=secret,
-            aws_session_token=token,
-            verify=False,
-        )
 
 
 def clean_environment(home: Path) -> dict[str, str]:
