@@ -20,6 +20,7 @@ from provenafs.provena.errors import (
     Unauthorised,
     Unavailable,
 )
+from provenafs.sandbox.errors import SandboxError
 
 
 class ExitStatus(IntEnum):
@@ -58,6 +59,7 @@ _STATUS: tuple[tuple[type[BaseException], ExitStatus], ...] = (
     (Invalid, ExitStatus.INVALID),
     (ProvenaError, ExitStatus.FAILED),
     (MountError, ExitStatus.FAILED),
+    (SandboxError, ExitStatus.FAILED),
 )
 _ERRNO_STATUS = {
     errno.ENOENT: ExitStatus.NOT_FOUND,
