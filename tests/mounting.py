@@ -1,0 +1,84 @@
+"""Mounts in processes of their own, unmounted whatever the test does."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from running_sandbox import RunningSandbox, run_cli
+
+
+@dataclass(frozen=True, slots=True)
+class Drive:
+    """A mount of one user."""
+
+    path: Path
+    home: Path
+    environ: dict[str, str]
+
+    def dataset(self, handle: str) -> Path:
+        """The directory of a dataset."""
+        return self.path / handle.replace("/", "-")
+
+    def data(self, handle: str) -> Path:
+        """The files of a dataset."""
+        return self.dataset(handle) / "data"
+
+    def status(self) -> dict[str, Any]:
+        """The mount about itself."""
+        document: dict[str, Any] = json.loads((self.path / ".provenafs/status.json").read_bytes())
+        return document
+
+    @property
+    def pid(self) -> int:
+        """The process that serves the mount."""
+        return int(self.status()["pid"])
+
+    @property
+    def log(self) -> str:
+        """What the mount has logged so far."""
+        return "\n".join(path.read_text() for path in (self.home / "state/log").glob("*.log"))
+
+
+@contextmanager
+def mounted(sandbox: RunningSandbox, user: str, home: Path, *flags: str) -> Iterator[Drive]:
+    """A mount in the background as `user`, with its cache and state in `home`."""
+    path = home / "mount"
+    path.mkdir(parents=True, exist_ok=True)
+    environ = sandbox.env(user)
+    arguments = ("--cache-dir", str(home / "cache"), "--state-dir", str(home / "state"), *flags)
+    done = run_cli(environ, "mount", *arguments, str(path))
+    assert done.returncode == 0, done.stderr
+    drive = Drive(path, home, environ)
+    pid = drive.pid
+    try:
+        yield drive
+    finally:
+        _end(path, pid)
+
+
+def _end(path: Path, pid: int) -> None:
+    if is_mounted(path):
+        subprocess.run(["fusermount3", "-u", "-z", "--", str(path)], check=False)
+    deadline = time.monotonic() + 15
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    if Path(f"/proc/{pid}").exists():
+        os.kill(pid, signal.SIGKILL)
+        raise AssertionError(f"the process {pid} of {path} did not end")
+
+
+def is_mounted(path: Path) -> bool:
+    """Whether anything is mounted at `path`."""
+    return any(
+        line.split(" ")[4] == str(path)
+        for line in Path("/proc/self/mountinfo").read_text().splitlines()
+    )
