@@ -27,7 +27,7 @@ _CHALLENGES = ("WWW-Authenticate", "x-amzn-Remapped-WWW-Authenticate")
 _TOKEN_REFUSED = ("Not authenticated", "Could not validate credentials", "incorrect structure")
 _LOCKED = re.compile(r"\blocked\b", re.IGNORECASE)
 _UNKNOWN_DATASET = ("during dataset fetching", "Empty string received")
-_DATASET_ROLE = "correct role"
+_REALM_ROLE = "correct role"
 
 
 class Service:
@@ -124,8 +124,10 @@ class Service:
                 " is the address right?",
                 reply.status,
             )
-        if reply.status == 401 and _refuses_token(reply):
-            return self._token_refusal(detail)
+        if _refuses_token(reply):
+            return LoginRequired(f"{self._name} does not accept the login: {detail}; log in again")
+        if reply.status == 401 and _REALM_ROLE in detail:
+            return Unauthorised(f"your user lacks a role that {self._name} asks for")
         if reply.status == 401 and _LOCKED.search(detail):
             return Locked(detail)
         if reply.status == 400 and any(words in detail for words in _UNKNOWN_DATASET):
@@ -134,15 +136,10 @@ class Service:
         kind = errors.get(reply.status, usual)
         return kind(detail or f"{self._name} refused it (HTTP status {reply.status})")
 
-    def _token_refusal(self, detail: str) -> ProvenaError:
-        if _DATASET_ROLE in detail:
-            return Unauthorised(f"your user lacks a role that {self._name} asks for")
-        return LoginRequired(f"{self._name} does not accept the login ({detail}); log in again")
-
 
 def _refuses_token(reply: Reply) -> bool:
-    """Whether the token is at fault, rather than what it may do to one item."""
-    if reply.status != 401:
+    """Whether another token might help, rather than the user lacking a role."""
+    if reply.status != 401 or _REALM_ROLE in reply.detail:
         return False
     return any(name in reply.headers for name in _CHALLENGES) or any(
         words in reply.detail for words in _TOKEN_REFUSED
