@@ -15,7 +15,7 @@ import shutil
 import signal
 import subprocess
 import sysconfig
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, timedelta
@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 import trio
 import urllib3
 from minio import Minio, MinioAdmin
+from minio.commonconfig import SnowballObject
 from minio.credentials.providers import AssumeRoleProvider, StaticProvider
 from minio.error import MinioException, S3Error
 
@@ -33,7 +34,7 @@ from provenafs.sandbox.storage import Credentials, StorageError
 
 BUCKET = "provena-storage"
 REGION = "ap-southeast-2"
-CONNECTIONS = 16
+_CONNECTIONS = 16
 _START_DEADLINE_S = 30
 _STOP_DEADLINE_S = 10
 _POLL_S = 0.05
@@ -77,9 +78,9 @@ class Gateway:
         self._address = f"127.0.0.1:{port}"
         self._keys = keys
         self._process = process
-        self._pool = urllib3.PoolManager(maxsize=CONNECTIONS, timeout=_TIMEOUT, retries=False)
+        self._pool = urllib3.PoolManager(maxsize=_CONNECTIONS, timeout=_TIMEOUT, retries=False)
         self._client = self._client_as(keys.root_user, keys.root_password)
-        self._limiter = trio.CapacityLimiter(CONNECTIONS)
+        self._limiter = trio.CapacityLimiter(_CONNECTIONS)
 
     async def put(self, key: str, data: bytes, content_type: str | None = None) -> None:
         """Store an object whole, over whatever is there; in parts if it is large."""
@@ -92,6 +93,19 @@ class Gateway:
                 length=len(data),
                 content_type=content_type or "binary/octet-stream",
             )
+
+        await self._in_thread(work)
+
+    async def put_many(self, objects: Iterable[tuple[str, bytes]]) -> None:
+        """Store small objects, none of them empty, in one request that the server takes apart."""
+        packed = [
+            SnowballObject(object_name=key, data=io.BytesIO(data), length=len(data))
+            for key, data in objects
+        ]
+
+        def work() -> None:
+            if packed:
+                self._client.upload_snowball_objects(bucket_name=BUCKET, object_list=packed)
 
         await self._in_thread(work)
 

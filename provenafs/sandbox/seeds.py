@@ -38,12 +38,10 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import Any
 
-import trio
-
 from provenafs.sandbox import samples
 from provenafs.sandbox.collection import CollectionFormat
 from provenafs.sandbox.datastore import location_of
-from provenafs.sandbox.gateway import CONNECTIONS
+from provenafs.sandbox.gateway import Gateway
 from provenafs.sandbox.kinds import ItemRole, LockAction
 from provenafs.sandbox.messages import (
     AccessSettings,
@@ -54,13 +52,13 @@ from provenafs.sandbox.messages import (
 from provenafs.sandbox.provision import GROUP_ID, REVIEWER, organisation_id, provision
 from provenafs.sandbox.registry import HANDLE_PREFIX
 from provenafs.sandbox.services import Lifetimes, Services
-from provenafs.sandbox.storage import ObjectStorage
 from provenafs.sandbox.store import Kind, Store
 from provenafs.sandbox.users import ACCOUNTS, User
 
 _FIRST_PERSON = 1451800
 _FIRST_DAY = 1704067200  # 2024-01-01
 _DAY_S = 24 * 3600
+_SMALL_BYTES = 64 * 1024
 _EVERYBODY = (ItemRole.METADATA_READ, ItemRole.DATA_READ)
 
 Manifest = dict[str, dict[str, dict[str, Any]]]
@@ -212,19 +210,19 @@ SAMPLES = (
 )
 
 
-async def seed(store: Store, storage: ObjectStorage, manifest: Path) -> None:
+async def seed(store: Store, gateway: Gateway, manifest: Path) -> None:
     """Fill an empty store and an empty bucket, and then write the manifest.
 
     That the manifest exists therefore means that everything in it does.
     """
-    services = Services.of(store, storage, Lifetimes())
+    services = Services.of(store, gateway, Lifetimes())
     _next_handle(store, _FIRST_PERSON)
     provision(services)
     files: Manifest = {}
     for sample in SAMPLES:
         await _make(services, sample)
-        prefix = location_of(storage.bucket, sample.handle).path
-        files[sample.handle] = await _upload(storage, prefix, sample.files())
+        prefix = location_of(gateway.bucket, sample.handle).path
+        files[sample.handle] = await _upload(gateway, prefix, sample.files())
         _share(services, sample)
         _seal(services, sample)
     await _edit(services, SAMPLES[1], "Named the station")
@@ -330,22 +328,16 @@ def _date(store: Store, handle: str, created: int) -> None:
 
 
 async def _upload(
-    storage: ObjectStorage, prefix: str, files: Iterator[samples.File]
+    gateway: Gateway, prefix: str, files: Iterator[samples.File]
 ) -> dict[str, dict[str, Any]]:
-    """Put files, several at a time; what the manifest says of them."""
+    """Put files, the small ones together; what the manifest says of each."""
     described: dict[str, dict[str, Any]] = {}
-    send, receive = trio.open_memory_channel[samples.File](0)
-
-    async def worker(channel: trio.MemoryReceiveChannel[samples.File]) -> None:
-        async with channel:
-            async for path, data in channel:
-                await storage.put(prefix + path, data)
-                digest = hashlib.sha256(data).hexdigest()
-                described[path] = {"size": len(data), "sha256": digest}
-
-    async with trio.open_nursery() as nursery, send, receive:
-        for _ in range(CONNECTIONS):
-            nursery.start_soon(worker, receive.clone())
-        for file in files:
-            await send.send(file)
-    return dict(sorted(described.items()))
+    small: list[samples.File] = []
+    for path, data in files:
+        described[path] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        if 0 < len(data) <= _SMALL_BYTES:
+            small.append((prefix + path, data))
+        else:
+            await gateway.put(prefix + path, data)
+    await gateway.put_many(small)
+    return described
