@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import trio
@@ -25,6 +25,7 @@ class Content:
     """Shared by all drives; `nursery` owns their background tasks.
 
     `changed` is told which entries vanished or were replaced, so that the kernel forgets them.
+    `hidden` are keys of objects that were removed here, and go once nobody reads them any more.
     """
 
     index: Index
@@ -32,6 +33,7 @@ class Content:
     ttl: float
     changed: Callable[[Sequence[Change]], None]
     nursery: trio.Nursery
+    hidden: set[str] = field(default_factory=set)
 
 
 @asynccontextmanager

@@ -87,11 +87,11 @@ class Drive:
         """The children a page names: those a directory can hold, directories over files."""
         directories = [Listed(p[len(prefix) : -1]) for p in page.prefixes]
         taken = {item.name for item in directories}
-        hidden = _SERVER_METADATA if prefix == self.prefix else None
+        hidden = {self.prefix + _SERVER_METADATA, *self._content.hidden}
         objects = [
             Listed(name, item.size, item.etag, item.modified)
             for item in page.objects
-            if (name := item.key[len(prefix) :]) and name != hidden and name not in taken
+            if (name := item.key[len(prefix) :]) and item.key not in hidden and name not in taken
         ]
         children = [*objects, *directories]
         unfit = [item.name for item in children if not _fits(item.name)]

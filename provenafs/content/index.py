@@ -103,7 +103,9 @@ class Index:
     def __init__(self, path: Path | None) -> None:
         """Open the index at `path`, or one in memory."""
         self.database = Database(path, _SCHEMA, _VERSION)
-        self._stamp: int = self._execute("SELECT coalesce(max(stamp), 0) FROM entries").fetchone()[0]
+        self._stamp: int = self._execute("SELECT coalesce(max(stamp), 0) FROM entries").fetchone()[
+            0
+        ]
         self._running: set[int] = set()  # stamps of listings under way
         self._removed: dict[tuple[int, str], int] = {}  # our deletions while listings run
 
@@ -166,7 +168,7 @@ class Index:
     def update(self, ino: int, **columns: Any) -> None:
         """Set columns of an entry after a change of our own; the inode number stays.
 
-        Columns: parent, name, size, etag, modified, mtime, staged.
+        Columns: size, etag, modified, mtime, staged, listed_at.
         """
         settings = ", ".join(f"{column} = ?" for column in columns)
         self._execute(
@@ -174,14 +176,34 @@ class Index:
             (*columns.values(), self._next_stamp(), ino),
         )
 
+    def move(self, ino: int, parent: int, name: str) -> None:
+        """Give an entry another name, which must be free, after a rename of our own."""
+        entry = self.get(ino)
+        if entry is None:
+            return
+        self._note_removal(entry)
+        self._removed.pop((parent, name), None)
+        self.update(ino, parent=parent, name=name)
+
     def remove(self, ino: int) -> None:
         """Forget an entry and everything below it, after a deletion of our own."""
         entry = self.get(ino)
         if entry is None:
             return
+        self._note_removal(entry)
+        self._delete_subtree([ino])
+
+    def unstage_all(self) -> None:
+        """Forget what an earlier process had staged: the next listings tell what is stored."""
+        self._execute(
+            "UPDATE entries SET listed_at = 0"
+            " WHERE ino IN (SELECT parent FROM entries WHERE staged)"
+        )
+        self._execute("DELETE FROM entries WHERE staged")
+
+    def _note_removal(self, entry: Entry) -> None:
         if self._running:
             self._removed[entry.parent, entry.name] = self._next_stamp()
-        self._delete_subtree([ino])
 
     # Listings
 

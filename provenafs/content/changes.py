@@ -1,0 +1,297 @@
+"""Changes of names: create, mkdir, unlink, rmdir and the rename of files.
+
+A directory is a common prefix of keys; one that would be left without any gets a marker, an empty
+object whose key ends in a slash. Every function raises FSError or S3Error and changes the index
+only after the bucket.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import time
+import uuid
+
+from provenafs.content.directories import rename_directory
+from provenafs.content.file import File
+from provenafs.content.files import FileHandle, Files
+from provenafs.content.index import Entry, Kind
+from provenafs.content.volume import Volume, is_scratch
+from provenafs.errors import FSError
+from provenafs.s3.errors import NoSuchKey, PreconditionFailed
+from provenafs.s3.writing import Metadata, content_type
+
+_MARKER_TYPE = "application/x-directory"
+
+
+class Changes:
+    """What can be done to the names of a mount's datasets."""
+
+    def __init__(self, files: Files, rename_limit: int) -> None:
+        """`rename_limit`: how many objects a renamed directory may hold."""
+        self._files = files
+        self._index = files.index
+        self._rename_limit = rename_limit
+
+    # Making
+
+    async def create(
+        self, volume: Volume, directory: Entry, name: str, flags: int
+    ) -> tuple[Entry, FileHandle]:
+        """Create and open a file; an existing one is opened unless O_EXCL is given: EEXIST."""
+        key = volume.child_key(directory, name)
+        await volume.may_write()
+        found = await volume.drive.lookup(directory, name)
+        if found is not None:
+            if flags & os.O_EXCL:
+                raise FSError(errno.EEXIST)
+            if found.kind is not Kind.OBJECT:
+                raise FSError(errno.EISDIR)
+            handle = self._files.open(volume, found)
+            if flags & os.O_TRUNC:
+                await handle.file.truncate(0)
+            return found, handle
+        await self._files.deletions.hurry(key)
+        entry = self._index.allot(directory.ino, name, Kind.OBJECT)
+        now = time.time()
+        self._index.update(entry.ino, staged=1, mtime=now, modified=now)
+        entry = self._index.get(entry.ino) or entry
+        return entry, self._files.open(volume, entry)
+
+    async def mkdir(self, volume: Volume, directory: Entry, name: str) -> Entry:
+        """Make a directory. EEXIST."""
+        key = volume.child_key(directory, name)
+        await volume.may_write()
+        if await volume.drive.lookup(directory, name) is not None:
+            raise FSError(errno.EEXIST)
+        if not await self._mark(volume, key):
+            self._index.expire(directory.ino)
+            raise FSError(errno.EEXIST)
+        entry = self._index.allot(directory.ino, name, Kind.DIRECTORY)
+        now = time.time()
+        self._index.update(entry.ino, mtime=now, modified=now, listed_at=now)
+        return self._index.get(entry.ino) or entry
+
+    async def _mark(self, volume: Volume, key: str) -> bool:
+        """Put the marker of a directory; False if there was one."""
+        metadata = Metadata(uuid.uuid4().hex, time.time(), _MARKER_TYPE)
+        try:
+            await volume.writer.put(f"{key}/", b"", None, metadata)
+        except PreconditionFailed:
+            return False
+        return True
+
+    async def _keep_directory(self, volume: Volume, ino: int) -> None:
+        """Mark a directory that has just lost a name, if it was the last one."""
+        entry = self._index.get(ino)
+        if entry is None or entry.kind is not Kind.DIRECTORY:
+            return
+        if not any(not child.staged for child in self._index.children(ino, limit=2)):
+            await self._mark(volume, volume.drive.key(entry))
+
+    # Removing
+
+    async def unlink(self, volume: Volume, directory: Entry, name: str) -> None:
+        """Remove a file. ENOENT, EISDIR; ESTALE if somebody else has changed it."""
+        await volume.may_write()
+        entry = await self._existing(volume, directory, name)
+        if entry.kind is not Kind.OBJECT:
+            raise FSError(errno.EISDIR)
+        key = volume.drive.key(entry)
+        file = self._files.known(entry.ino)
+        if file is None:
+            await self._delete(volume, entry, key, entry.etag)
+            self._index.remove(entry.ino)
+        else:
+            async with file.moving:
+                await self._unlink_known(volume, entry, file)
+            await self._files.settle(file)
+        self._files.touches.cancel(entry.ino)
+        if entry.etag is not None:
+            await self._keep_directory(volume, directory.ino)
+
+    async def _unlink_known(self, volume: Volume, entry: Entry, file: File) -> None:
+        """The name goes at once; the object of an open file stays until it is released."""
+        if file.etag is not None and file.handles and not file.is_complete:
+            await self._files.deletions.delete_when_released(volume, file, file.etag)
+        else:
+            await self._delete(volume, entry, file.key, file.etag)
+        file.unlinked = True
+        self._index.remove(entry.ino)
+
+    async def _delete(self, volume: Volume, entry: Entry, key: str, etag: str | None) -> None:
+        if etag is None:
+            return
+        try:
+            await volume.writer.delete(key, etag)
+        except PreconditionFailed:
+            self._index.expire(entry.parent)
+            raise FSError(errno.ESTALE, f"{key} was changed by somebody else") from None
+
+    async def rmdir(self, volume: Volume, directory: Entry, name: str) -> None:
+        """Remove an empty directory. ENOENT, ENOTDIR, ENOTEMPTY."""
+        await volume.may_write()
+        entry = await self._existing(volume, directory, name)
+        if entry.kind is Kind.OBJECT:
+            raise FSError(errno.ENOTDIR)
+        if self._index.children(entry.ino, limit=1):
+            raise FSError(errno.ENOTEMPTY)
+        prefix = volume.drive.key(entry) + "/"
+        page = await volume.drive.bucket.list(prefix, delimiter="", max_keys=2)
+        if any(found.key != prefix for found in page.objects):
+            self._index.expire(entry.ino)
+            raise FSError(errno.ENOTEMPTY)
+        for found in page.objects:
+            await volume.writer.delete(prefix, found.etag)
+        self._index.remove(entry.ino)
+        await self._keep_directory(volume, directory.ino)
+
+    # Renaming
+
+    async def rename(
+        self,
+        volume: Volume,
+        directory: Entry,
+        name: str,
+        target: Entry,
+        new_name: str,
+        *,
+        replace: bool,
+    ) -> None:
+        """Move `name` of `directory` to `new_name` of `target`, in the same dataset.
+
+        EEXIST unless `replace`; ENOENT, EISDIR, ENOTDIR, ENOTEMPTY; EXDEV for a directory with
+        too many objects; ESTALE if somebody else has changed either.
+        """
+        new_key = volume.child_key(target, new_name)
+        await volume.may_write()
+        entry = await self._existing(volume, directory, name)
+        found = await volume.drive.lookup(target, new_name)
+        if found is not None and not replace:
+            raise FSError(errno.EEXIST)
+        if found is not None and found.ino == entry.ino:
+            return
+        await self._files.deletions.hurry(new_key)
+        if entry.kind is Kind.OBJECT:
+            await self._rename_file(volume, entry, target, new_name, new_key, found)
+        else:
+            await self._make_way(volume, target, found)
+            await rename_directory(
+                self._files, volume, entry, target, new_name, new_key, self._rename_limit
+            )
+        if entry.kind is not Kind.OBJECT or entry.etag is not None:
+            await self._keep_directory(volume, directory.ino)
+
+    async def _make_way(self, volume: Volume, target: Entry, found: Entry | None) -> None:
+        if found is None:
+            return
+        if found.kind is Kind.OBJECT:
+            raise FSError(errno.ENOTDIR)
+        await self.rmdir(volume, target, found.name)
+
+    async def _rename_file(
+        self,
+        volume: Volume,
+        entry: Entry,
+        target: Entry,
+        new_name: str,
+        new_key: str,
+        found: Entry | None,
+    ) -> None:
+        if found is not None and found.kind is not Kind.OBJECT:
+            raise FSError(errno.EISDIR)
+        file = self._files.file(volume, entry)
+        replaced = None if found is None else self._files.file(volume, found)
+        try:
+            if file.is_unpublished:
+                await self._rename_unpublished(file, entry, target, new_name, new_key, replaced)
+            else:
+                await self._rename_object(volume, file, entry, target, new_name, new_key, replaced)
+        finally:
+            await self._files.settle(file)
+            if replaced is not None:
+                await self._files.settle(replaced)
+
+    async def _rename_unpublished(
+        self,
+        file: File,
+        entry: Entry,
+        target: Entry,
+        new_name: str,
+        new_key: str,
+        replaced: File | None,
+    ) -> None:
+        """Only the name changes here; over another object it takes that one's place."""
+        async with file.moving:
+            await file.restart_upload()
+            if replaced is not None and not is_scratch(new_name):
+                await self._replace(replaced)
+            elif replaced is not None:
+                await self._discard_target(replaced)
+            await file.move(new_key, new_name, None if replaced is None else replaced.etag)
+            self._index.move(entry.ino, target.ino, new_name)
+        if file.handles == 0 and not file.is_scratch:
+            await file.store()
+
+    async def _replace(self, replaced: File) -> None:
+        """The object stays until ours replaces it; its file is gone from the mount."""
+        async with replaced.moving:
+            replaced.unlinked = True
+            self._index.remove(replaced.ino)
+
+    async def _discard_target(self, replaced: File) -> None:
+        async with replaced.moving:
+            if replaced.etag is not None:
+                await replaced.volume.writer.delete(replaced.key, replaced.etag)
+                replaced.etag = None
+            replaced.unlinked = True
+            self._index.remove(replaced.ino)
+
+    async def _rename_object(
+        self,
+        volume: Volume,
+        file: File,
+        entry: Entry,
+        target: Entry,
+        new_name: str,
+        new_key: str,
+        replaced: File | None,
+    ) -> None:
+        if file.changed or file.is_owed:
+            await file.store_now()
+        async with file.moving:
+            source, source_etag = file.key, file.etag
+            assert source_etag is not None
+            metadata = self._metadata_to_carry(entry, new_key)
+            expected = None if replaced is None else replaced.etag
+            try:
+                etag = await volume.writer.copy(
+                    source, source_etag, new_key, expected, size=file.size, metadata=metadata
+                )
+            except (PreconditionFailed, NoSuchKey):
+                self._index.expire(entry.parent)
+                self._index.expire(target.ino)
+                message = f"{source} or {new_key} was changed by somebody else"
+                raise FSError(errno.ESTALE, message) from None
+            if replaced is not None:
+                await self._replace(replaced)
+            await file.move(new_key, new_name, etag)
+            self._index.move(entry.ino, target.ino, new_name)
+            self._index.update(entry.ino, etag=etag)
+            # Another object that somebody has stored under the old name meanwhile is theirs.
+            with contextlib.suppress(PreconditionFailed):
+                await volume.writer.delete(source, source_etag)
+
+    def _metadata_to_carry(self, entry: Entry, key: str) -> Metadata | None:
+        """New metadata where a modification time was set that the object does not have yet."""
+        if not self._files.touches.cancel(entry.ino):
+            return None
+        current = self._index.get(entry.ino) or entry
+        return Metadata(uuid.uuid4().hex, current.mtime, content_type(key))
+
+    async def _existing(self, volume: Volume, directory: Entry, name: str) -> Entry:
+        entry = await volume.drive.lookup(directory, name)
+        if entry is None:
+            raise FSError(errno.ENOENT)
+        return entry

@@ -1,0 +1,159 @@
+"""Renaming a directory: every object below it is copied, then every original deleted.
+
+The intent is journalled before the first copy. A failure takes the copies back; after a crash the
+next mount goes on where the last one was: what is there already is told by its ETag.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+
+import trio
+
+from provenafs.content.files import Files
+from provenafs.content.index import Entry, Kind
+from provenafs.content.journal import Action, Intent, new_intent
+from provenafs.content.volume import Volume
+from provenafs.errors import FSError
+from provenafs.s3.errors import NoSuchKey, PreconditionFailed
+from provenafs.s3.parallel import run_all
+from provenafs.s3.types import ObjectInfo
+
+_AT_ONCE = 16
+
+
+async def rename_directory(
+    files: Files,
+    volume: Volume,
+    entry: Entry,
+    target: Entry,
+    new_name: str,
+    new_key: str,
+    limit: int,
+) -> None:
+    """Move a directory. EXDEV above `limit` objects, EINVAL into itself, ESTALE on a conflict."""
+    prefix, new_prefix = volume.drive.key(entry) + "/", new_key + "/"
+    if new_prefix.startswith(prefix):
+        raise FSError(errno.EINVAL)
+    async with AsyncExitStack() as moving:
+        open_files = files.below(prefix, volume)
+        for file in open_files:
+            await moving.enter_async_context(file.moving)
+            await file.restart_upload()
+        found = await _list(volume, prefix, limit)
+        intent = new_intent(files.journal, Action.RENAME, volume.dataset, prefix, target=new_prefix)
+        await files.journal.intend(intent)
+        etags = await _copy_all(files, volume, intent, found)
+        files.index.move(entry.ino, target.ino, new_name)
+        for file in open_files:
+            key = new_prefix + file.key[len(prefix) :]
+            etag = etags.get(file.key) if file.etag is not None else None
+            await file.move(key, file.name, etag)
+        _note_etags(files, entry, prefix, found, etags)
+        await _delete_all(volume, found)
+        await files.journal.fulfil(intent.id)
+
+
+async def resume_rename(files: Files, volume: Volume, intent: Intent) -> None:
+    """Carry a rename to its end that an earlier mount had begun."""
+    await volume.may_write()
+    found = [item async for item in _objects(volume, intent.key)]
+    limiter = trio.CapacityLimiter(_AT_ONCE)
+
+    async def move(item: ObjectInfo) -> None:
+        async with limiter:
+            target = intent.target + item.key[len(intent.key) :]
+            try:
+                await volume.writer.copy(item.key, item.etag, target, None, size=item.size)
+            except PreconditionFailed:
+                there = await volume.writer.head(target)
+                if there.size != item.size:
+                    return  # somebody else's: theirs stays there, ours here
+            await volume.writer.delete(item.key, item.etag)
+
+    await run_all(partial(move, item) for item in found)
+    await files.journal.fulfil(intent.id)
+
+
+async def _list(volume: Volume, prefix: str, limit: int) -> list[ObjectInfo]:
+    found: list[ObjectInfo] = []
+    async for item in _objects(volume, prefix):
+        found.append(item)
+        if len(found) > limit:
+            message = f"{prefix} holds more than {limit} objects: copy it, or raise --rename-limit"
+            raise FSError(errno.EXDEV, message)
+    return found
+
+
+async def _objects(volume: Volume, prefix: str) -> AsyncIterator[ObjectInfo]:
+    token: str | None = None
+    while True:
+        page = await volume.drive.bucket.list(prefix, delimiter="", token=token)
+        for item in page.objects:
+            yield item
+        token = page.next_token
+        if token is None:
+            return
+
+
+async def _copy_all(
+    files: Files, volume: Volume, intent: Intent, found: Sequence[ObjectInfo]
+) -> dict[str, str]:
+    """Copy all objects; the new ETags by old key. A failure takes back what was copied."""
+    etags: dict[str, str] = {}
+    limiter = trio.CapacityLimiter(_AT_ONCE)
+
+    def target(key: str) -> str:
+        return intent.target + key[len(intent.key) :]
+
+    async def copy(item: ObjectInfo) -> None:
+        async with limiter:
+            etags[item.key] = await volume.writer.copy(
+                item.key, item.etag, target(item.key), None, size=item.size
+            )
+            files.uploads.progress.made()
+
+    async def take_back(key: str, etag: str) -> None:
+        async with limiter:
+            await volume.writer.delete(target(key), etag)
+
+    try:
+        await run_all(partial(copy, item) for item in found)
+    except Exception as error:
+        await run_all(partial(take_back, key, etag) for key, etag in etags.items())
+        await files.journal.fulfil(intent.id)
+        if isinstance(error, (PreconditionFailed, NoSuchKey)):
+            message = f"{intent.key} was changed by somebody else while it was renamed"
+            raise FSError(errno.ESTALE, message) from None
+        raise
+    return etags
+
+
+async def _delete_all(volume: Volume, found: Sequence[ObjectInfo]) -> None:
+    limiter = trio.CapacityLimiter(_AT_ONCE)
+
+    async def delete(item: ObjectInfo) -> None:
+        async with limiter:
+            try:
+                await volume.writer.delete(item.key, item.etag)
+            except PreconditionFailed:
+                return  # changed meanwhile: it stays, under the old name
+
+    await run_all(partial(delete, item) for item in found)
+
+
+def _note_etags(
+    files: Files, entry: Entry, prefix: str, found: Sequence[ObjectInfo], etags: dict[str, str]
+) -> None:
+    """Copies of multipart objects have other ETags: the entries that are known learn them."""
+    for item in found:
+        if etags[item.key] == item.etag:
+            continue
+        child: Entry | None = entry
+        for name in item.key[len(prefix) :].split("/"):
+            child = None if child is None else files.index.child(child.ino, name)
+        if child is not None and child.kind is Kind.OBJECT and child.etag == item.etag:
+            files.index.update(child.ino, etag=etags[item.key])

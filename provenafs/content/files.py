@@ -1,0 +1,288 @@
+"""The open files of a mount, and what it still has to store."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from provenafs.content.content import Content
+from provenafs.content.deletions import Deletions
+from provenafs.content.file import File, may_pass
+from provenafs.content.index import Entry, Index
+from provenafs.content.journal import Journal
+from provenafs.content.progress import Progress
+from provenafs.content.reader import Reader
+from provenafs.content.staging import StagingArea
+from provenafs.content.touches import Touches
+from provenafs.content.uploads import Uploads
+from provenafs.content.volume import Volume
+from provenafs.errors import FSError
+
+log = logging.getLogger(__name__)
+
+_FIRST_PAUSE_S = 1.0
+_LONGEST_PAUSE_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """A file that is not wholly stored: sizes in bytes."""
+
+    dataset: str
+    key: str
+    size: int
+    sent: int
+    state: str
+
+
+class FileHandle:
+    """One open of a file. Reads go to the object until something is written."""
+
+    def __init__(self, files: Files, file: File, reader: Reader) -> None:
+        self.file = file
+        self._files = files
+        self._reader = reader
+
+    async def read(self, offset: int, size: int) -> bytes | memoryview:
+        """Up to `size` bytes from `offset`; fewer only at the end of the file."""
+        if self.file.is_staged:
+            return await self.file.read(offset, size)
+        return await self._reader.read(offset, size)
+
+    async def write(self, offset: int, data: bytes) -> int:
+        """Write `data` at `offset`; returns how many bytes that were."""
+        return await self.file.write(offset, data)
+
+    async def flush(self) -> None:
+        """close(): answers once stored, or with why not; see File.flush."""
+        await self.file.flush()
+
+    async def sync(self) -> None:
+        """fsync(): as close, but also of an empty file and with --writeback."""
+        await self.file.sync()
+
+    async def release(self) -> None:
+        """The last descriptor is gone. Failures go to the log and to recovery."""
+        try:
+            await self._reader.close()
+        finally:
+            await self._files.released(self.file)
+
+
+class Files:
+    """The files that are open or not stored. `open_files` makes it; its nursery is the owner."""
+
+    def __init__(
+        self,
+        content: Content,
+        nursery: trio.Nursery,
+        journal: Journal,
+        area: StagingArea,
+        *,
+        writeback: bool,
+        failed: Callable[[int, Exception], None],
+    ) -> None:
+        self.content = content
+        self.nursery = nursery
+        self.journal = journal
+        self.area = area
+        self.writeback = writeback
+        self.uploads = Uploads(Progress(content.s3.io_timeout))
+        self.failed = failed
+        self.touches = Touches(self)
+        self.deletions = Deletions(self)
+        self._files: dict[int, File] = {}
+        self._behind = 0
+        self._idle = trio.Event()
+        area.reclaim = self._reclaim
+
+    @property
+    def index(self) -> Index:
+        """The entries and their inode numbers."""
+        return self.content.index
+
+    # Opening
+
+    def open(self, volume: Volume, entry: Entry) -> FileHandle:
+        """Open a file for reading, writing or both."""
+        file = self.file(volume, entry)
+        file.handles += 1
+        return FileHandle(self, file, volume.drive.open(entry))
+
+    def file(self, volume: Volume, entry: Entry) -> File:
+        """The file of an entry: the one that is known, or one to be let go of by `settle`."""
+        known = self._files.get(entry.ino)
+        if known is None:
+            known = self._files[entry.ino] = File(self, volume, entry)
+        return known
+
+    def known(self, ino: int) -> File | None:
+        """The file of an inode, if it is open or not stored."""
+        return self._files.get(ino)
+
+    def below(self, prefix: str, volume: Volume) -> list[File]:
+        """The known files of a dataset whose keys start with `prefix`."""
+        return [
+            file
+            for file in self._files.values()
+            if file.volume.dataset == volume.dataset and file.key.startswith(prefix)
+        ]
+
+    async def truncate(self, volume: Volume, entry: Entry, size: int) -> None:
+        """Cut or extend a file with zeros; published at once unless a handle is open."""
+        file = self.file(volume, entry)
+        try:
+            await file.truncate(size)
+            if file.handles == 0 and not file.is_scratch:
+                await file.store()
+        finally:
+            await self.settle(file)
+
+    async def set_mtime(self, volume: Volume, entry: Entry, mtime: float) -> None:
+        """Give a file a modification time, in seconds since the epoch."""
+        file = self.file(volume, entry)
+        file.set_mtime(mtime)
+        await self.settle(file)
+
+    async def released(self, file: File) -> None:
+        """A handle was released; the last one stores what no close has stored."""
+        file.handles -= 1
+        if file.handles:
+            return
+        if not file.is_scratch:
+            try:
+                await file.store()
+            except Exception as error:
+                log.error("%s could not be stored: %s", file.key, error)
+                self.failed(file.ino, error)
+        await self.settle(file)
+
+    async def settle(self, file: File) -> None:
+        """Forget a file that has no handle and owes nothing; what failed is left to recovery."""
+        if await file.finish() and self._files.get(file.ino) is file:
+            del self._files[file.ino]
+        if file.handles == 0 and file.unlinked:
+            self.deletions.released(file.key)
+
+    # What the index shows
+
+    def show_theirs(self, file: File) -> None:
+        """Our bytes are not the file's any more: show what the bucket has."""
+        entry = self.index.get(file.ino)
+        if entry is None:
+            return
+        if file.etag is None:
+            self.index.remove(file.ino)
+        else:
+            self.index.update(file.ino, staged=0, mtime=None)
+        self.index.expire(entry.parent)
+
+    # Storing behind
+
+    def send_behind(self, file: File) -> None:
+        """Store a file whose close was already acknowledged."""
+        self._behind += 1
+        self.nursery.start_soon(self._send_until_stored, file)
+
+    async def _send_until_stored(self, file: File) -> None:
+        pause = _FIRST_PAUSE_S
+        try:
+            while file.is_owed:
+                try:
+                    await file.store_now()
+                except Exception as error:
+                    if not may_pass(error):
+                        log.error("%s could not be stored: %s", file.key, error)
+                        self.failed(file.ino, error)
+                        break
+                    log.warning("%s is not stored yet: %s", file.key, error)
+                    await trio.sleep(pause)
+                    pause = min(2 * pause, _LONGEST_PAUSE_S)
+            await self.settle(file)
+        except FSError as error:
+            log.error("%s could not be stored: %s", file.key, error)
+        finally:
+            self._behind -= 1
+            self._idle.set()
+            self._idle = trio.Event()
+
+    def touch_later(self, file: File) -> None:
+        """Let the object carry the modification time that was set after it was stored."""
+        self.touches.add(file.volume, file.ino)
+
+    async def store_all(self, volume: Volume | None = None) -> None:
+        """Return once everything is stored that was written so far; raises the first failure.
+
+        Scratch files stay. `volume` None means all datasets.
+        """
+        files = [file for file in self._files.values() if volume in (None, file.volume)]
+        failures: list[Exception] = []
+
+        async def store(file: File) -> None:
+            try:
+                await file.store_now()
+                await self.settle(file)
+            except Exception as error:
+                failures.append(error)
+
+        async with trio.open_nursery() as nursery:
+            for file in files:
+                if not file.is_scratch:
+                    nursery.start_soon(store, file)
+        await self.touches.flush()
+        if failures:
+            raise failures[0]
+
+    async def drain(self) -> None:
+        """Before unmounting: wait until nothing is owed to the bucket any more."""
+        while self._behind:
+            await self._idle.wait()
+        await self.touches.flush()
+        await self.deletions.flush()
+
+    def transfers(self) -> list[Transfer]:
+        """What is not stored, for people to look at."""
+        return [
+            Transfer(file.volume.dataset, file.key, file.size, file.sent_bytes, file.state.value)
+            for file in self._files.values()
+            if file.changed or file.is_owed
+        ]
+
+    # Room in the staging area
+
+    async def _reclaim(self) -> bool:
+        freed = [await file.punch() for file in list(self._files.values())]
+        if any(freed):
+            return True
+        for file in list(self._files.values()):
+            if await file.a_part():
+                return True
+        return False
+
+
+@asynccontextmanager
+async def open_files(
+    content: Content,
+    state_dir: Path,
+    *,
+    staging_size: int,
+    writeback: bool,
+    failed: Callable[[int, Exception], None],
+) -> AsyncIterator[Files]:
+    """The files of a mount. What is not stored at the end stays in the journal for the next one.
+
+    `failed` is told of failures that no close can report: the inode and the error.
+    """
+    journal = Journal(state_dir)
+    try:
+        async with trio.open_nursery() as nursery:
+            area = StagingArea(state_dir, staging_size)
+            yield Files(content, nursery, journal, area, writeback=writeback, failed=failed)
+            nursery.cancel_scope.cancel()
+    finally:
+        await journal.close()

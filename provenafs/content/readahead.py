@@ -1,0 +1,123 @@
+"""What to fetch for a read, and what to keep: windows of sequential streams, without any I/O.
+
+A handle may carry several interleaved streams. A read that continues one makes its window grow in
+proportion to what was read in sequence; any other read starts a stream of its own, which has no
+window until it is continued. Streams not used for a while are forgotten, and what was fetched for
+them with them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+GRANULE = 64 * 1024  # bytes; ranges begin and end at its multiples
+SMALL_READ = 128 * 1024  # bytes fetched for a smaller read out of sequence
+WHOLE_OBJECT = 512 * 1024  # bytes; up to here an object is fetched in one piece
+LONGEST_PIECE = 8 * 1024 * 1024
+LONGEST_WINDOW = 64 * 1024 * 1024
+_SHORTEST_PIECE = 256 * 1024
+_GROWTH = 4  # window bytes per byte read in sequence
+_PIECES = 6  # a window is fetched in about so many requests at once
+# The kernel sends parts of its own read-ahead at once, so that they come in any order.
+_SLACK = 1024 * 1024
+_STREAMS = 16
+
+Range = tuple[int, int]  # [start, end) in bytes
+
+
+@dataclass(slots=True)
+class _Stream:
+    """Reads in sequence: the next is expected at `position`; fetched is up to `ahead`."""
+
+    position: int
+    ahead: int
+    sequential: int  # bytes read in sequence, less what was skipped
+
+    def continues(self, offset: int) -> bool:
+        return self.position - _SLACK <= offset <= max(self.position + _SLACK, self.ahead)
+
+    def distance(self, offset: int) -> int:
+        return abs(offset - self.position)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The range a read needs now, and those to be fetched beside it, in order of use."""
+
+    now: Range
+    ahead: tuple[Range, ...]
+
+
+class Access:
+    """The pattern in which one handle reads an object of `size` bytes."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._streams: list[_Stream] = []  # the one used last at the end
+
+    def read(self, offset: int, length: int, limit: int) -> Wanted:
+        """Note a read and say what to fetch; `limit` is the longest window in bytes."""
+        end = offset + length
+        if self._size <= WHOLE_OBJECT:
+            now = (0, self._size)
+        else:
+            now = self._aligned(offset, end)
+        stream = self._continued(offset)
+        if stream is None:
+            self._begin(_Stream(end, now[1], length))
+            return Wanted(now, ())
+        skipped = max(0, offset - stream.position)
+        stream.sequential = max(0, stream.sequential + length - skipped)
+        stream.position = max(stream.position, end)
+        window = min(_GROWTH * stream.sequential, limit, LONGEST_WINDOW)
+        if stream.sequential == 0:
+            stream.ahead = now[1]
+            return Wanted(now, ())
+        now = (_down(offset), min(_up(end), self._size))
+        return Wanted(now, self._pieces(stream, now[1], window))
+
+    def fell_short(self, start: int) -> None:
+        """The range ahead that begins at `start` is not fetched: there is no room for it."""
+        self._streams[-1].ahead = min(self._streams[-1].ahead, start)
+
+    def keeps(self, start: int, end: int) -> bool:
+        """Whether a stream may still need bytes of [start, end)."""
+        return self._size <= WHOLE_OBJECT or any(
+            start < stream.ahead and end > stream.position - _SLACK for stream in self._streams
+        )
+
+    def _continued(self, offset: int) -> _Stream | None:
+        found = [stream for stream in self._streams if stream.continues(offset)]
+        if not found:
+            return None
+        stream = min(found, key=lambda each: each.distance(offset))
+        self._streams.remove(stream)
+        self._streams.append(stream)
+        return stream
+
+    def _begin(self, stream: _Stream) -> None:
+        self._streams.append(stream)
+        del self._streams[:-_STREAMS]
+
+    def _aligned(self, offset: int, end: int) -> Range:
+        unit = SMALL_READ if end - offset < SMALL_READ else GRANULE
+        return offset // unit * unit, min(-(-end // unit) * unit, self._size)
+
+    def _pieces(self, stream: _Stream, needed: int, window: int) -> tuple[Range, ...]:
+        piece = _down(min(max(window // _PIECES, _SHORTEST_PIECE), LONGEST_PIECE))
+        start = max(stream.ahead, needed)
+        target = min(stream.position + window, self._size)
+        pieces: list[Range] = []
+        while start + piece <= target or (start < target == self._size):
+            pieces.append((start, min(start + piece, self._size)))
+            start = pieces[-1][1]
+        stream.ahead = start
+        return tuple(pieces)
+
+
+def _down(position: int) -> int:
+    return position // GRANULE * GRANULE
+
+
+def _up(position: int) -> int:
+    return -(-position // GRANULE) * GRANULE

@@ -1,0 +1,56 @@
+"""The write side of one dataset's object tree."""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from provenafs.content.drive import Drive
+from provenafs.content.index import Entry
+from provenafs.errors import FSError
+from provenafs.s3.writing import ObjectWriter
+
+_MAX_NAME_BYTES = 255
+_MAX_KEY_BYTES = 1024
+# Names editors give to files that are renamed or removed in a moment: swap files of vim and its
+# probe 4913, backups, lock files of emacs, and the new file of sed -i.
+_SCRATCH = re.compile(r"\..*\.sw.|4913|.*~|\.#.*|sed.{6}", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """A drive that can be changed.
+
+    `dataset` names it in the journal. `may_write` is asked before a change is begun and before
+    bytes are published; it raises FSError (EACCES, EROFS) when the dataset may not be changed.
+    """
+
+    drive: Drive
+    dataset: str
+    may_write: Callable[[], Awaitable[None]]
+
+    @property
+    def writer(self) -> ObjectWriter:
+        """The bucket, for changes."""
+        return ObjectWriter(self.drive.bucket)
+
+    def child_key(self, directory: Entry, name: str) -> str:
+        """The key of `name` in `directory`.
+
+        FSError where a file cannot have it: ENAMETOOLONG, or EPERM for the server's own file.
+        """
+        prefix = self.drive.key(directory).rstrip("/") + "/"
+        key = prefix + name
+        if prefix == self.drive.prefix and name == "metadata.json":
+            message = "metadata.json here belongs to the data store: edit the dataset's instead"
+            raise FSError(errno.EPERM, message)
+        if len(name.encode()) > _MAX_NAME_BYTES or len(key.encode()) > _MAX_KEY_BYTES:
+            raise FSError(errno.ENAMETOOLONG, "S3 keys hold 1024 bytes, names 255")
+        return key
+
+
+def is_scratch(name: str) -> bool:
+    """Whether a file of this name stays on this machine until it is renamed."""
+    return _SCRATCH.fullmatch(name) is not None
