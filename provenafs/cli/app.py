@@ -81,16 +81,25 @@ def main() -> NoReturn:
     sys.exit(status)
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"provenafs {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def _root(
     version: Annotated[
-        bool, typer.Option("--version", help="Show the version and exit.", is_eager=True)
+        bool,
+        typer.Option(
+            "--version",
+            help="Show the version and exit.",
+            is_eager=True,
+            callback=_show_version,
+        ),
     ] = False,
 ) -> None:
     """Mount the datasets of a Provena data store as a drive."""
-    if version:
-        print(f"provenafs {__version__}")
-        raise typer.Exit
 
 
 def _as_command(name: str, target: typer.Typer | Callable[..., Any]) -> Any:
