@@ -69,11 +69,19 @@ def _end(path: Path, pid: int) -> None:
     if is_mounted(path):
         subprocess.run(["fusermount3", "-u", "-z", "--", str(path)], check=False)
     deadline = time.monotonic() + 15
-    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+    while not has_ended(pid) and time.monotonic() < deadline:
         time.sleep(0.02)
-    if Path(f"/proc/{pid}").exists():
+    if not has_ended(pid):
         os.kill(pid, signal.SIGKILL)
         raise AssertionError(f"the process {pid} of {path} did not end")
+
+
+def has_ended(pid: int) -> bool:
+    """Whether a process is gone, or waits only for its parent to notice."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][:1] == "Z"
+    except OSError:
+        return True
 
 
 def is_mounted(path: Path) -> bool:

@@ -25,7 +25,9 @@ _Profile = Annotated[str | None, typer.Option(help="Profile to use.", show_defau
 
 
 def mount(
-    mountpoint: Annotated[Path, typer.Argument(help="An empty directory to mount on.")],
+    mountpoint: Annotated[
+        Path, typer.Argument(help="An empty directory to mount on.", readable=False)
+    ],
     profile: _Profile = None,
     dataset: Annotated[
         list[str] | None, typer.Option(help="Show only this handle; may be repeated.")
@@ -83,7 +85,7 @@ def _serve(settings: Settings, path: Path, ready: Any) -> None:
 
 
 def umount(
-    mountpoint: Annotated[Path, typer.Argument(help="Where the drive is mounted.")],
+    mountpoint: Annotated[Path, typer.Argument(help="Where the drive is mounted.", readable=False)],
     force: Annotated[bool, typer.Option(help="Detach even while files are open.")] = False,
 ) -> None:
     """Unmount a drive, and wait until its process has ended."""

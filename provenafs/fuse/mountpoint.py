@@ -102,7 +102,7 @@ def is_alive(path: Path) -> bool:
 
     def probe() -> None:
         try:
-            path.stat()
+            os.statvfs(path)  # never answered from the kernel's cache, as a stat may be
         except OSError as error:
             outcome.append(error.errno or errno.EIO)
 
