@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,14 +15,26 @@ MountAs = Callable[..., Drive]
 
 
 @pytest.fixture(scope="session")
-def alice(
-    sandbox: RunningSandbox, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Drive]:
+def alice(sandbox: RunningSandbox, shared_folder: Path) -> Iterator[Drive]:
     """A mount of alice for tests that only look."""
-    home = tmp_path_factory.mktemp("alice")
-    with mounted(sandbox, "alice", home, "--allow-other") as drive:
-        home.chmod(0o755)
+    with mounted(sandbox, "alice", shared_folder / "alice", "--allow-other") as drive:
         yield drive
+
+
+@pytest.fixture(scope="session")
+def bob(sandbox: RunningSandbox, shared_folder: Path) -> Iterator[Drive]:
+    """A mount of bob, who owns nothing."""
+    with mounted(sandbox, "bob", shared_folder / "bob", "--allow-other") as drive:
+        yield drive
+
+
+@pytest.fixture(scope="session")
+def shared_folder() -> Iterator[Path]:
+    """A folder that other users may enter, which pytest's own are not."""
+    with tempfile.TemporaryDirectory(prefix="provenafs-test-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
 
 
 @pytest.fixture
