@@ -11,8 +11,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import boto3
 import httpx
 import trio
+from botocore.config import Config
 
 from provenafs.sandbox.app import Lifetimes, Urls, serve
 from provenafs.sandbox.gateway import GatewayKeys, running_gateway
@@ -110,6 +112,38 @@ class RunningServices:
         path = "/registry/entity/dataset/auth/configuration"
         answer = self.registry("alice", "PUT", path, params={"id": handle}, json=settings)
         assert answer.status_code == 200, answer.text
+
+    def lock(self, handle: str) -> None:
+        """Lock a dataset of alice's."""
+        body = {"id": handle, "reason": "quiet"}
+        answer = self.registry("alice", "PUT", "/registry/entity/dataset/locks/lock", json=body)
+        assert answer.status_code == 200, answer.text
+
+    def keys(self, handle: str, access: str, user: str = "alice") -> httpx.Response:
+        """What is answered to somebody who asks for keys to "read" or "write"."""
+        path = f"/registry/credentials/generate-{access}-access-credentials"
+        body = {"dataset_id": handle, "console_session_required": False}
+        return self.datastore(user, "POST", path, json=body)
+
+    def s3(self, keys: httpx.Response) -> Any:
+        """A boto3 client with the keys of an answer."""
+        issued = keys.json()["credentials"]
+        return boto3.client(
+            "s3",
+            endpoint_url=self.s3_endpoint,
+            region_name="ap-southeast-2",
+            aws_access_key_id=issued["aws_access_key_id"],
+            aws_secret_access_key=issued["aws_secret_access_key"],
+            aws_session_token=issued["aws_session_token"],
+            config=Config(retries={"max_attempts": 0}, s3={"addressing_style": "path"}),
+        )
+
+    def stored_metadata(self, handle: str) -> bytes:
+        """The metadata.json in a dataset's folder."""
+        where = self.fetch(handle)["item"]["s3"]
+        key = where["path"] + "metadata.json"
+        client = self.s3(self.keys(handle, "read"))
+        return bytes(client.get_object(Bucket=where["bucket_name"], Key=key)["Body"].read())
 
 
 @contextmanager

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-SOURCE = ast.parse((Path(__file__).parent / "client_rows.py").read_text())
 ROWS = [
     node.name
-    for node in SOURCE.body
+    for path in sorted((Path(__file__).parent / "rows").glob("*.py"))
+    for node in ast.parse(path.read_text()).body
     if isinstance(node, ast.AsyncFunctionDef)
     and any(isinstance(mark, ast.Name) and mark.id == "row" for mark in node.decorator_list)
 ]

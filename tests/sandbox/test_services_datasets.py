@@ -1,17 +1,13 @@
-"""The data store API: minting, metadata, versions, lists, keys and links."""
+"""The data store API: minting, metadata, versions and lists."""
 
 from __future__ import annotations
 
 import json
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import boto3
 import httpx
 import pytest
-from botocore.client import BaseClient, Config
-from botocore.exceptions import ClientError
 from running_services import RunningServices
 
 from provenafs.sandbox.kinds import DATASET_ROLES
@@ -20,8 +16,6 @@ from provenafs.sandbox.store import Kind, Store
 LIST = "/registry/items/list"
 FETCH = "/registry/items/fetch-dataset"
 MINT = "/register/mint-dataset"
-KEYS = "/registry/credentials/generate-{}-access-credentials"
-LOCKS = "/registry/entity/dataset/locks/"
 
 
 def mint(services: RunningServices, body: dict[str, Any], user: str = "alice") -> httpx.Response:
@@ -43,37 +37,6 @@ def revert(services: RunningServices, handle: str, history_id: int, user: str = 
 def version(services: RunningServices, handle: str, user: str = "alice") -> httpx.Response:
     body = {"id": handle, "reason": "newer"}
     return services.datastore(user, "POST", "/register/version", json=body)
-
-
-def keys(services: RunningServices, handle: str, access: str, user: str = "alice") -> Any:
-    body = {"dataset_id": handle, "console_session_required": False}
-    return services.datastore(user, "POST", KEYS.format(access), json=body)
-
-
-def lock(services: RunningServices, handle: str, action: str = "lock") -> None:
-    body = {"id": handle, "reason": "quiet"}
-    answer = services.registry("alice", "PUT", LOCKS + action, json=body)
-    assert answer.status_code == 200, answer.text
-
-
-def s3(services: RunningServices, answer: httpx.Response) -> BaseClient:
-    issued = answer.json()["credentials"]
-    return boto3.client(
-        "s3",
-        endpoint_url=services.s3_endpoint,
-        region_name="ap-southeast-2",
-        aws_access_key_id=issued["aws_access_key_id"],
-        aws_secret_access_key=issued["aws_secret_access_key"],
-        aws_session_token=issued["aws_session_token"],
-        config=Config(retries={"max_attempts": 0}, s3={"addressing_style": "path"}),
-    )
-
-
-def stored_metadata(services: RunningServices, handle: str) -> bytes:
-    where = services.fetch(handle)["item"]["s3"]
-    client = s3(services, keys(services, handle, "read"))
-    found = client.get_object(Bucket=where["bucket_name"], Key=where["path"] + "metadata.json")
-    return bytes(found["Body"].read())
 
 
 def test_minting(services: RunningServices) -> None:
@@ -98,7 +61,7 @@ def test_minting(services: RunningServices) -> None:
     session = answer["register_create_activity_session_id"]
     assert item["workflow_links"]["create_activity_workflow_id"] == session
     assert item["collection_format"]["dataset_info"]["purpose"] is None
-    text = stored_metadata(services, handle)
+    text = services.stored_metadata(handle)
     document = json.loads(text)
     assert text.decode() == json.dumps(document, indent=2)
     assert text.isascii()
@@ -232,7 +195,7 @@ def test_updates_and_reverts(services: RunningServices) -> None:
         (1, "why"),
         (0, "Initial record creation"),
     ]
-    assert json.loads(stored_metadata(services, handle))["dataset_info"]["purpose"] == "p"
+    assert json.loads(services.stored_metadata(handle))["dataset_info"]["purpose"] == "p"
     assert revert(services, handle, 99).status_code == 400
     assert revert(services, handle, 0).json()["status"]["success"]
     item = services.fetch(handle)["item"]
@@ -240,7 +203,7 @@ def test_updates_and_reverts(services: RunningServices) -> None:
     assert item["history"][0]["id"] == 2
     reason = "Reverting dataset to history id 0. Reason: because."
     assert item["history"][0]["reason"] == reason
-    assert b"purpose" not in stored_metadata(services, handle)
+    assert b"purpose" not in services.stored_metadata(handle)
 
 
 def test_what_refuses_an_update(services: RunningServices) -> None:
@@ -258,7 +221,7 @@ def test_what_refuses_an_update(services: RunningServices) -> None:
     assert update(services, handle, body, user="carol").status_code == 401
     services.grant(handle, ["metadata-write"], {})
     assert update(services, handle, body, user="carol").status_code == 200
-    lock(services, handle)
+    services.lock(handle)
     assert update(services, handle, body).status_code == 401
     assert revert(services, handle, 0).status_code == 401
     assert len(services.fetch(handle)["item"]["history"]) == 2
@@ -283,7 +246,7 @@ def test_an_unlinked_user_cannot_write(services: RunningServices) -> None:
 
 def test_versions(services: RunningServices) -> None:
     old = services.mint(name="v", user_metadata={"a": "b"})
-    lock(services, old)
+    services.lock(old)
     answer = version(services, old).json()
     new = answer["new_version_id"]
     fetched = services.fetch(new)
@@ -430,134 +393,6 @@ def test_seeds_and_rows_that_cannot_be_parsed(services: RunningServices) -> None
         assert direct.json()["status"]["success"] is False
         assert direct.json()["unparsable_item_count"] == 1
         store.put_item(item)
-
-
-@pytest.mark.parametrize(
-    ("granted", "read", "write"),
-    [
-        ([], 401, 401),
-        (["metadata-read"], 401, 401),
-        (["metadata-read", "dataset-data-read"], 200, 401),
-        (["metadata-read", "dataset-data-write"], 200, 200),
-        (["admin"], 200, 200),
-        (["dataset-data-write"], 401, 401),
-    ],
-)
-def test_who_gets_keys(
-    services: RunningServices, granted: list[str], read: int, write: int
-) -> None:
-    handle = services.mint()
-    services.grant(handle, [], {"field-team": granted})
-    for access, status in (("read", read), ("write", write)):
-        answer = keys(services, handle, access, "carol")
-        assert answer.status_code == status
-        assert "www-authenticate" not in answer.headers
-    assert keys(services, handle, "write", "bob").headers["www-authenticate"] == "Bearer"
-    assert keys(services, handle, "write", "admin").status_code == 200
-    path = "/registry/items/generate-presigned-url"
-    body = {"dataset_id": handle, "file_path": "metadata.json"}
-    link = services.datastore("carol", "POST", path, json=body)
-    assert link.status_code == (200 if "dataset-data-read" in granted else 401)
-
-
-def test_keys_are_good_for_one_folder(services: RunningServices) -> None:
-    one, other = services.mint(), services.mint()
-    mine, theirs = (services.fetch(handle)["item"]["s3"] for handle in (one, other))
-    bucket, answer = mine["bucket_name"], keys(services, one, "write")
-    expiry = datetime.fromisoformat(answer.json()["credentials"]["expiry"])
-    assert timedelta(hours=7) < expiry - datetime.now(UTC) <= timedelta(hours=8)
-    assert answer.json()["console_session_url"] is None
-    writer, reader = s3(services, answer), s3(services, keys(services, one, "read"))
-    writer.put_object(Bucket=bucket, Key=mine["path"] + "a", Body=b"a")
-    assert reader.get_object(Bucket=bucket, Key=mine["path"] + "a")["Body"].read() == b"a"
-    assert reader.list_objects_v2(Bucket=bucket, Prefix=theirs["path"])["KeyCount"] == 1
-    for forbidden in (
-        lambda: reader.get_object(Bucket=bucket, Key=theirs["path"] + "metadata.json"),
-        lambda: reader.put_object(Bucket=bucket, Key=mine["path"] + "a", Body=b"b"),
-        lambda: writer.put_object(Bucket=bucket, Key=theirs["path"] + "a", Body=b"b"),
-        lambda: reader.delete_object(Bucket=bucket, Key=mine["path"] + "a"),
-    ):
-        with pytest.raises(ClientError, match="AccessDenied"):
-            forbidden()
-    lock(services, one)
-    assert keys(services, one, "write").status_code == 401
-    assert keys(services, one, "write", "admin").status_code == 401
-    assert keys(services, one, "read").status_code == 200
-
-
-def test_links_to_files(services: RunningServices) -> None:
-    handle = services.mint()
-    path = "/registry/items/generate-presigned-url"
-
-    def ask(file_path: str, **more: Any) -> httpx.Response:
-        body = {"dataset_id": handle, "file_path": file_path, **more}
-        return services.datastore("bob", "POST", path, json=body)
-
-    url = ask("metadata.json").json()["presigned_url"]
-    downloaded = services.client.get(url)
-    assert downloaded.content == stored_metadata(services, handle)
-    assert downloaded.headers["content-disposition"].startswith("attachment; filename=datasets/")
-    for refused in ("a..b", "../x", "a//b", "a\\b"):
-        assert "which is not allowed" in ask(refused).json()["detail"]
-        assert ask(refused).status_code == 400
-    for missing in ("nope", "", "/metadata.json"):
-        assert ask(missing).status_code == 400
-    for expires_in in (0, 86401):
-        assert ask("metadata.json", expires_in=expires_in).status_code == 422
-    body = {"dataset_id": "10378.1/9", "file_path": "x"}
-    unknown = services.datastore("bob", "POST", path, json=body)
-    assert unknown.status_code == 400
-    assert unknown.json()["detail"].startswith("Failed to generate presigned url. Error: ")
-
-
-def test_jobs_follow_minting(services: RunningServices) -> None:
-    answer = mint(services, services.collection()).json()
-    url = f"{services.urls.job_api}/jobs/user"
-    session = answer["register_create_activity_session_id"]
-
-    def fetch(session_id: str, user: str = "alice") -> httpx.Response:
-        params = {"session_id": session_id}
-        return services.call(user, "GET", f"{url}/fetch", params=params)
-
-    job = fetch(session).json()["job"]
-    assert (job["job_type"], job["job_sub_type"]) == ("REGISTRY", "REGISTER_CREATE_ACTIVITY")
-    assert job["status"] == "SUCCEEDED"
-    lodged = fetch(job["result"]["lodge_session_id"]).json()["job"]
-    assert (lodged["job_sub_type"], lodged["result"]) == ("LODGE_CREATE_ACTIVITY", {})
-    activity = services.registry(
-        "alice",
-        "GET",
-        "/registry/activity/create/fetch",
-        params={"id": job["result"]["creation_activity_id"]},
-    ).json()["item"]
-    assert activity["created_item_id"] == answer["handle"]
-    assert fetch("none").json() == {"detail": "Item was not found."}
-    assert fetch(session, "admin").status_code == 401
-    page = services.call("alice", "POST", f"{url}/list", json={"limit": 1}).json()
-    assert len(page["jobs"]) == 1
-    assert page["pagination_key"] is not None
-
-
-def test_search(services: RunningServices) -> None:
-    handle = services.mint(name="Quokka census", keywords=["rottnest"])
-    services.grant(handle, [], {})
-    url = f"{services.urls.search}/search/entity-registry"
-
-    def search(query: str, **more: Any) -> list[dict[str, Any]]:
-        params = {"query": query, "subtype_filter": "DATASET", **more}
-        found: list[dict[str, Any]] = services.call("bob", "GET", url, params=params).json()[
-            "results"
-        ]
-        return found
-
-    for query in ("quokka", "Quok", "rott", f"{handle}"):
-        assert search(query)[0]["id"] == handle
-    assert search("nothingofthekind") == []
-    scores = [result["score"] for result in search("dataset d n", record_limit=100)]
-    assert scores == sorted(scores, reverse=True)
-    assert services.call("bob", "GET", url, params={"query": "x", "record_limit": -1}).is_error
-    assert services.call("bob", "GET", url).status_code == 422
-    assert services.call("dave", "GET", url, params={"query": "x"}).status_code == 401
 
 
 def test_routes_that_are_none(services: RunningServices) -> None:
