@@ -65,7 +65,13 @@ def plain_app(**options: Any) -> typer.Typer:
     )
 
 
-app = plain_app(cls=LazyGroup, no_args_is_help=True)
+_EXIT_STATUS = (
+    "Exit status: 0 done, 1 failed, 2 wrong use or setting, 3 login required, 4 not found,"
+    " 5 refused, 6 service unavailable, 7 not accepted by the service, 70 a fault of provenafs,"
+    " 130 interrupted."
+)
+
+app = plain_app(cls=LazyGroup, no_args_is_help=True, epilog=_EXIT_STATUS)
 
 
 def main() -> NoReturn:

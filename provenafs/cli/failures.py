@@ -20,6 +20,7 @@ from provenafs.provena.errors import (
     Unauthorised,
     Unavailable,
 )
+from provenafs.s3 import errors as s3
 from provenafs.sandbox.errors import SandboxError
 
 
@@ -59,6 +60,10 @@ _STATUS: tuple[tuple[type[BaseException], ExitStatus], ...] = (
     (Invalid, ExitStatus.INVALID),
     (ProvenaError, ExitStatus.FAILED),
     (MountError, ExitStatus.FAILED),
+    (s3.NoSuchKey, ExitStatus.NOT_FOUND),
+    (s3.AccessDenied, ExitStatus.REFUSED),
+    (s3.Unavailable, ExitStatus.UNAVAILABLE),
+    (s3.S3Error, ExitStatus.FAILED),
     (SandboxError, ExitStatus.FAILED),
 )
 _ERRNO_STATUS = {
