@@ -35,6 +35,19 @@ _FORM = """<p>A device asks to be logged in. Approve only the code that it shows
 def realm_router(realm: Realm, tokens: Tokens, url: str) -> APIRouter:
     """Every route of one realm, below its URL."""
     router = APIRouter()
+    _add_description(router, tokens, url)
+    _add_grants(router, realm)
+    _add_device_page(router, realm)
+    return router
+
+
+async def oauth_refusal(_: Request, error: Exception) -> Response:
+    """An OAuthError as the token endpoint answers it."""
+    assert isinstance(error, OAuthError)
+    return JSONResponse(error.content, error.status)
+
+
+def _add_description(router: APIRouter, tokens: Tokens, url: str) -> None:
 
     @router.get("")
     async def describe() -> Any:
@@ -54,6 +67,8 @@ def realm_router(realm: Realm, tokens: Tokens, url: str) -> APIRouter:
     async def certificates() -> Any:
         return tokens.key_set()
 
+
+def _add_grants(router: APIRouter, realm: Realm) -> None:
     @router.post(f"{_CONNECT}/token")
     async def token(request: Request) -> Response:
         return _uncached(realm.grant(await _form(request)))
@@ -72,6 +87,8 @@ def realm_router(realm: Realm, tokens: Tokens, url: str) -> APIRouter:
         realm.end(await _form(request))
         return Response()
 
+
+def _add_device_page(router: APIRouter, realm: Realm) -> None:
     @router.get("/device")
     async def device_page(user_code: str = "") -> Response:
         return _page(_FORM.format(error="", user_code=html.escape(user_code), username=""))
@@ -79,14 +96,6 @@ def realm_router(realm: Realm, tokens: Tokens, url: str) -> APIRouter:
     @router.post("/device")
     async def decide(request: Request) -> Response:
         return _decided(realm, await _form(request))
-
-    return router
-
-
-async def oauth_refusal(_: Request, error: Exception) -> Response:
-    """An OAuthError as the token endpoint answers it."""
-    assert isinstance(error, OAuthError)
-    return JSONResponse(error.content, error.status)
 
 
 def _decided(realm: Realm, form: dict[str, str]) -> Response:
