@@ -8,8 +8,6 @@ import trio
 
 from provenafs.content.budget import Budget
 from provenafs.content.source import Source
-from provenafs.errors import FSError
-from provenafs.s3.errors import S3Error
 
 
 class Purpose(Enum):
@@ -20,43 +18,47 @@ class Purpose(Enum):
 
 
 class Block:
-    """The bytes [start, end) of an object version; its bytes count in the budget until dropped.
+    """The bytes [start, end) of an object version.
 
-    A block dropped while on its way counts until its request is over: a thread cannot be stopped.
+    They count in the budget until the block is dropped; if that is while it is on its way, until
+    the request is over, since a thread cannot be stopped.
     """
 
-    __slots__ = ("_budget", "_counted", "data", "done", "end", "error", "purpose", "start", "unread")
+    __slots__ = (
+        "_budget", "_counted", "_dropped",
+        "data", "done", "end", "error", "purpose", "start", "unread",
+    )  # fmt: skip
 
     def __init__(self, budget: Budget, start: int, end: int, purpose: Purpose) -> None:
-        """The caller has counted the bytes in `budget`."""
+        """The caller has taken the bytes from `budget`."""
         self.start = start
         self.end = end
         self.purpose = purpose
         self.unread = end - start
         self.data: memoryview | None = None
-        self.error: S3Error | FSError | None = None
+        self.error: Exception | None = None
         self.done = trio.Event()
         self._budget = budget
         self._counted = True
+        self._dropped = False
 
     async def fetch(self, source: Source) -> None:
-        """Get the bytes; failures are kept in `error`."""
+        """Get the bytes; a failure is kept in `error`, for those who wait."""
         try:
             retry = self.purpose is Purpose.NOW
             self.data = await source.fetch(self.start, self.end, retry=retry)
-        except (S3Error, FSError) as error:
+        except Exception as error:  # also of the credential source, which is not ours
             self.error = error
         finally:
             self.done.set()
-            if self.data is None or not self._counted:
+            if self._dropped or self.data is None:
                 self._give_back()
 
     def drop(self) -> None:
-        """The owner needs it no more; those who wait for it still get it."""
+        """Nobody will ask for it any more; those who wait for it still get it."""
+        self._dropped = True
         if self.done.is_set():
             self._give_back()
-        else:
-            self._counted = False
 
     def part(self, start: int, end: int) -> memoryview:
         """The bytes of [start, end) of the object, as far as the block has them; no copy."""
@@ -64,3 +66,8 @@ class Block:
         part = self.data[start - self.start : min(end, self.end) - self.start]
         self.unread -= len(part)
         return part
+
+    def _give_back(self) -> None:
+        if self._counted:
+            self._counted = False
+            self._budget.give_back(self.end - self.start)

@@ -12,12 +12,14 @@ from pathlib import Path
 
 import trio
 
+from provenafs.content.budget import Budget
 from provenafs.content.index import Change, Index
 from provenafs.s3.calls import Service
 
 log = logging.getLogger(__name__)
 
 _SLOTS = 64
+_MEMORY = 128 * 1024 * 1024
 
 
 @dataclass
@@ -33,7 +35,8 @@ class Content:
     ttl: float
     changed: Callable[[Sequence[Change]], None]
     nursery: trio.Nursery
-    hidden: set[str] = field(default_factory=set)
+    memory: Budget
+    hidden: set[str] = field(default_factory=set, kw_only=True)
 
 
 @asynccontextmanager
@@ -43,12 +46,16 @@ async def open_content(
     *,
     ttl: float,
     changed: Callable[[Sequence[Change]], None],
+    memory: int = _MEMORY,
 ) -> AsyncIterator[Content]:
-    """The content of a mount, with its index in `cache_dir`; ends its background tasks."""
+    """The content of a mount, with its index in `cache_dir`; ends its background tasks.
+
+    `memory` is in bytes, for all that is read ahead together.
+    """
     slot, index = _open_index(cache_dir)
     try:
         async with trio.open_nursery() as nursery:
-            yield Content(index, s3, ttl, changed, nursery)
+            yield Content(index, s3, ttl, changed, nursery, Budget(memory))
             nursery.cancel_scope.cancel()
     finally:
         index.close()

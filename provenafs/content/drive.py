@@ -11,6 +11,7 @@ import trio
 from provenafs.content.content import Content
 from provenafs.content.index import Entry, Listed
 from provenafs.content.reader import Reader
+from provenafs.content.source import Source
 from provenafs.s3.bucket import Bucket
 from provenafs.s3.types import ListPage
 
@@ -61,7 +62,14 @@ class Drive:
 
     def open(self, entry: Entry) -> Reader:
         """Read an object."""
-        return Reader(self.bucket, self.key(entry), entry.size, entry.etag or "")
+        source = Source(
+            self.bucket,
+            self.key(entry),
+            entry.size,
+            entry.etag or "",
+            lambda: self._index.expire(entry.parent),
+        )
+        return Reader(source, self._content.memory, self._content.nursery)
 
     def _is_fresh(self, directory: Entry) -> bool:
         return 0 <= time.time() - directory.listed_at < self._content.ttl

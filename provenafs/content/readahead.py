@@ -58,10 +58,7 @@ class Access:
     def read(self, offset: int, length: int, limit: int) -> Wanted:
         """Note a read and say what to fetch; `limit` is the longest window in bytes."""
         end = offset + length
-        if self._size <= WHOLE_OBJECT:
-            now = (0, self._size)
-        else:
-            now = self._aligned(offset, end)
+        now = self._aligned(offset, end)
         stream = self._continued(offset)
         if stream is None:
             self._begin(_Stream(end, now[1], length))
@@ -73,7 +70,6 @@ class Access:
         if stream.sequential == 0:
             stream.ahead = now[1]
             return Wanted(now, ())
-        now = (_down(offset), min(_up(end), self._size))
         return Wanted(now, self._pieces(stream, now[1], window))
 
     def fell_short(self, start: int) -> None:
@@ -100,6 +96,8 @@ class Access:
         del self._streams[:-_STREAMS]
 
     def _aligned(self, offset: int, end: int) -> Range:
+        if self._size <= WHOLE_OBJECT:
+            return 0, self._size
         unit = SMALL_READ if end - offset < SMALL_READ else GRANULE
         return offset // unit * unit, min(-(-end // unit) * unit, self._size)
 
@@ -117,7 +115,3 @@ class Access:
 
 def _down(position: int) -> int:
     return position // GRANULE * GRANULE
-
-
-def _up(position: int) -> int:
-    return -(-position // GRANULE) * GRANULE
