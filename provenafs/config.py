@@ -126,6 +126,12 @@ class Settings(BaseModel):
     )
     """What must not be lost: logins, the journal, bytes not yet stored."""
     cache_size: Bytes = ByteSize(10 * 1024 * _MIB)
+    staging_size: Bytes = ByteSize(20 * 1024 * _MIB)
+    """Bytes of disk for what is written and not stored yet."""
+    writeback: bool = False
+    """Acknowledge a close once the bytes are on the local disk, and store them behind."""
+    rename_limit: Annotated[int, Field(ge=0)] = 10_000
+    """How many objects a directory may hold to be renamed; above it mv copies."""
     memory: Bytes = ByteSize(128 * _MIB)
     """Bytes of memory for all read-ahead windows together."""
 

@@ -62,4 +62,10 @@ class Dataset:
             return FSError(errno.EROFS, f"{self.handle} is pending review")
         if self.record.release_status == "RELEASED":
             return FSError(errno.EROFS, f"{self.handle} is released")
+        if not self.record.has_own_folder:
+            return FSError(
+                errno.EROFS,
+                f"{self.handle} still points to another dataset's files ({self.record.s3.path}):"
+                " its versioning was not completed, ask the data store's administrator",
+            )
         return None

@@ -45,6 +45,15 @@ def mount(
         float | None, typer.Option(help="Seconds without progress until a transfer fails.")
     ] = None,
     memory: Annotated[str | None, typer.Option(help="Memory for read-ahead, e.g. 128MiB.")] = None,
+    writeback: Annotated[
+        bool | None, typer.Option(help="Close once written locally, store behind.")
+    ] = None,
+    staging_size: Annotated[
+        str | None, typer.Option(help="Disk for what is not stored yet, e.g. 20GiB.")
+    ] = None,
+    rename_limit: Annotated[
+        int | None, typer.Option(help="Most objects in a directory that is renamed.")
+    ] = None,
 ) -> None:
     """Mount the datasets of a Provena data store as a drive."""
     settings = load_settings(
@@ -58,6 +67,9 @@ def mount(
         ttl=ttl,
         io_timeout=io_timeout,
         memory=memory,
+        writeback=writeback,
+        staging_size=staging_size,
+        rename_limit=rename_limit,
     )
     path = mountpoint.absolute()
     if foreground:

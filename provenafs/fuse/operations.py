@@ -98,10 +98,17 @@ class Operations(pyfuse3.Operations):
         self._files: dict[int, tuple[int, Handle]] = {}
         self._directories: dict[int, tuple[int, Listing]] = {}
 
-    @property
-    def open_handles(self) -> int:
-        """How many files and directories are open."""
-        return len(self._files) + len(self._directories)
+    def account(self) -> dict[str, object]:
+        """What was asked and answered so far, for `.provenafs/status.json`."""
+        return {
+            "open_handles": len(self._files) + len(self._directories),
+            "operations": dict(self.counts),
+            "errors": dict(self.errors),
+        }
+
+    def note_failure(self, ino: int, error: Exception) -> None:
+        """Keep the words of a failure that no operation could answer with."""
+        self._describe("storing", ino, error)
 
     # Names
 
@@ -358,7 +365,11 @@ class Operations(pyfuse3.Operations):
         return reply
 
     def _fail(self, operation: str, ino: int, error: Exception) -> NoReturn:
-        """Answer a failure with its errno; log it, and keep the words of a refusal."""
+        """Answer a failure with its errno."""
+        raise FUSEError(self._describe(operation, ino, error)) from None
+
+    def _describe(self, operation: str, ino: int, error: Exception) -> int:
+        """The errno of a failure; it is logged, and the words of a refusal are kept."""
         known = as_fs_error(error)
         if known is None:
             log.error("%s of inode %d failed unexpectedly", operation, ino, exc_info=error)
@@ -367,7 +378,7 @@ class Operations(pyfuse3.Operations):
         if known.errno in _TOLD:
             log.warning("%s of inode %d: %s", operation, ino, known.message)
             self.tree.record_error(ino, known)
-        raise FUSEError(known.errno) from None
+        return known.errno
 
 
 def _decode(name: bytes, unfit: int) -> str:

@@ -18,7 +18,9 @@ import trio
 from provenafs import __version__
 from provenafs.catalog.catalog import Catalog
 from provenafs.config import Settings
-from provenafs.content.content import Content, open_content
+from provenafs.content.changes import Changes
+from provenafs.content.content import open_content
+from provenafs.content.files import open_files
 from provenafs.content.index import Change
 from provenafs.fuse.mountpoint import MountError, mounted_at, prepare
 from provenafs.fuse.notifier import notify_kernel
@@ -61,8 +63,18 @@ async def serve(settings: Settings, mountpoint: Path, ready: Callable[[], None])
         handles = [handle_of(name) or name for name in settings.datasets]
         catalog = Catalog(provena, content.index.database, ttl=settings.ttl, only=handles)
         await _check_access(catalog, handles)
-        session = _Session(settings, mountpoint, user, catalog, content)
-        await session.run(receive, ready)
+        session = _Session(settings, mountpoint, user)
+        async with open_files(
+            content,
+            settings.state_dir,
+            staging_size=settings.staging_size,
+            writeback=settings.writeback,
+            failed=session.note_failure,
+        ) as files:
+            changes = Changes(files, settings.rename_limit)
+            tree = Tree(Context(catalog, content, files, changes, session.status))
+            await session.run(tree, receive, ready)
+            await files.drain()
 
 
 async def _check_access(catalog: Catalog, handles: Sequence[str]) -> None:
@@ -75,27 +87,22 @@ async def _check_access(catalog: Catalog, handles: Sequence[str]) -> None:
 class _Session:
     """A mount being served."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        mountpoint: Path,
-        user: str,
-        catalog: Catalog,
-        content: Content,
-    ) -> None:
+    def __init__(self, settings: Settings, mountpoint: Path, user: str) -> None:
         self._settings = settings
         self._mountpoint = mountpoint
         self._user = user
         self._started = time.time()
-        self._operations = Operations(Tree(Context(catalog, content, self.status)))
+        self._operations: Operations | None = None
 
     async def run(
         self,
+        tree: Tree,
         changes: trio.MemoryReceiveChannel[Sequence[Change]],
         ready: Callable[[], None],
     ) -> None:
         """Serve until unmounted or told to stop; unmounts in every case."""
-        self._initialise()
+        self._operations = Operations(tree)
+        self._initialise(self._operations)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(notify_kernel, changes)
@@ -106,7 +113,7 @@ class _Session:
         finally:
             pyfuse3.close(unmount=True)
 
-    def _initialise(self) -> None:
+    def _initialise(self, operations: Operations) -> None:
         # Without default_permissions: the kernel's EACCES from the modes would hide our EROFS,
         # and root would pass any mode.
         options = {f"fsname=provena:{self._settings.profile}", "subtype=provenafs"}
@@ -115,7 +122,7 @@ class _Session:
         if self._settings.read_only:
             options.add("ro")
         try:
-            pyfuse3.init(self._operations, str(self._mountpoint), options)
+            pyfuse3.init(operations, str(self._mountpoint), options)
         except RuntimeError as error:
             hint = (
                 ": --allow-other needs the line user_allow_other in /etc/fuse.conf"
@@ -151,10 +158,13 @@ class _Session:
             "read_only": self._settings.read_only,
             "started": self._started,
             "peak_rss": usage.ru_maxrss * 1024,
-            "open_handles": self._operations.open_handles,
-            "operations": dict(self._operations.counts),
-            "errors": dict(self._operations.errors),
+            **({} if self._operations is None else self._operations.account()),
         }
+
+    def note_failure(self, ino: int, error: Exception) -> None:
+        """A file could not be stored after its close was answered: keep the words."""
+        if self._operations is not None:
+            self._operations.note_failure(ino, error)
 
 
 async def _stop_on_signal(scope: trio.CancelScope) -> None:

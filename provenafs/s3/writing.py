@@ -120,7 +120,7 @@ class ObjectWriter:
             answer = s3.put_object(
                 Bucket=self._name, Key=key, Body=_body(body, progress), **arguments
             )
-            return str(answer["ETag"])
+            return str(answer.get("ETag", ""))
 
         return await self._conditional("storing", key, send, self._was_written(key, metadata))
 

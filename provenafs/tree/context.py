@@ -6,16 +6,23 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from provenafs.catalog.catalog import Catalog
 from provenafs.catalog.dataset import Dataset
+from provenafs.content.changes import Changes
 from provenafs.content.content import Content
 from provenafs.content.drive import Drive
+from provenafs.content.files import Files
 from provenafs.content.index import Entry, Index, Kind
+from provenafs.content.volume import Volume
 from provenafs.provena.search import SearchHit
 from provenafs.s3.bucket import Bucket
 from provenafs.tree.names import directory_name, escape
 
+# Credentials once issued outlive a lock or a release by hours: what decides on a write is no
+# older than this, in seconds.
+_WRITE_STATE_AGE_S = 30.0
 _SEARCHES_KEPT = 64
 _ERRORS_KEPT = 256
 
@@ -35,9 +42,11 @@ class Context:
 
     catalog: Catalog
     content: Content
+    files: Files
+    changes: Changes
     status: Callable[[], dict[str, object]]
     started: float = field(default_factory=time.time)
-    drives: dict[str, Drive] = field(default_factory=dict)
+    volumes: dict[str, Volume] = field(default_factory=dict)
     last_errors: OrderedDict[str, str] = field(default_factory=OrderedDict)
     _names: dict[str, str] = field(default_factory=dict)
     _names_of_list: int = -1
@@ -56,19 +65,25 @@ class Context:
         """For how many seconds what was fetched then may still be trusted."""
         return max(0.0, fetched_at + self.catalog.ttl - time.time())
 
-    def drive(self, dataset: Dataset, root: Entry) -> Drive:
+    def volume(self, dataset: Dataset, root: Entry) -> Volume:
         """The object tree of a dataset; `root` is the entry of its `data` directory."""
         location = dataset.record.s3
-        drive = self.drives.get(dataset.handle)
-        if drive is None or (drive.bucket.name, drive.prefix) != location:
-            bucket = Bucket(
-                location.bucket_name,
-                self.catalog.credentials(dataset.handle),
-                self.content.s3,
-            )
+        volume = self.volumes.get(dataset.handle)
+        if volume is None or (volume.drive.bucket.name, volume.drive.prefix) != location:
+            handle = dataset.handle
+            credentials = self.catalog.credentials(handle)
+            bucket = Bucket(location.bucket_name, credentials, self.content.s3)
             drive = Drive(self.content, bucket, root, location.path)
-            self.drives[dataset.handle] = drive
-        return drive
+            volume = Volume(drive, handle, partial(self.check_writable, handle))
+            self.volumes[handle] = volume
+        return volume
+
+    async def check_writable(self, handle: str) -> None:
+        """Raise why the files cannot be changed now: EACCES for role and lock, EROFS else."""
+        dataset = await self.catalog.dataset(handle, max_age=_WRITE_STATE_AGE_S)
+        refusal = dataset.write_refusal()
+        if refusal is not None:
+            raise refusal
 
     async def by_name(self) -> dict[str, str]:
         """Handles by the file name made from their display name.

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import errno
+import os
 import stat
 import time
 from collections.abc import Mapping, Sequence
 
 from provenafs.catalog.dataset import Dataset
-from provenafs.content.drive import Drive
+from provenafs.content.files import FileHandle
 from provenafs.content.index import Entry, Kind
-from provenafs.content.reader import Reader
+from provenafs.content.volume import Volume
 from provenafs.errors import FSError
 from provenafs.tree.context import Context
 from provenafs.tree.documents import is_write, text_xattrs
@@ -33,18 +34,18 @@ class _DataNode(Node):
         """The dataset, no older than the TTL."""
         return await self.context.catalog.dataset(self.handle)
 
-    async def readable_drive(self) -> Drive:
+    async def volume(self) -> Volume:
         """The object tree; EACCES without a data read role."""
         dataset = await self.dataset()
         refusal = dataset.read_refusal()
         if refusal is not None:
             raise refusal
-        return self.context.drive(dataset, self.top)
+        return self.context.volume(dataset, self.top)
 
-    async def check_writable(self) -> None:
-        """Raise why nothing here can be changed: EACCES for role and lock, EROFS for release."""
-        refusal = (await self.dataset()).write_refusal()
-        raise refusal or FSError(errno.EROFS, "writing is not supported by this mount")
+    def fresh_until(self) -> float:
+        """Until when the listing that showed this entry is trusted, in seconds of the epoch."""
+        parent = self.context.index.get(self.entry.parent)
+        return 0.0 if parent is None else parent.listed_at + self.context.catalog.ttl
 
 
 class DataDirectory(_DataNode):
@@ -58,81 +59,103 @@ class DataDirectory(_DataNode):
     async def attributes(self) -> Attributes:
         dataset = await self.dataset()
         if self.entry.ino != self.top.ino:
-            return entry_attributes(self.context, dataset, self.entry, await self._fresh_until())
+            return entry_attributes(self.context, dataset, self.entry, self.fresh_until())
         mtime = float(dataset.record.created_timestamp)
         timeout = self.context.timeout(dataset.fetched_at)
         return Attributes(self.ino, _directory_mode(dataset), mtime=mtime, timeout=timeout)
 
-    async def _fresh_until(self) -> float:
-        parent = self.context.index.get(self.entry.parent)
-        return 0.0 if parent is None else parent.listed_at + self.context.catalog.ttl
+    async def set_attributes(
+        self, *, size: int | None = None, mtime: float | None = None, handle: Handle | None = None
+    ) -> None:
+        """Accepted, so that cp -a and tar work; S3 keeps no times of directories."""
+        await self.context.check_writable(self.handle)
 
     async def lookup(self, name: str) -> Node:
-        drive = await self.readable_drive()
-        entry = await drive.lookup(self.entry, name)
+        volume = await self.volume()
+        entry = await volume.drive.lookup(self.entry, name)
         if entry is None:
             raise FSError(errno.ENOENT)
         return self.child(entry)
 
     async def listing(self) -> Listing:
-        drive = await self.readable_drive()
-        directory = await drive.refresh(self.entry)
-        return _DataListing(self.context, await self.dataset(), directory)
+        volume = await self.volume()
+        directory = await volume.drive.refresh(self.entry)
+        return _DataListing(self.context, await self.dataset(), volume, directory)
 
     async def mkdir(self, name: str) -> Node:
-        await self.check_writable()
-        raise AssertionError
+        entry = await self.context.changes.mkdir(await self.volume(), self.entry, name)
+        return self.child(entry)
 
     async def create(self, name: str, flags: int) -> tuple[Node, Handle]:
-        await self.check_writable()
-        raise AssertionError
+        changes = self.context.changes
+        entry, handle = await changes.create(await self.volume(), self.entry, name, flags)
+        return self.child(entry), _DataHandle(handle)
 
     async def unlink(self, name: str) -> None:
-        await self.check_writable()
+        await self.context.changes.unlink(await self.volume(), self.entry, name)
 
     async def rmdir(self, name: str) -> None:
-        await self.check_writable()
+        await self.context.changes.rmdir(await self.volume(), self.entry, name)
 
     async def rename(self, name: str, target: Node, new_name: str, *, replace: bool) -> None:
-        await self.check_writable()
+        if not isinstance(target, DataDirectory) or target.handle != self.handle:
+            raise FSError(errno.EXDEV)
+        await self.context.changes.rename(
+            await self.volume(), self.entry, name, target.entry, new_name, replace=replace
+        )
 
 
 class DataFile(_DataNode):
-    """An object of the dataset."""
+    """An object of the dataset, or a file that is on its way to become one."""
 
     async def attributes(self) -> Attributes:
         dataset = await self.dataset()
-        parent = self.context.index.get(self.entry.parent)
-        until = 0.0 if parent is None else parent.listed_at + self.context.catalog.ttl
-        return entry_attributes(self.context, dataset, self.entry, until)
+        return entry_attributes(self.context, dataset, self.entry, self.fresh_until())
 
     async def xattrs(self) -> Mapping[str, bytes]:
-        drive = await self.readable_drive()
-        return text_xattrs({"etag": self.entry.etag, "key": drive.key(self.entry)})
+        volume = await self.volume()
+        return text_xattrs({"etag": self.entry.etag, "key": volume.drive.key(self.entry)})
 
     async def set_attributes(
         self, *, size: int | None = None, mtime: float | None = None, handle: Handle | None = None
     ) -> None:
-        await self.check_writable()
+        await self.context.check_writable(self.handle)
+        volume = await self.volume()
+        if size is not None:
+            await self.context.files.truncate(volume, self.entry, size)
+        if mtime is not None:
+            await self.context.files.set_mtime(volume, self.entry, mtime)
 
     async def open(self, flags: int) -> Handle:
-        drive = await self.readable_drive()
+        volume = await self.volume()
         if is_write(flags):
-            await self.check_writable()
-        return _ReadHandle(drive.open(self.entry))
+            await volume.may_write()
+        handle = self.context.files.open(volume, self.entry)
+        if flags & os.O_TRUNC:
+            await handle.file.truncate(0)
+        return _DataHandle(handle)
 
 
-class _ReadHandle(Handle):
-    """An object version opened for reading."""
+class _DataHandle(Handle):
+    """A file opened for reading, writing or both."""
 
-    def __init__(self, reader: Reader) -> None:
-        self._reader = reader
+    def __init__(self, handle: FileHandle) -> None:
+        self._handle = handle
 
     async def read(self, offset: int, size: int) -> bytes | memoryview:
-        return await self._reader.read(offset, size)
+        return await self._handle.read(offset, size)
+
+    async def write(self, offset: int, data: bytes) -> int:
+        return await self._handle.write(offset, data)
+
+    async def flush(self) -> None:
+        await self._handle.flush()
+
+    async def sync(self) -> None:
+        await self._handle.sync()
 
     async def release(self) -> None:
-        await self._reader.close()
+        await self._handle.release()
 
 
 class _DataListing(Listing):
@@ -142,9 +165,12 @@ class _DataListing(Listing):
     goes comes to an end.
     """
 
-    def __init__(self, context: Context, dataset: Dataset, directory: Entry) -> None:
+    def __init__(
+        self, context: Context, dataset: Dataset, volume: Volume, directory: Entry
+    ) -> None:
         self._context = context
         self._dataset = dataset
+        self._volume = volume
         self._directory = directory
         self._last = context.index.last_child(directory.ino)
         self._fresh_until = directory.listed_at + context.catalog.ttl
@@ -161,12 +187,16 @@ class _DataListing(Listing):
             if entry.ino <= self._last
         ]
 
+    async def sync(self) -> None:
+        await self._context.files.store_all(self._volume)
+
 
 def entry_attributes(
     context: Context, dataset: Dataset, entry: Entry, fresh_until: float
 ) -> Attributes:
     """What stat shows of an entry; trusted by the kernel for what is left of the TTL."""
-    timeout = max(0.0, fresh_until - time.time())
+    # A staged file changes under the kernel's eyes, through other handles too.
+    timeout = 0.0 if entry.staged else max(0.0, fresh_until - time.time())
     mtime = entry.modified if entry.mtime is None else entry.mtime
     if entry.kind is Kind.OBJECT:
         mode = stat.S_IFREG | (0o644 if _shows_write_bits(dataset) else 0o444)

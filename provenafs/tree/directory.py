@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import stat
+from collections.abc import Sequence
 
 from provenafs.content.index import Entry
 from provenafs.errors import FSError
@@ -34,6 +35,10 @@ class VirtualDirectory(Node):
         """The node of a name that is known to be in this directory."""
         return self.child(self.context.allot(self.ino, name))
 
-    async def snapshot(self, names: list[str]) -> Listing:
+    async def entries(self, names: Sequence[str]) -> list[tuple[str, Attributes]]:
+        """The children of these names with their attributes."""
+        return [(name, await self.child_called(name).attributes()) for name in names]
+
+    async def snapshot(self, names: Sequence[str]) -> Listing:
         """A listing of children by name, in this order."""
-        return Snapshot([(name, await self.child_called(name).attributes()) for name in names])
+        return Snapshot(await self.entries(names))

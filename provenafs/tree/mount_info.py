@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 
@@ -17,25 +18,47 @@ class MountInfo(VirtualDirectory):
     """Live files about this mount."""
 
     def child(self, entry: Entry) -> Node:
-        if entry.name != "status.json":
+        document = _DOCUMENTS.get(entry.name)
+        if document is None:
             raise FSError(errno.ESTALE)
-        return _StatusFile(self.context, entry.ino)
+        return document(self.context, entry.ino)
 
     async def lookup(self, name: str) -> Node:
-        if name != "status.json":
+        if name not in _DOCUMENTS:
             raise FSError(errno.ENOENT)
         return self.child_called(name)
 
     async def listing(self) -> Listing:
-        return await self.snapshot(["status.json"])
+        return await self.snapshot(list(_DOCUMENTS))
 
 
-class _StatusFile(LiveDocument):
-    """What is mounted, since when, and how it is doing."""
+class _LiveJson(LiveDocument):
+    """A JSON document about the mount, as of when it is opened."""
 
     def __init__(self, context: Context, ino: int) -> None:
         super().__init__(ino)
-        self._context = context
+        self.context = context
+
+    def document(self) -> object:
+        """What the file says."""
+        raise NotImplementedError
 
     async def content(self) -> bytes:
-        return json.dumps(self._context.status(), indent=2).encode() + b"\n"
+        return json.dumps(self.document(), indent=2).encode() + b"\n"
+
+
+class _StatusFile(_LiveJson):
+    """What is mounted, since when, and how it is doing."""
+
+    def document(self) -> object:
+        return self.context.status()
+
+
+class _PendingFile(_LiveJson):
+    """What was written and is not stored yet; sizes in bytes."""
+
+    def document(self) -> object:
+        return [dataclasses.asdict(transfer) for transfer in self.context.files.transfers()]
+
+
+_DOCUMENTS = {"pending.json": _PendingFile, "status.json": _StatusFile}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import re
+from collections.abc import Sequence
 
 from provenafs.content.index import ROOT_INO, Entry
 from provenafs.errors import FSError
@@ -14,7 +15,7 @@ from provenafs.tree.directory import VirtualDirectory
 from provenafs.tree.documents import Document, Link
 from provenafs.tree.mount_info import MountInfo
 from provenafs.tree.names import MAX_NAME_BYTES, directory_name, handle_of
-from provenafs.tree.node import Attributes, Listing, Node
+from provenafs.tree.node import Attributes, Listing, Node, Snapshot
 
 _RANKED = re.compile(r"[0-9]{2,} (?P<directory>.+)")
 
@@ -48,15 +49,25 @@ class Root(VirtualDirectory):
 
     async def listing(self) -> Listing:
         datasets = await self.context.catalog.datasets()
-        return await self.snapshot(
-            [*_FIXED, *sorted(directory_name(summary.handle) for summary in datasets)]
-        )
+        names = sorted(directory_name(summary.handle) for summary in datasets)
+        return _RootListing(self.context, await self.entries([*_FIXED, *names]))
 
     async def mkdir(self, name: str) -> Node:
         raise FSError(errno.EPERM, "datasets are not made with mkdir: use mint/")
 
 
 _FIXED = (".provenafs", "by-name", "search")
+
+
+class _RootListing(Snapshot):
+    """The open root; its fsync is that of the whole mount."""
+
+    def __init__(self, context: Context, entries: Sequence[tuple[str, Attributes]]) -> None:
+        super().__init__(entries)
+        self._context = context
+
+    async def sync(self) -> None:
+        await self._context.files.store_all()
 
 
 class ByName(VirtualDirectory):
