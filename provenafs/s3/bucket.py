@@ -73,10 +73,13 @@ class Bucket:
 
         return await self.boto(f"looking at {key}", work, self.service.listings)
 
-    async def read_range(self, key: str, start: int, length: int, etag: str) -> memoryview:
+    async def read_range(
+        self, key: str, start: int, length: int, etag: str, *, retry: bool = True
+    ) -> memoryview:
         """`length` bytes from `start` of the object version `etag`.
 
-        Raises PreconditionFailed if the object is another by now, NoSuchKey, S3Error.
+        Without `retry` one attempt is made. Raises PreconditionFailed if the object is another
+        by now, NoSuchKey, S3Error.
         """
         what = f"reading {key}"
         if _AWKWARD_KEY.search(key):
@@ -94,7 +97,7 @@ class Bucket:
                 return _whole(memoryview(result.bytes()), length, what)
 
             read = by_obstore
-        return await self._caller.call(what, read, limiter=self.service.reads)
+        return await self._caller.call(what, read, limiter=self.service.reads, retry=retry)
 
     def _read_by_boto(
         self, what: str, key: str, start: int, length: int, etag: str
