@@ -17,12 +17,11 @@ from provenafs.content.directories import rename_directory
 from provenafs.content.file import File
 from provenafs.content.files import FileHandle, Files
 from provenafs.content.index import Entry, Kind
+from provenafs.content.markers import put_marker
 from provenafs.content.volume import Volume, is_scratch
 from provenafs.errors import FSError
 from provenafs.s3.errors import NoSuchKey, PreconditionFailed
 from provenafs.s3.writing import Metadata, content_type
-
-_MARKER_TYPE = "application/x-directory"
 
 
 class Changes:
@@ -65,7 +64,7 @@ class Changes:
         await volume.may_write()
         if await volume.drive.lookup(directory, name) is not None:
             raise FSError(errno.EEXIST)
-        if not await self._mark(volume, key):
+        if not await put_marker(volume, key):
             self._index.expire(directory.ino)
             raise FSError(errno.EEXIST)
         entry = self._index.allot(directory.ino, name, Kind.DIRECTORY)
@@ -73,22 +72,13 @@ class Changes:
         self._index.update(entry.ino, mtime=now, modified=now, listed_at=now)
         return self._index.get(entry.ino) or entry
 
-    async def _mark(self, volume: Volume, key: str) -> bool:
-        """Put the marker of a directory; False if there was one."""
-        metadata = Metadata(uuid.uuid4().hex, time.time(), _MARKER_TYPE)
-        try:
-            await volume.writer.put(f"{key}/", b"", None, metadata)
-        except PreconditionFailed:
-            return False
-        return True
-
     async def _keep_directory(self, volume: Volume, ino: int) -> None:
         """Mark a directory that has just lost a name, if it was the last one."""
         entry = self._index.get(ino)
         if entry is None or entry.kind is not Kind.DIRECTORY:
             return
         if not any(not child.staged for child in self._index.children(ino, limit=2)):
-            await self._mark(volume, volume.drive.key(entry))
+            await put_marker(volume, volume.drive.key(entry))
 
     # Removing
 

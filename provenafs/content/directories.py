@@ -16,6 +16,7 @@ import trio
 from provenafs.content.files import Files
 from provenafs.content.index import Entry, Kind
 from provenafs.content.journal import Action, Intent, new_intent
+from provenafs.content.markers import is_marker, put_marker
 from provenafs.content.volume import Volume
 from provenafs.errors import FSError
 from provenafs.s3.errors import NoSuchKey, PreconditionFailed
@@ -67,15 +68,23 @@ async def resume_rename(files: Files, volume: Volume, intent: Intent) -> None:
         async with limiter:
             target = intent.target + item.key[len(intent.key) :]
             try:
-                await volume.writer.copy(item.key, item.etag, target, None, size=item.size)
+                await _copy(volume, item, target)
             except PreconditionFailed:
                 there = await volume.writer.head(target)
                 if there.size != item.size:
                     return  # somebody else's: theirs stays there, ours here
-            await volume.writer.delete(item.key, item.etag)
+            await volume.writer.delete(item.key, item.etag or None)
 
     await run_all(partial(move, item) for item in found)
     await files.journal.fulfil(intent.id)
+
+
+async def _copy(volume: Volume, item: ObjectInfo, target: str) -> str:
+    """Copy an object to a new key; its ETag there. A marker is made anew: not all stores copy it."""
+    if is_marker(item):
+        await put_marker(volume, target.removesuffix("/"))
+        return item.etag
+    return await volume.writer.copy(item.key, item.etag, target, None, size=item.size)
 
 
 async def _list(volume: Volume, prefix: str, limit: int) -> list[ObjectInfo]:
@@ -111,14 +120,12 @@ async def _copy_all(
 
     async def copy(item: ObjectInfo) -> None:
         async with limiter:
-            etags[item.key] = await volume.writer.copy(
-                item.key, item.etag, target(item.key), None, size=item.size
-            )
+            etags[item.key] = await _copy(volume, item, target(item.key))
             files.uploads.progress.made()
 
     async def take_back(key: str, etag: str) -> None:
         async with limiter:
-            await volume.writer.delete(target(key), etag)
+            await volume.writer.delete(target(key), etag or None)
 
     try:
         await run_all(partial(copy, item) for item in found)
@@ -138,7 +145,7 @@ async def _delete_all(volume: Volume, found: Sequence[ObjectInfo]) -> None:
     async def delete(item: ObjectInfo) -> None:
         async with limiter:
             try:
-                await volume.writer.delete(item.key, item.etag)
+                await volume.writer.delete(item.key, item.etag or None)
             except PreconditionFailed:
                 return  # changed meanwhile: it stays, under the old name
 

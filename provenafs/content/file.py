@@ -19,7 +19,6 @@ import trio
 from provenafs.content.index import Entry
 from provenafs.content.journal import NOBODY, State, new_row
 from provenafs.content.planner import SINGLE_PUT, part_range, plan, send_parts
-from provenafs.content.reader import Reader
 from provenafs.content.staging import ReadBase, StagedBytes
 from provenafs.content.uploads import Base, Upload, put
 from provenafs.content.volume import Volume, is_scratch
@@ -118,6 +117,7 @@ class File:
         """Write `data` at `offset`. ENOSPC, EFBIG, EIO; ESTALE after a conflict."""
         async with self._lock:
             staged = await self._begin_change(keep=True)
+            staged.refuse_punched(offset, offset + len(data))
             if self._upload is not None:
                 self._upload.spoil(offset, offset + len(data))
             await staged.write(offset, data)
@@ -134,6 +134,7 @@ class File:
             if size == self.size and not (size == 0 and self._untouched):
                 return
             staged = await self._begin_change(keep=size > 0)
+            staged.refuse_punched(size - 1, size + 1)
             if self._upload is not None:
                 self._upload.spoil(size)
             await staged.truncate(size)
@@ -193,10 +194,20 @@ class File:
         return self._staged
 
     def _reader(self) -> ReadBase | None:
-        if self.etag is None:
+        """Reads of the object version that this file was made from."""
+        bucket, key, size, etag = self.volume.drive.bucket, self.key, self._size, self.etag
+        if etag is None:
             return None
-        reader = Reader(self.volume.drive.bucket, self.key, self._size, self.etag)
-        return reader.read
+
+        async def read(offset: int, length: int) -> memoryview:
+            try:
+                return await bucket.read_range(key, offset, min(length, size - offset), etag)
+            except (PreconditionFailed, NoSuchKey):
+                raise FSError(errno.ESTALE, f"{key} was changed by somebody else") from None
+            finally:
+                self._files.uploads.progress.made()
+
+        return read
 
     # Sending parts while more is being written
 
@@ -463,7 +474,7 @@ class File:
             await self._drop_upload()
         staged, self._staged = self._staged, None
         staged.close()
-        self._files.journal.update_later(self._row, owner=NOBODY)
+        await self._files.journal.update(self._row, owner=NOBODY)
         self._files.show_theirs(self)
 
     # Names

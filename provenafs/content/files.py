@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 60.0
+_JOURNAL_FLUSH_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +101,7 @@ class Files:
         self._behind = 0
         self._idle = trio.Event()
         area.reclaim = self._reclaim
+        nursery.start_soon(self._keep_journal)
 
     @property
     def index(self) -> Index:
@@ -252,6 +254,15 @@ class Files:
             for file in self._files.values()
             if file.changed or file.is_owed
         ]
+
+    async def _keep_journal(self) -> None:
+        """What may be lost in a crash is still not left lying about."""
+        while True:
+            await trio.sleep(_JOURNAL_FLUSH_S)
+            try:
+                await self.journal.flush()
+            except FSError as error:
+                log.warning("%s", error)
 
     # Room in the staging area
 

@@ -197,7 +197,7 @@ class Journal:
     async def close(self) -> None:
         """Write what is left and let go of the lock; the rows stay."""
         with trio.CancelScope(shield=True):
-            await self._run([])
+            await self.flush()
         self._connection.close()
         self._owner.release()
 
@@ -231,7 +231,7 @@ class Journal:
 
     async def adopt(self) -> list[Row]:
         """Take over the rows of mounts that are gone; returns all rows that are now ours."""
-        await self._run([])
+        await self.flush()
         owners = await self._in_thread(self._adopt)
         if owners:
             log.info("took over what %d ended mounts had left", len(owners))
@@ -275,7 +275,13 @@ class Journal:
         except sqlite3.Error as error:
             raise _as_fs_error(error) from error
 
+    async def flush(self) -> None:
+        """Write what only waits for the next transaction."""
+        if self._waiting:
+            await self._run([])
+
     async def _select(self, table: str) -> list[tuple[Any, ...]]:
+        await self.flush()
         query = f"SELECT * FROM {table} ORDER BY changed_at, id"
         async with self._lock:
             found: list[tuple[Any, ...]] = await self._in_thread(

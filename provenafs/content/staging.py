@@ -139,7 +139,7 @@ class StagedBytes:
         end = offset + len(data)
         if end > MAX_OBJECT:
             raise FSError(errno.EFBIG, "objects hold 5 TiB at most")
-        self._refuse_punched(offset, end)
+        self.refuse_punched(offset, end)
         new = sum(stop - start for start, stop in self.local.gaps(offset, end))
         await self._area.room(new)
         self._area.used += new  # taken at once: other writers count on the room that is left
@@ -189,7 +189,8 @@ class StagedBytes:
         self.base_size = min(self.base_size, size)
         self.size = size
 
-    def _refuse_punched(self, start: int, end: int) -> None:
+    def refuse_punched(self, start: int, end: int) -> None:
+        """EIO, in words, where bytes of [start, end) are in an unfinished upload only."""
         if self.punched.touches(start, end):
             message = (
                 "this part of the file was already uploaded and removed from the full staging"
@@ -230,7 +231,7 @@ class StagedBytes:
             return await self._merge(offset, end)
 
     async def _merge(self, offset: int, end: int) -> bytes | memoryview:
-        self._refuse_punched(offset, end)
+        self.refuse_punched(offset, end)
         if self.local.covers(offset, end):
             return await self._read_local(offset, end)
         result = bytearray(end - offset)
@@ -244,7 +245,7 @@ class StagedBytes:
 
     async def _read_local(self, start: int, end: int) -> bytes:
         data = await self._area.run(lambda: os.pread(self._file, end - start, start))
-        self._refuse_punched(start, end)
+        self.refuse_punched(start, end)
         return data.ljust(end - start, b"\0")
 
     async def _read_base(self, start: int, end: int) -> bytes:

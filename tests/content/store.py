@@ -1,0 +1,153 @@
+"""The write side of a mount without the mount: files of one dataset, driven by path."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from provenafs.content.changes import Changes
+from provenafs.content.content import open_content
+from provenafs.content.drive import Drive
+from provenafs.content.files import FileHandle, Files, open_files
+from provenafs.content.index import ROOT_INO, Entry
+from provenafs.content.volume import Volume
+from provenafs.errors import FSError
+from tests.content.servers import BUCKET, RecordingBucket
+
+MIB = 1024 * 1024
+
+
+class Store:
+    """Operations on one dataset as the kernel would ask for them."""
+
+    def __init__(self, files: Files, bucket: RecordingBucket, prefix: str) -> None:
+        self.files = files
+        self.bucket = bucket
+        self.prefix = prefix
+        self.refusal: FSError | None = None
+        self.failures: list[Exception] = []
+        self.top = files.index.allot(ROOT_INO, "data")
+        self.drive = Drive(files.content, bucket, self.top, prefix)
+        self.volume = Volume(self.drive, "10.1/2", self._may_write)
+        self.changes = Changes(files, rename_limit=50)
+
+    async def _may_write(self) -> None:
+        if self.refusal is not None:
+            raise self.refusal
+
+    async def entry(self, path: str) -> Entry:
+        """The entry at a path; FSError(ENOENT)."""
+        entry = self.top
+        for name in filter(None, path.split("/")):
+            found = await self.drive.lookup(entry, name)
+            if found is None:
+                raise FSError(2)
+            entry = found
+        return entry
+
+    async def _parent(self, path: str) -> tuple[Entry, str]:
+        folder, _, name = path.rpartition("/")
+        return await self.entry(folder), name
+
+    async def open(self, path: str, flags: int = os.O_RDWR) -> FileHandle:
+        """As open(2) through the kernel: a missing file is created when O_CREAT says so."""
+        parent, name = await self._parent(path)
+        if flags & os.O_CREAT:
+            return (await self.changes.create(self.volume, parent, name, flags))[1]
+        return self.files.open(self.volume, await self.entry(path))
+
+    async def write(self, path: str, data: bytes, piece: int = 128 * 1024) -> None:
+        """Make or replace a file, as cp does."""
+        handle = await self.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
+        try:
+            for offset in range(0, len(data), piece):
+                await handle.write(offset, data[offset : offset + piece])
+            await handle.flush()
+        finally:
+            await handle.release()
+
+    async def read(self, path: str) -> bytes:
+        """All bytes of a file, through the mount."""
+        handle = await self.open(path)
+        try:
+            data = bytearray()
+            while piece := await handle.read(len(data), MIB):
+                data += piece
+            return bytes(data)
+        finally:
+            await handle.release()
+
+    async def names(self, path: str = "") -> list[str]:
+        """What a directory shows."""
+        directory = await self.drive.refresh(await self.entry(path))
+        return sorted(entry.name for entry in self.files.index.children(directory.ino))
+
+    async def mkdir(self, path: str) -> None:
+        await self.changes.mkdir(self.volume, *await self._parent(path))
+
+    async def rmdir(self, path: str) -> None:
+        await self.changes.rmdir(self.volume, *await self._parent(path))
+
+    async def unlink(self, path: str) -> None:
+        await self.changes.unlink(self.volume, *await self._parent(path))
+
+    async def rename(self, path: str, new_path: str, *, replace: bool = True) -> None:
+        await self.changes.rename(
+            self.volume,
+            *await self._parent(path),
+            *await self._parent(new_path),
+            replace=replace,
+        )
+
+    async def truncate(self, path: str, size: int) -> None:
+        await self.files.truncate(self.volume, await self.entry(path), size)
+
+    async def set_mtime(self, path: str, mtime: float) -> None:
+        await self.files.set_mtime(self.volume, await self.entry(path), mtime)
+
+    def requests(self, method: str = "") -> list[str]:
+        """The changing requests sent so far, without the bucket's address."""
+        sent = [line for line, _ in self.bucket.sent if not line.startswith(("GET", "HEAD"))]
+        return [line for line in sent if line.startswith(method)]
+
+
+@asynccontextmanager
+async def open_store(
+    address: str,
+    prefix: str,
+    folder: Path,
+    *,
+    writeback: bool = False,
+    staging_size: int = 1024 * MIB,
+    io_timeout: float = 10.0,
+    ttl: float = 3600.0,
+) -> AsyncIterator[Store]:
+    """A store over the bucket behind `address`, with cache and state in `folder`."""
+    bucket = RecordingBucket(address, io_timeout)
+    failures: list[Exception] = []
+    async with (
+        open_content(folder / "cache", bucket.service, ttl=ttl, changed=lambda _: None) as content,
+        open_files(
+            content,
+            folder / "state",
+            staging_size=staging_size,
+            writeback=writeback,
+            failed=lambda ino, error: failures.append(error),
+        ) as files,
+    ):
+        store = Store(files, bucket, prefix)
+        store.failures = failures
+        yield store
+
+
+def objects(client: Any, prefix: str) -> dict[str, bytes]:
+    """What the bucket holds below a prefix, seen by another client."""
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
+    return {
+        item["Key"][len(prefix) :]: client.get_object(Bucket=BUCKET, Key=item["Key"])["Body"].read()
+        for page in pages
+        for item in page.get("Contents", [])
+    }

@@ -1,0 +1,213 @@
+"""Names: what renames and removals cost, and what they leave in the bucket."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from provenafs.errors import FSError
+from tests.content.servers import BUCKET
+from tests.content.store import Store, objects, open_store
+
+
+@pytest.fixture
+async def store(moto_address: str, prefix: str, tmp_path: Path) -> AsyncIterator[Store]:
+    async with open_store(moto_address, prefix, tmp_path) as store:
+        yield store
+
+
+async def test_directories_are_markers_when_empty(store: Store, other_user: Any) -> None:
+    await store.mkdir("d")
+    await store.mkdir("d/e")
+    assert objects(other_user, store.prefix) == {"d/": b"", "d/e/": b""}
+    assert await _errno(store.mkdir("d")) == errno.EEXIST
+    assert await _errno(store.rmdir("d")) == errno.ENOTEMPTY
+    await store.rmdir("d/e")
+    await store.rmdir("d")
+    assert objects(other_user, store.prefix) == {}
+    assert await store.names() == []
+
+
+async def test_a_directory_outlives_its_last_file(store: Store, other_user: Any) -> None:
+    other_user.put_object(Bucket=BUCKET, Key=store.prefix + "d/a", Body=b"x")
+    await store.unlink("d/a")
+    assert objects(other_user, store.prefix) == {"d/": b""}
+    assert await store.names() == ["d"]
+    assert await store.names("d") == []
+    await store.rmdir("d")
+    assert objects(other_user, store.prefix) == {}
+
+
+async def test_rmdir_sees_what_somebody_else_has_put_there(store: Store, other_user: Any) -> None:
+    await store.mkdir("d")
+    other_user.put_object(Bucket=BUCKET, Key=store.prefix + "d/a", Body=b"x")
+    assert await _errno(store.rmdir("d")) == errno.ENOTEMPTY
+    assert await store.names("d") == ["a"]
+
+
+async def test_removing_is_conditional(store: Store, other_user: Any) -> None:
+    await store.write("a", b"mine")
+    other_user.put_object(Bucket=BUCKET, Key=store.prefix + "a", Body=b"theirs")
+    assert await _errno(store.unlink("a")) == errno.ESTALE
+    assert objects(other_user, store.prefix) == {"a": b"theirs"}
+    await store.unlink("a")
+    assert objects(other_user, store.prefix) == {}
+    assert await _errno(store.unlink("a")) == errno.ENOENT
+
+
+async def test_a_file_is_renamed_by_one_copy_and_one_delete(store: Store, other_user: Any) -> None:
+    await store.write("a", b"x")
+    before = (await store.entry("a")).ino
+    await store.rename("a", "b")
+    assert objects(other_user, store.prefix) == {"b": b"x"}
+    assert (await store.entry("b")).ino == before
+    assert await store.names() == ["b"]
+    assert await store.read("b") == b"x"
+    put, copy, delete = store.bucket.sent[-3:]
+    assert put[0].startswith("PUT")
+    etag = (await store.entry("b")).etag
+    assert copy[1]["x-amz-copy-source-if-match"] == etag
+    assert copy[1]["if-none-match"] == "*"
+    assert delete[1]["if-match"] == etag
+
+
+async def test_renaming_over_a_file_expects_that_file(store: Store, other_user: Any) -> None:
+    await store.write("a", b"new")
+    await store.write("b", b"old")
+    old = (await store.entry("b")).etag
+    assert await _errno(store.rename("a", "b", replace=False)) == errno.EEXIST
+    await store.rename("a", "b")
+    assert objects(other_user, store.prefix) == {"b": b"new"}
+    assert store.bucket.sent[-2][1]["if-match"] == old
+    assert await store.read("b") == b"new"
+
+
+async def test_a_time_set_before_a_rename_costs_no_copy(store: Store, other_user: Any) -> None:
+    # As rsync does: temporary file, close, times, rename.
+    await store.write(".a.txt.Xy12Zk", b"x")
+    await store.set_mtime(".a.txt.Xy12Zk", 1e9)
+    await store.rename(".a.txt.Xy12Zk", "a.txt")
+    await store.files.drain()
+    assert len(store.requests()) == 3
+    head = other_user.head_object(Bucket=BUCKET, Key=store.prefix + "a.txt")
+    assert (head["Metadata"]["mtime"], head["ContentType"]) == ("1000000000", "text/plain")
+    assert (await store.entry("a.txt")).mtime == 1e9
+
+
+async def test_an_open_unpublished_file_is_renamed_here(store: Store, other_user: Any) -> None:
+    handle = await store.open("a", os.O_CREAT | os.O_WRONLY)
+    await handle.write(0, b"x")
+    await store.rename("a", "b")
+    assert store.requests() == []
+    await handle.flush()
+    await handle.release()
+    assert objects(other_user, store.prefix) == {"b": b"x"}
+    assert len(store.requests()) == 1
+
+
+async def test_a_changed_file_is_renamed_with_its_changes(store: Store, other_user: Any) -> None:
+    await store.write("a", b"0123")
+    handle = await store.open("a")
+    await handle.write(0, b"x")
+    await store.rename("a", "b")
+    await handle.write(1, b"y")
+    await handle.flush()
+    await handle.release()
+    assert objects(other_user, store.prefix) == {"b": b"xy23"}
+
+
+async def test_a_directory_is_renamed_with_all_below(store: Store, other_user: Any) -> None:
+    await store.mkdir("d")
+    for number in range(20):
+        await store.write(f"d/{number}", f"{number}".encode())
+    await store.mkdir("d/empty")
+    handle = await store.open("d/late", os.O_CREAT | os.O_WRONLY)
+    await handle.write(0, b"late")
+    await store.rename("d", "e")
+    await handle.flush()
+    await handle.release()
+    expected = {f"e/{number}": f"{number}".encode() for number in range(20)}
+    assert objects(other_user, store.prefix) == {
+        **expected, "e/": b"", "e/empty/": b"", "e/late": b"late",
+    }  # fmt: skip
+    assert await store.names() == ["e"]
+    assert await store.read("e/7") == b"7"
+    assert await store.files.journal.intents() == []
+
+
+async def test_directories_go_over_empty_ones_only(store: Store, other_user: Any) -> None:
+    for name in ("a", "b", "c"):
+        await store.mkdir(name)
+    await store.write("a/x", b"x")
+    await store.write("c/y", b"y")
+    assert await _errno(store.rename("a", "c")) == errno.ENOTEMPTY
+    assert await _errno(store.rename("a", "a/sub")) == errno.EINVAL
+    await store.rename("a", "b")
+    assert objects(other_user, store.prefix) == {"b/": b"", "b/x": b"x", "c/": b"", "c/y": b"y"}
+    assert await _errno(store.rename("b/x", "c")) == errno.EISDIR
+    assert await _errno(store.rename("c", "b/x")) == errno.ENOTDIR
+
+
+async def test_a_directory_above_the_limit_is_exdev(store: Store, other_user: Any) -> None:
+    for number in range(51):
+        other_user.put_object(Bucket=BUCKET, Key=f"{store.prefix}d/{number}", Body=b"")
+    assert await _errno(store.rename("d", "e")) == errno.EXDEV
+    assert store.requests() == []
+
+
+async def test_an_open_object_is_deleted_with_its_last_handle(
+    store: Store, other_user: Any
+) -> None:
+    await store.write("a", b"x")
+    handle = await store.open("a", os.O_RDONLY)
+    await store.unlink("a")
+    assert await store.names() == []
+    store.files.index.expire(store.top.ino)
+    assert await store.names() == []
+    assert await handle.read(0, 1) == b"x"
+    assert objects(other_user, store.prefix) == {"a": b"x"}
+    await handle.release()
+    await store.files.drain()
+    assert objects(other_user, store.prefix) == {}
+    assert await store.files.journal.intents() == []
+
+
+async def test_a_name_can_be_used_again_while_its_object_is_open(
+    store: Store, other_user: Any
+) -> None:
+    await store.write("a", b"x")
+    handle = await store.open("a", os.O_RDONLY)
+    await store.unlink("a")
+    await store.write("a", b"new")
+    assert objects(other_user, store.prefix) == {"a": b"new"}
+    await handle.release()
+    assert await store.read("a") == b"new"
+
+
+async def test_an_unlinked_file_that_is_written_stays_local(store: Store, other_user: Any) -> None:
+    handle = await store.open("a", os.O_CREAT | os.O_RDWR)
+    await handle.write(0, b"x")
+    await store.unlink("a")
+    await handle.write(1, b"y")
+    await handle.flush()
+    await handle.sync()
+    assert await handle.read(0, 5) == b"xy"
+    await handle.release()
+    assert store.requests() == []
+    assert objects(other_user, store.prefix) == {}
+    assert await store.files.journal.rows() == []
+
+
+async def test_names_that_are_too_long(store: Store) -> None:
+    assert await _errno(store.open("é" * 128, os.O_CREAT)) == errno.ENAMETOOLONG
+
+
+async def _errno(awaitable: Any) -> int:
+    with pytest.raises(FSError) as caught:
+        await awaitable
+    return caught.value.errno

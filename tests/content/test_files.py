@@ -1,0 +1,299 @@
+"""Writing files: what is in the bucket after a close, what a close costs, what a conflict keeps."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from provenafs.content.journal import State
+from provenafs.errors import FSError
+from tests.content.servers import BUCKET
+from tests.content.store import MIB, Store, objects, open_store
+
+
+@pytest.fixture
+async def store(moto_address: str, prefix: str, tmp_path: Path) -> AsyncIterator[Store]:
+    async with open_store(moto_address, prefix, tmp_path) as store:
+        yield store
+
+
+async def test_close_means_stored_with_one_put(store: Store, other_user: Any) -> None:
+    handle = await store.open("a.csv", os.O_CREAT | os.O_WRONLY)
+    await handle.write(0, b"hello")
+    assert objects(other_user, store.prefix) == {}
+    await handle.flush()
+    assert objects(other_user, store.prefix) == {"a.csv": b"hello"}
+    await handle.flush()
+    await handle.release()
+    assert len(store.requests()) == 1
+    head = other_user.head_object(Bucket=BUCKET, Key=store.prefix + "a.csv")
+    assert head["ContentType"] == "text/csv"
+    entry = await store.entry("a.csv")
+    assert (entry.size, entry.etag, entry.staged) == (5, head["ETag"], False)
+    assert float(head["Metadata"]["mtime"]) == pytest.approx(entry.mtime)
+    assert await store.read("a.csv") == b"hello"
+    assert await _leftovers(store) == []
+
+
+async def test_an_empty_file_is_stored_at_release_only(store: Store, other_user: Any) -> None:
+    handle = await store.open("a", os.O_CREAT | os.O_WRONLY)
+    await handle.flush()
+    assert objects(other_user, store.prefix) == {}
+    await handle.release()
+    assert objects(other_user, store.prefix) == {"a": b""}
+    assert store.failures == []
+
+
+async def test_fsync_stores_an_empty_file(store: Store, other_user: Any) -> None:
+    handle = await store.open("a", os.O_CREAT | os.O_WRONLY)
+    await handle.sync()
+    assert objects(other_user, store.prefix) == {"a": b""}
+    await handle.release()
+    assert len(store.requests()) == 1
+
+
+async def test_shell_redirection_costs_one_put(store: Store, other_user: Any) -> None:
+    await store.write("a", b"old")
+    handle = await store.open("a", os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
+    await handle.flush()  # the shell's own descriptor, before the program writes
+    assert objects(other_user, store.prefix) == {"a": b"old"}
+    await handle.write(0, b"new")
+    await handle.flush()
+    await handle.release()
+    assert objects(other_user, store.prefix) == {"a": b"new"}
+    assert len(store.requests("PUT")) == 2
+
+
+async def test_a_group_of_commands_publishes_after_each(store: Store, other_user: Any) -> None:
+    handle = await store.open("a", os.O_CREAT | os.O_WRONLY)
+    for number, word in enumerate((b"one ", b"two ", b"six ")):
+        await handle.write(4 * number, word)
+        await handle.flush()
+    assert objects(other_user, store.prefix) == {"a": b"one two six "}
+    await handle.release()
+    assert len(store.requests("PUT")) == 3
+
+
+async def test_random_writes_truncation_and_appends(store: Store, other_user: Any) -> None:
+    base = os.urandom(3 * MIB)
+    await store.write("a", base)
+    handle = await store.open("a")
+    await handle.write(MIB, b"middle")
+    await store.truncate("a", 2 * MIB)
+    await handle.write(2 * MIB + 10, b"end")
+    expected = bytearray(base[: 2 * MIB]) + bytes(10) + b"end"
+    expected[MIB : MIB + 6] = b"middle"
+    assert await handle.read(0, 4 * MIB) == expected
+    other = await store.open("a", os.O_RDONLY)
+    assert await other.read(MIB, 6) == b"middle"
+    await other.flush()
+    await other.release()
+    await handle.flush()
+    await handle.release()
+    assert objects(other_user, store.prefix) == {"a": expected}
+    assert await store.read("a") == expected
+    assert await _leftovers(store) == []
+
+
+async def test_truncate_without_a_handle_is_stored(store: Store, other_user: Any) -> None:
+    await store.write("a", b"0123456789")
+    await store.truncate("a", 4)
+    assert objects(other_user, store.prefix) == {"a": b"0123"}
+    await store.truncate("a", 0)
+    await store.truncate("a", 2)
+    assert objects(other_user, store.prefix) == {"a": b"\0\0"}
+    assert await _leftovers(store) == []
+
+
+async def test_a_large_file_is_sent_while_it_is_written(store: Store, other_user: Any) -> None:
+    data = os.urandom(41 * MIB)
+    handle = await store.open("big", os.O_CREAT | os.O_WRONLY)
+    for offset in range(0, len(data), MIB):
+        await handle.write(offset, data[offset : offset + MIB])
+    with trio.fail_after(20):
+        while handle.file.sent_bytes < 24 * MIB:
+            await handle.file.a_part()
+    await handle.write(10, b"header")  # the first part has to be sent again
+    await handle.flush()
+    await handle.release()
+    expected = bytearray(data)
+    expected[10:16] = b"header"
+    assert objects(other_user, store.prefix) == {"big": bytes(expected)}
+    assert await store.read("big") == expected
+    uploads = other_user.list_multipart_uploads(Bucket=BUCKET, Prefix=store.prefix)
+    assert "Uploads" not in uploads
+
+
+async def test_appending_sends_only_what_is_new(store: Store, other_user: Any) -> None:
+    base = os.urandom(30 * MIB)
+    other_user.put_object(Bucket=BUCKET, Key=store.prefix + "big", Body=base)
+    handle = await store.open("big", os.O_WRONLY | os.O_APPEND)
+    await handle.write(len(base), b"more" * 1000)
+    await handle.flush()
+    await handle.release()
+    assert objects(other_user, store.prefix) == {"big": base + b"more" * 1000}
+    bodies = [int(h.get("content-length", 0)) for _, h in store.bucket.sent]
+    assert sum(bodies) < 10_000
+    conditions = [h for _, h in store.bucket.sent if "if-match" in h]
+    assert len(conditions) == 1  # the completion; moto does not enforce it there
+    assert [h for _, h in store.bucket.sent if "x-amz-copy-source-if-match" in h]
+
+
+async def test_a_change_in_the_middle_of_a_large_object(store: Store, other_user: Any) -> None:
+    base = bytearray(os.urandom(30 * MIB))
+    other_user.put_object(Bucket=BUCKET, Key=store.prefix + "big", Body=bytes(base))
+    handle = await store.open("big")
+    await handle.write(12 * MIB, b"x")
+    await handle.flush()
+    await handle.write(0, b"y")
+    await handle.flush()
+    await handle.release()
+    base[12 * MIB] = ord("x")
+    base[0] = ord("y")
+    assert objects(other_user, store.prefix) == {"big": bytes(base)}
+    bodies = [int(h.get("content-length", 0)) for _, h in store.bucket.sent]
+    assert sum(bodies) < 11 * MIB
+
+
+async def test_somebody_elses_change_is_not_overwritten(store: Store, other_user: Any) -> None:
+    await store.write("a", b"base")
+    handle = await store.open("a")
+    await handle.write(0, b"mine")
+    other_user.put_object(Bucket=BUCKET, Key=store.prefix + "a", Body=b"theirs")
+    assert await _errno(handle.flush()) == errno.ESTALE
+    assert await _errno(handle.write(4, b"more")) == errno.ESTALE
+    assert await handle.read(0, 10) == b"mine"
+    await handle.release()
+    assert objects(other_user, store.prefix) == {"a": b"theirs"}
+    assert await store.read("a") == b"theirs"
+    ((row, alive),) = await store.files.journal.rows()
+    assert (row.state, alive, row.key) == (State.FAILED, False, store.prefix + "a")
+    assert store.files.area.path(row.id).read_bytes() == b"mine"
+
+
+async def test_two_new_files_of_one_name_do_not_overwrite(store: Store, other_user: Any) -> None:
+    handle = await store.open("a", os.O_CREAT | os.O_WRONLY)
+    await handle.write(0, b"mine")
+    other_user.put_object(Bucket=BUCKET, Key=store.prefix + "a", Body=b"theirs")
+    assert await _errno(handle.flush()) == errno.ESTALE
+    await handle.release()
+    assert await store.read("a") == b"theirs"
+
+
+async def test_a_dataset_released_meanwhile_keeps_the_bytes(store: Store, other_user: Any) -> None:
+    handle = await store.open("a", os.O_CREAT | os.O_WRONLY)
+    await handle.write(0, b"late")
+    store.refusal = FSError(errno.EROFS, "released")
+    assert await _errno(handle.flush()) == errno.EROFS
+    await handle.release()
+    assert objects(other_user, store.prefix) == {}
+    ((row, _),) = await store.files.journal.rows()
+    assert row.state is State.FAILED
+    assert "released" in row.reason
+    assert await _errno(store.open("b", os.O_CREAT)) == errno.EROFS
+
+
+async def test_a_full_staging_area_is_enospc_and_the_rest_goes_on(
+    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+) -> None:
+    async with open_store(moto_address, prefix, tmp_path, staging_size=MIB) as store:
+        handle = await store.open("a", os.O_CREAT | os.O_WRONLY)
+        await handle.write(0, bytes(MIB))
+        assert await _errno(handle.write(MIB, b"x")) == errno.ENOSPC
+        await handle.flush()
+        await handle.release()
+        await store.write("b", b"fits again")
+    assert objects(other_user, prefix) == {"a": bytes(MIB), "b": b"fits again"}
+
+
+async def test_files_larger_than_the_staging_area(
+    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+) -> None:
+    data = os.urandom(60 * MIB)
+    async with open_store(moto_address, prefix, tmp_path, staging_size=24 * MIB) as store:
+        handle = await store.open("big", os.O_CREAT | os.O_RDWR)
+        for offset in range(0, len(data), MIB):
+            await handle.write(offset, data[offset : offset + MIB])
+            assert store.files.area.used <= 24 * MIB
+        assert await _errno(handle.read(0, 10)) == errno.EIO
+        assert await _errno(handle.write(0, b"x")) == errno.EIO
+        await handle.flush()
+        assert await handle.read(0, 10) == data[:10]
+        await handle.release()
+        assert await _leftovers(store) == []
+    assert objects(other_user, prefix) == {"big": data}
+
+
+async def test_the_servers_own_file_is_protected(store: Store) -> None:
+    assert await _errno(store.open("metadata.json", os.O_CREAT)) == errno.EPERM
+    await store.mkdir("sub")
+    await store.write("sub/metadata.json", b"{}")
+    assert await _errno(store.rename("sub/metadata.json", "metadata.json")) == errno.EPERM
+
+
+async def test_a_set_time_goes_with_the_object(store: Store, other_user: Any) -> None:
+    handle = await store.open("a", os.O_CREAT | os.O_WRONLY)
+    await handle.write(0, b"x")
+    await store.set_mtime("a", 1e9)
+    await handle.flush()
+    await handle.release()
+    assert len(store.requests()) == 1
+    assert (await store.entry("a")).mtime == 1e9
+    assert _mtime(other_user, store.prefix + "a") == "1000000000"
+
+
+async def test_a_time_set_later_follows_behind(store: Store, other_user: Any) -> None:
+    await store.write("a", b"x")
+    await store.set_mtime("a", 1e9)
+    assert len(store.requests()) == 1
+    assert (await store.entry("a")).mtime == 1e9
+    await store.files.drain()
+    assert _mtime(other_user, store.prefix + "a") == "1000000000"
+    assert (await store.entry("a")).mtime == 1e9
+    assert await store.read("a") == b"x"
+
+
+async def test_many_small_files_at_once(store: Store, other_user: Any) -> None:
+    async with trio.open_nursery() as nursery:
+        for number in range(50):
+            nursery.start_soon(store.write, f"{number}", f"content {number}".encode())
+    found = objects(other_user, store.prefix)
+    assert found == {f"{number}": f"content {number}".encode() for number in range(50)}
+    assert len(store.requests()) == 50
+
+
+async def test_scratch_files_stay_local_until_renamed(store: Store, other_user: Any) -> None:
+    await store.write("a", b"old")
+    await store.write("sedAbc123", b"new")
+    assert await store.read("sedAbc123") == b"new"
+    assert objects(other_user, store.prefix) == {"a": b"old"}
+    await store.rename("sedAbc123", "a")
+    assert objects(other_user, store.prefix) == {"a": b"new"}
+    assert await store.names() == ["a"]
+    await store.write(".a.swp", b"swap")
+    await store.unlink(".a.swp")
+    assert len(store.requests()) == 2
+    assert await _leftovers(store) == []
+
+
+async def _errno(awaitable: Any) -> int:
+    with pytest.raises(FSError) as caught:
+        await awaitable
+    return caught.value.errno
+
+
+def _mtime(client: Any, key: str) -> str:
+    metadata: dict[str, str] = client.head_object(Bucket=BUCKET, Key=key)["Metadata"]
+    return metadata["mtime"]
+
+
+async def _leftovers(store: Store) -> list[object]:
+    """Journal rows and staged files that are still there."""
+    await store.files.journal.adopt()
+    return [*await store.files.journal.rows(), *store.files.area.folder.iterdir()]

@@ -1,0 +1,205 @@
+"""Reading objects of a real server."""
+
+from __future__ import annotations
+
+import errno
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from provenafs.content.budget import Budget
+from provenafs.content.reader import Reader
+from provenafs.content.source import Source
+from provenafs.errors import FSError
+from provenafs.s3.bucket import Bucket
+from provenafs.s3.calls import Service
+from provenafs.s3.errors import S3Error, Unavailable
+from tests.content.servers import BUCKET, credentials
+
+MIB = 1024**2
+
+
+class Reads:
+    """Readers of one object, and the ranges they asked the bucket for."""
+
+    def __init__(self, address: str, nursery: trio.Nursery, memory: int) -> None:
+        self.bucket = Bucket(BUCKET, credentials, Service(address, 5.0))
+        self.budget = Budget(memory)
+        self.nursery = nursery
+        self.ranges: list[tuple[int, int]] = []
+        self.stale = 0
+
+    def open(self, key: str, size: int, etag: str) -> Reader:
+        source = _Counted(self, key, size, etag)
+        return Reader(source, self.budget, self.nursery)
+
+    def found_stale(self) -> None:
+        self.stale += 1
+
+
+class _Counted(Source):
+    def __init__(self, reads: Reads, key: str, size: int, etag: str) -> None:
+        super().__init__(reads.bucket, key, size, etag, reads.found_stale)
+        self._reads = reads
+
+    async def fetch(self, start: int, end: int, *, retry: bool) -> memoryview:
+        self._reads.ranges.append((start, end))
+        return await super().fetch(start, end, retry=retry)
+
+
+@asynccontextmanager
+async def reads(address: str, memory: int = 64 * MIB) -> AsyncIterator[Reads]:
+    """Readers whose budget is back at zero in the end."""
+    async with trio.open_nursery() as nursery:
+        made = Reads(address, nursery, memory)
+        yield made
+        with trio.fail_after(10):
+            while made.budget.used:
+                await trio.sleep(0.01)
+        nursery.cancel_scope.cancel()
+
+
+def put(client: Any, key: str, body: bytes) -> str:
+    return str(client.put_object(Bucket=BUCKET, Key=key, Body=body)["ETag"])
+
+
+async def test_bytes_read_in_sequence_are_those_of_the_object(
+    moto_address: str, other_user: Any, prefix: str
+) -> None:
+    body = random.Random(1).randbytes(20 * MIB + 12345)
+    etag = put(other_user, prefix + "big", body)
+    async with reads(moto_address) as made:
+        reader = made.open(prefix + "big", len(body), etag)
+        got = bytearray()
+        while part := await reader.read(len(got), 300_000):
+            got += part
+        await reader.close()
+    assert bytes(got) == body
+    assert sum(end - start for start, end in made.ranges) == len(body)
+
+
+async def test_random_and_concurrent_reads(moto_address: str, other_user: Any, prefix: str) -> None:
+    body = random.Random(2).randbytes(8 * MIB)
+    etag = put(other_user, prefix + "random", body)
+    draw = random.Random(3)
+    async with reads(moto_address, memory=4 * MIB) as made:
+        reader = made.open(prefix + "random", len(body), etag)
+
+        async def check(offset: int, size: int) -> None:
+            assert bytes(await reader.read(offset, size)) == body[offset : offset + size]
+
+        for _ in range(20):
+            async with trio.open_nursery() as nursery:
+                base = draw.randrange(len(body))
+                for _ in range(8):
+                    nursery.start_soon(
+                        check, min(len(body), base + draw.randrange(MIB)), draw.randrange(1, MIB)
+                    )
+        assert await reader.read(len(body), 10) == b""
+        await reader.close()
+
+
+async def test_a_replaced_object_is_stale_and_never_mixed(
+    moto_address: str, other_user: Any, prefix: str
+) -> None:
+    body = bytes(6 * MIB)
+    etag = put(other_user, prefix + "changing", body)
+    async with reads(moto_address) as made:
+        reader = made.open(prefix + "changing", len(body), etag)
+        assert await reader.read(0, 4096) == bytes(4096)
+        put(other_user, prefix + "changing", b"x" * len(body))
+        assert await reader.read(8192, 4096) == bytes(4096)  # fetched before
+        with pytest.raises(FSError) as caught:
+            await reader.read(5 * MIB, 4096)
+        assert caught.value.errno == errno.ESTALE
+        assert made.stale == 1
+        other_user.delete_object(Bucket=BUCKET, Key=prefix + "changing")
+        with pytest.raises(FSError) as caught:
+            await made.open(prefix + "changing", len(body), etag).read(0, 1)
+        assert caught.value.errno == errno.ESTALE
+        await reader.close()
+
+
+async def test_closing_while_reading_ahead_gives_the_memory_back(
+    moto_address: str, other_user: Any, prefix: str
+) -> None:
+    body = bytes(32 * MIB)
+    etag = put(other_user, prefix + "long", body)
+    async with reads(moto_address) as made:
+        reader = made.open(prefix + "long", len(body), etag)
+        for offset in range(0, 2 * MIB, 256 * 1024):
+            await reader.read(offset, 256 * 1024)
+        assert made.budget.used > 0
+        await reader.close()
+
+
+async def test_a_failed_read_ahead_is_tried_again_when_it_is_read(
+    moto_address: str, other_user: Any, prefix: str
+) -> None:
+    body = random.Random(6).randbytes(4 * MIB)
+    etag = put(other_user, prefix + "failing", body)
+
+    class Failing(_Counted):
+        async def fetch(self, start: int, end: int, *, retry: bool) -> memoryview:
+            if not retry:
+                raise Unavailable("refused")
+            return await super().fetch(start, end, retry=retry)
+
+    async with reads(moto_address) as made:
+        source = Failing(made, prefix + "failing", len(body), etag)
+        reader = Reader(source, made.budget, made.nursery)
+        got = bytearray()
+        while part := await reader.read(len(got), 100_000):
+            got += part
+        await reader.close()
+    assert bytes(got) == body
+
+
+async def test_a_failure_reaches_only_the_reads_of_its_range(
+    moto_address: str, other_user: Any, prefix: str
+) -> None:
+    body = bytes(4 * MIB)
+    etag = put(other_user, prefix + "broken", body)
+
+    class Broken(_Counted):
+        async def fetch(self, start: int, end: int, *, retry: bool) -> memoryview:
+            if start <= 2 * MIB < end:
+                raise Unavailable("refused")
+            return await super().fetch(start, end, retry=retry)
+
+    async with reads(moto_address) as made:
+        source = Broken(made, prefix + "broken", len(body), etag)
+        reader = Reader(source, made.budget, made.nursery)
+        assert len(await reader.read(0, 65536)) == 65536
+        with pytest.raises(S3Error):
+            await reader.read(2 * MIB, 4096)
+        assert len(await reader.read(3 * MIB, 4096)) == 4096
+        await reader.close()
+
+
+async def test_who_stopped_reading_makes_room(autojump_clock: trio.testing.MockClock) -> None:
+    budget = Budget(1000)
+
+    class Holds:
+        def __init__(self) -> None:
+            self.held = 0
+
+        def shed(self) -> None:
+            budget.give_back(self.held)
+            self.held = 0
+
+    first, second = Holds(), Holds()
+    budget.touch(first)
+    assert budget.try_take(900, first)
+    first.held = 900
+    budget.touch(second)
+    assert not budget.try_take(200, second)
+    await trio.sleep(3)
+    budget.touch(second)
+    assert budget.try_take(200, second)
+    assert (first.held, budget.used) == (0, 200)
