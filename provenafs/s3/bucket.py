@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
 from botocore.exceptions import ClientError
@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError
 from provenafs.s3.calls import Caller, Service
 from provenafs.s3.clients import DEFAULT_REGION
 from provenafs.s3.errors import Unavailable
+from provenafs.s3.listing import PAGE
 from provenafs.s3.types import Access, Credentials, CredentialSource, ListPage, ObjectInfo
 
 if TYPE_CHECKING:
@@ -37,29 +38,30 @@ class Bucket:
         *,
         delimiter: str = "/",
         token: str | None = None,
+        start_after: str | None = None,
         max_keys: int = 1000,
     ) -> ListPage:
-        """One page of the keys below `prefix`; `token` is the page's before. Raises S3Error."""
+        """One page of the keys below `prefix`: after the page that gave `token`, or after a key.
+
+        Raises S3Error.
+        """
+        parameters: dict[str, Any] = {}
+        if token is not None:
+            parameters["ContinuationToken"] = token
+        elif start_after is not None:
+            parameters["StartAfter"] = start_after
 
         def work(client: S3Client) -> ListPage:
-            parameters = {"ContinuationToken": token} if token is not None else {}
-            answer = client.list_objects_v2(
+            answer: Any = client.list_objects_v2(
                 Bucket=self.name,
                 Prefix=prefix,
                 Delimiter=delimiter,
                 MaxKeys=max_keys,
-                **parameters,  # type: ignore[arg-type]
+                EncodingType="url",
+                **parameters,
             )
-            return ListPage(
-                tuple(
-                    ObjectInfo(
-                        item["Key"], item["Size"], item["ETag"], item["LastModified"].timestamp()
-                    )
-                    for item in answer.get("Contents", ())
-                ),
-                tuple(item["Prefix"] for item in answer.get("CommonPrefixes", ())),
-                answer.get("NextContinuationToken"),
-            )
+            page: ListPage = answer[PAGE]
+            return page
 
         return await self.boto(f"listing {prefix}", work, self.service.listings)
 
@@ -67,9 +69,12 @@ class Bucket:
         """What is known of an object without reading it. Raises NoSuchKey, S3Error."""
 
         def work(client: S3Client) -> ObjectInfo:
-            answer = client.head_object(Bucket=self.name, Key=key)
-            modified = answer["LastModified"].timestamp()
-            return ObjectInfo(key, answer["ContentLength"], answer["ETag"], modified)
+            answer: Any = client.head_object(Bucket=self.name, Key=key)
+            try:
+                modified = answer["LastModified"].timestamp()
+                return ObjectInfo(key, answer["ContentLength"], answer["ETag"], modified)
+            except KeyError as error:
+                raise Unavailable(f"looking at {key}: no {error.args[0]} came") from None
 
         return await self.boto(f"looking at {key}", work, self.service.listings)
 
@@ -111,6 +116,8 @@ class Bucket:
                 Range=f"bytes={start}-{start + length - 1}",
                 IfMatch=etag,
             )
+            if answer["ResponseMetadata"]["HTTPStatusCode"] != 206:
+                raise Unavailable(f"{what}: not the range that was asked for")
             return _whole(memoryview(answer["Body"].read()), length, what)
 
         return work

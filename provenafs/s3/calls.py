@@ -5,14 +5,14 @@ from __future__ import annotations
 import logging
 import random
 import re
-import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 
 import trio
+import urllib3
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.parsers import ResponseParserError
 from obstore import exceptions as obstore
 
 from provenafs.s3.clients import Clients
@@ -24,6 +24,7 @@ from provenafs.s3.errors import (
     S3Error,
     Unavailable,
 )
+from provenafs.s3.pace import Pace
 from provenafs.s3.types import Access, Credentials, CredentialSource
 
 log = logging.getLogger(__name__)
@@ -42,11 +43,21 @@ _ATTEMPTS_PER_DEADLINE = 3
 # been granted since. Fresh credentials are tried once.
 _STALE_CREDENTIALS = frozenset(
     {"ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidAccessKeyId", "AccessDenied",
-     "ExpiredTokenException", "InvalidClientTokenId", "Forbidden", "403"}
+     "ExpiredTokenException", "InvalidClientTokenId", "Forbidden", "403",
+     "400"}  # the answer to a HEAD has no body to tell an expired token from other faults
 )  # fmt: skip
 _MISSING = frozenset({"NoSuchKey", "NoSuchBucket", "NoSuchUpload", "NotFound", "404"})
 _CHANGED = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412", "409"})
-_PASSING = frozenset({"SlowDown", "RequestTimeout", "OperationAborted"})
+_OVERLOAD = frozenset({"SlowDown", "SlowDownRead", "ServiceUnavailable", "503"})
+_PASSING = _OVERLOAD | {"RequestTimeout", "OperationAborted"}
+_FAILURES = (
+    ClientError,
+    BotoCoreError,
+    ResponseParserError,
+    urllib3.exceptions.HTTPError,
+    obstore.BaseError,
+    OSError,
+)
 
 
 class Service:
@@ -60,6 +71,7 @@ class Service:
         self.reads = trio.CapacityLimiter(READS_AT_ONCE)
         self.listings = trio.CapacityLimiter(_LISTINGS_AT_ONCE)
         self.uploads = trio.CapacityLimiter(UPLOADS_AT_ONCE)
+        self.pace = Pace(self.reads)
         self.regions: dict[str, str] = {}
 
 
@@ -90,17 +102,22 @@ class Caller:
         while True:
             credentials = await self._source(access, rejected)
             try:
-                return await trio.to_thread.run_sync(
+                result = await trio.to_thread.run_sync(
                     work, credentials, limiter=limiter, abandon_on_cancel=True
                 )
-            except (ClientError, BotoCoreError, obstore.BaseError, OSError, ssl.SSLError) as error:
+            except _FAILURES as error:
                 code = error_code(error)
                 if code in _STALE_CREDENTIALS and rejected is None:
                     rejected = credentials
                     continue
+                if code in _OVERLOAD:
+                    self.service.pace.slow_down()
                 failure = translate(error, what)
             except Unavailable as error:
                 failure = error
+            else:
+                self.service.pace.answered()
+                return result
             pause = backoff * random.uniform(0.5, 1.0)
             if not retry or not isinstance(failure, Unavailable):
                 raise failure
@@ -114,14 +131,15 @@ class Caller:
 def error_code(error: Exception) -> str:
     """The S3 error code of a failed request; empty where there was no answer."""
     if isinstance(error, ClientError):
-        return str(error.response.get("Error", {}).get("Code", ""))
+        return str(_answer(error, "Error").get("Code", ""))
     if isinstance(error, obstore.PreconditionError):
         return "PreconditionFailed"
-    match = re.search(r"<Code>(\w+)</Code>", str(error))
-    if match:
-        return match[1]
     if isinstance(error, obstore.NotFoundError):
         return "NoSuchKey"
+    text = str(error)
+    match = re.search(r"<Code>(\w+)</Code>", text) or re.search(r"status code: (\d{3})", text)
+    if match:
+        return match[1]
     if isinstance(error, (obstore.PermissionDeniedError, obstore.UnauthenticatedError)):
         return "AccessDenied"
     return ""
@@ -144,18 +162,22 @@ def translate(error: Exception, what: str) -> S3Error:
 
 
 def _status(error: Exception) -> int:
-    if not isinstance(error, ClientError):
-        return 500
-    metadata: Any = error.response.get("ResponseMetadata", {})
-    return int(metadata.get("HTTPStatusCode", 500))
+    return int(_answer(error, "ResponseMetadata").get("HTTPStatusCode", 500))
 
 
 def _skew(error: Exception) -> str:
     advice = "set this machine's clock (for instance: timedatectl set-ntp true)"
-    response: Any = getattr(error, "response", {})
-    date = response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
-    if date is None:
+    match = re.search(r"<ServerTime>([^<]+)</ServerTime>", str(error))
+    server_time = match[1] if match else _answer(error, "Error").get("ServerTime")
+    try:
+        ahead = (datetime.now(UTC) - datetime.fromisoformat(server_time or "")).total_seconds()
+    except (ValueError, TypeError):
         return f"this machine's clock differs too much from the S3 server's: {advice}"
-    ahead = (datetime.now(UTC) - parsedate_to_datetime(date)).total_seconds()
     direction = "ahead of" if ahead > 0 else "behind"
     return f"this machine's clock is {abs(ahead):.0f} s {direction} the S3 server's: {advice}"
+
+
+def _answer(error: Exception, part: str) -> dict[str, Any]:
+    answer: Any = error.response if isinstance(error, ClientError) else {}
+    found: dict[str, Any] = answer.get(part, {})
+    return found

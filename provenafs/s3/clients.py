@@ -12,6 +12,7 @@ import botocore.session
 from botocore.config import Config
 from botocore.handlers import add_expect_header
 
+from provenafs.s3.listing import FastListParserFactory
 from provenafs.s3.types import Credentials
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ _NO_USER_SETTINGS = {
     "profile": (None, None, None, None),
     "config_file": (None, None, os.devnull, None),
     "credentials_file": (None, None, os.devnull, None),
+    "ca_bundle": (None, None, None, None),
 }
 
 
@@ -42,6 +44,7 @@ class Clients:
         self._read_timeout = read_timeout
         self._connections = connections
         self._session = botocore.session.Session(session_vars=_NO_USER_SETTINGS)
+        self._session.register_component("response_parser_factory", FastListParserFactory())
         self._lock = threading.Lock()
         self._boto: OrderedDict[tuple[str, str], S3Client] = OrderedDict()
         self._stores: OrderedDict[tuple[str, str, str], S3Store] = OrderedDict()
@@ -75,7 +78,9 @@ class Clients:
             config=Config(
                 signature_version="s3v4",
                 s3={"addressing_style": "path" if self.endpoint_url else "virtual"},
-                retries={"total_max_attempts": 1},
+                retries={"total_max_attempts": 1, "mode": "standard"},
+                use_dualstack_endpoint=False,
+                use_fips_endpoint=False,
                 connect_timeout=_CONNECT_TIMEOUT_S,
                 read_timeout=self._read_timeout,
                 max_pool_connections=self._connections,
@@ -102,6 +107,9 @@ class Clients:
                 "region": region,
                 "endpoint": endpoint,
                 "virtual_hosted_style_request": self.endpoint_url is None,
+                "skip_signature": False,
+                "request_payer": False,
+                "s3_express": False,
             },
             client_options={
                 "allow_http": endpoint.startswith("http://"),
