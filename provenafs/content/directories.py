@@ -80,7 +80,7 @@ async def resume_rename(files: Files, volume: Volume, intent: Intent) -> None:
 
 
 async def _copy(volume: Volume, item: ObjectInfo, target: str) -> str:
-    """Copy an object to a new key; its ETag there. A marker is made anew: not all stores copy it."""
+    """Copy an object to a new key; its ETag there. Not all stores copy markers: they are made."""
     if is_marker(item):
         await put_marker(volume, target.removesuffix("/"))
         return item.etag
