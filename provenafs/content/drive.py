@@ -11,6 +11,7 @@ import trio
 from provenafs.content.content import Content
 from provenafs.content.index import Entry, Listed
 from provenafs.content.reader import Reader
+from provenafs.content.siblings import Siblings
 from provenafs.content.source import Source
 from provenafs.s3.bucket import Bucket
 from provenafs.s3.types import ListPage
@@ -32,6 +33,7 @@ class Drive:
         self._content = content
         self._index = content.index
         self._root = root
+        self._siblings = Siblings(content.index, self._source, content.memory, content.nursery)
         self._locks: weakref.WeakValueDictionary[int, trio.Lock] = weakref.WeakValueDictionary()
 
     def key(self, entry: Entry) -> str:
@@ -62,14 +64,21 @@ class Drive:
 
     def open(self, entry: Entry) -> Reader:
         """Read an object."""
-        source = Source(
+        return Reader(
+            self._source(entry),
+            self._content.memory,
+            self._content.nursery,
+            lambda: self._siblings.first_read(entry),
+        )
+
+    def _source(self, entry: Entry) -> Source:
+        return Source(
             self.bucket,
             self.key(entry),
             entry.size,
             entry.etag or "",
             lambda: self._index.expire(entry.parent),
         )
-        return Reader(source, self._content.memory, self._content.nursery)
 
     def _is_fresh(self, directory: Entry) -> bool:
         return 0 <= time.time() - directory.listed_at < self._content.ttl

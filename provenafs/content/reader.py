@@ -95,7 +95,9 @@ class Reader:
                 part = block.part(position, end)
                 position += len(part)
                 parts.append(part)
-            elif block.purpose is Purpose.NOW:
+                continue
+            self._forget(block)
+            if block.purpose is Purpose.NOW:
                 raise block.error or FSError(errno.EIO, "the mount is ending")
         return parts
 
@@ -107,7 +109,11 @@ class Reader:
 
     async def _fetch(self, block: Block) -> None:
         await block.fetch(self._source)
-        if block.data is None and block in self._blocks:
+        if block.data is None:
+            self._forget(block)
+
+    def _forget(self, block: Block) -> None:
+        if block in self._blocks:
             self._blocks.remove(block)
 
     def _block_at(self, position: int) -> Block | None:
