@@ -58,8 +58,8 @@ install_python_packages() {
     python=$(find_python)
     echo "Installing the Python packages of requirements.lock with $("$python" --version)"
     "$python" -m venv --clear "$venv"
-    local pip=("$venv/bin/python" -m pip --disable-pip-version-check --quiet install)
-    PYTHONDONTWRITEBYTECODE= "${pip[@]}" --require-hashes -r "$root/requirements.lock"
+    local pip=("$venv/bin/python" -m pip --disable-pip-version-check -qq install)
+    PYTHONDONTWRITEBYTECODE="" "${pip[@]}" --require-hashes -r "$root/requirements.lock"
     "${pip[@]}" --no-deps --no-build-isolation -e "$root"
     echo "$stamp" >"$venv/.stamp"
 }
