@@ -29,6 +29,8 @@ VERBS = {
     "mount": Verb("mount", "mount", "Mount the datasets of a Provena data store as a drive."),
     "umount": Verb("mount", "umount", "Unmount a drive."),
     "status": Verb("mount", "status", "Show what is mounted and how it is doing."),
+    "sync": Verb("transfers", "sync", "Wait until everything that was written is stored."),
+    "recover": Verb("recover", "app", "Show and resolve what could not be stored."),
     "login": Verb("login", "login", "Log in through a web browser."),
     "logout": Verb("login", "logout", "Forget the login and end its session."),
     "whoami": Verb("login", "whoami", "Show who is logged in, and where."),

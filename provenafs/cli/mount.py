@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.filesize import decimal
 
+from provenafs.cli.transfers import pending, wait_until_stored
 from provenafs.config import Settings, load_settings
 from provenafs.fuse import mountpoint as mountpoints
 from provenafs.fuse.mountpoint import Mounted, MountError
 
 _UNMOUNT_WITHIN_S = 60.0
+_BAR_WIDTH = 20
 _LOG_BYTES = 5 * 1024 * 1024
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
@@ -98,14 +101,20 @@ def _serve(settings: Settings, path: Path, ready: Any) -> None:
 
 def umount(
     mountpoint: Annotated[Path, typer.Argument(help="Where the drive is mounted.", readable=False)],
-    force: Annotated[bool, typer.Option(help="Detach even while files are open.")] = False,
+    force: Annotated[
+        bool, typer.Option(help="Detach at once; what is not stored is left to recovery.")
+    ] = False,
 ) -> None:
-    """Unmount a drive, and wait until its process has ended."""
+    """Store what was written, unmount, and wait until the process has ended."""
     path = mountpoint.absolute()
     mounted = mountpoints.mounted_at(path)
     if mounted is None or mounted.filesystem_type != mountpoints.FILESYSTEM_TYPE:
         raise MountError(f"{path} is not a provenafs mount: see 'provenafs status'.")
-    pid = _read_status(mounted).get("pid") if mountpoints.is_alive(path) else None
+    pid = None
+    if mountpoints.is_alive(path):
+        pid = _read_status(mounted).get("pid")
+        if not force:
+            wait_until_stored(path)
     mountpoints.unmount(path, lazy=force)
     if pid is not None and not _has_ended(pid):
         raise MountError(
@@ -139,12 +148,14 @@ def status(
         print("Nothing is mounted.")
     for entry in found:
         print(_line(entry))
+        for transfer in entry.get("pending", ()):
+            print(_transfer_line(transfer))
 
 
 def _describe(mounted: Mounted) -> dict[str, Any]:
     if not mountpoints.is_alive(mounted.path):
         return {"mountpoint": str(mounted.path), "alive": False}
-    return {"alive": True, **_read_status(mounted)}
+    return {"alive": True, **_read_status(mounted), "pending": pending(mounted.path)}
 
 
 def _read_status(mounted: Mounted) -> dict[str, Any]:
@@ -168,6 +179,13 @@ def _line(entry: dict[str, Any]) -> str:
         f"{entry['mountpoint']}: {entry['datastore']} as {entry['user']} (profile"
         f" {entry['profile']}), {mode}, since {since}, pid {entry['pid']}"
     )
+
+
+def _transfer_line(transfer: dict[str, Any]) -> str:
+    share = min(1.0, transfer["sent"] / transfer["size"]) if transfer["size"] else 1.0
+    bar = "█" * round(share * _BAR_WIDTH)
+    sent, size = decimal(transfer["sent"]), decimal(transfer["size"])
+    return f"  {bar:░<{_BAR_WIDTH}} {sent} of {size}  {transfer['key']} ({transfer['state']})"
 
 
 def _log_to_terminal() -> None:

@@ -18,17 +18,15 @@ import trio
 from provenafs import __version__
 from provenafs.catalog.catalog import Catalog
 from provenafs.config import Settings
-from provenafs.content.changes import Changes
-from provenafs.content.content import open_content
-from provenafs.content.files import open_files
 from provenafs.content.index import Change
+from provenafs.content.recovery import Recovery
 from provenafs.fuse.mountpoint import MountError, mounted_at, prepare
 from provenafs.fuse.notifier import notify_kernel
 from provenafs.fuse.operations import Operations
 from provenafs.provena.client import Provena
-from provenafs.s3.calls import Service
 from provenafs.tree.context import Context
 from provenafs.tree.names import handle_of
+from provenafs.tree.opening import Listeners, open_context
 from provenafs.tree.tree import Tree
 
 log = logging.getLogger(__name__)
@@ -50,37 +48,19 @@ async def serve(settings: Settings, mountpoint: Path, ready: Callable[[], None])
     """
     await trio.to_thread.run_sync(prepare, mountpoint)
     send, receive = trio.open_memory_channel[Sequence[Change]](math.inf)
-    async with (
-        Provena.connect(settings) as provena,
-        open_content(
-            settings.cache_dir / settings.profile,
-            Service(settings.s3_endpoint_url, settings.io_timeout),
-            ttl=settings.ttl,
-            changed=send.send_nowait,
-        ) as content,
-    ):
-        user = await provena.username()
-        handles = [handle_of(name) or name for name in settings.datasets]
-        catalog = Catalog(provena, content.index.database, ttl=settings.ttl, only=handles)
-        await _check_access(catalog, handles)
-        session = _Session(settings, mountpoint, user)
-        async with open_files(
-            content,
-            settings.state_dir,
-            staging_size=settings.staging_size,
-            writeback=settings.writeback,
-            failed=session.note_failure,
-        ) as files:
-            changes = Changes(files, settings.rename_limit)
-            tree = Tree(Context(catalog, content, files, changes, session.status))
-            await session.run(tree, receive, ready)
-            await files.drain()
+    async with Provena.connect(settings) as provena:
+        session = _Session(settings, mountpoint, await provena.username())
+        listeners = Listeners(send.send_nowait, session.note_failure, session.status)
+        async with open_context(settings, provena, listeners) as context:
+            await _check_access(context.catalog, settings.datasets)
+            await session.run(context, receive, ready)
+            await context.files.drain()
 
 
 async def _check_access(catalog: Catalog, handles: Sequence[str]) -> None:
     """Fail before mounting, in words, where every later operation would fail with an errno."""
-    for handle in handles:
-        await catalog.dataset(handle)
+    for name in handles:
+        await catalog.dataset(handle_of(name) or name)
     await catalog.datasets()
 
 
@@ -96,17 +76,17 @@ class _Session:
 
     async def run(
         self,
-        tree: Tree,
+        context: Context,
         changes: trio.MemoryReceiveChannel[Sequence[Change]],
         ready: Callable[[], None],
     ) -> None:
         """Serve until unmounted or told to stop; unmounts in every case."""
-        self._operations = Operations(tree)
+        self._operations = Operations(Tree(context))
         self._initialise(self._operations)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(notify_kernel, changes)
-                nursery.start_soon(self._announce, ready)
+                nursery.start_soon(self._begin, context, ready)
                 nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
                 await pyfuse3.main(max_tasks=_REQUESTS_AT_ONCE)
                 nursery.cancel_scope.cancel()
@@ -131,11 +111,14 @@ class _Session:
             )
             raise MountError(f"{self._mountpoint} could not be mounted{hint}") from error
 
-    async def _announce(self, ready: Callable[[], None]) -> None:
+    async def _begin(self, context: Context, ready: Callable[[], None]) -> None:
+        """Say so when the mount answers; then see to what earlier mounts left behind."""
         await trio.to_thread.run_sync(self._raise_read_ahead, abandon_on_cancel=True)
         await trio.to_thread.run_sync(self._mountpoint.stat, abandon_on_cancel=True)
         log.info("mounted at %s", self._mountpoint)
         ready()
+        if not self._settings.read_only:
+            await Recovery(context.files, context.volume_of).resume()
 
     def _raise_read_ahead(self) -> None:
         """Let the kernel ask for more at once; only root may."""

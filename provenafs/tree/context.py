@@ -14,7 +14,7 @@ from provenafs.content.changes import Changes
 from provenafs.content.content import Content
 from provenafs.content.drive import Drive
 from provenafs.content.files import Files
-from provenafs.content.index import Entry, Index, Kind
+from provenafs.content.index import ROOT_INO, Entry, Index, Kind
 from provenafs.content.volume import Volume
 from provenafs.provena.search import SearchHit
 from provenafs.s3.bucket import Bucket
@@ -77,6 +77,12 @@ class Context:
             volume = Volume(drive, handle, partial(self.check_writable, handle))
             self.volumes[handle] = volume
         return volume
+
+    async def volume_of(self, handle: str) -> Volume:
+        """The object tree of a dataset by its handle, wherever the user is in the mount."""
+        dataset = await self.catalog.dataset(handle)
+        directory = self.allot(ROOT_INO, directory_name(handle))
+        return self.volume(dataset, self.allot(directory.ino, "data"))
 
     async def check_writable(self, handle: str) -> None:
         """Raise why the files cannot be changed now: EACCES for role and lock, EROFS else."""

@@ -1,0 +1,125 @@
+"""recover: what was written and could not be stored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import trio
+import typer
+from rich.filesize import decimal
+
+from provenafs.cli.app import plain_app
+from provenafs.config import load_settings
+from provenafs.content.journal import State
+from provenafs.content.recovery import Item, Recovery
+from provenafs.provena.client import Provena
+from provenafs.tree.opening import Listeners, open_context
+
+app = plain_app(help="What was written and could not be stored.", no_args_is_help=True)
+
+_Profile = Annotated[str | None, typer.Option(help="Profile to use.", show_default=False)]
+_StateDir = Annotated[Path | None, typer.Option(help="Where what must last lives.")]
+_Id = Annotated[str, typer.Argument(help="As 'recover list' shows it; its beginning will do.")]
+
+_WORDS = {
+    State.OPEN: "incomplete: never closed",
+    State.CLOSED: "acknowledged, to be sent by the next mount",
+    State.FAILED: "its close was answered with an error",
+}
+
+
+@app.command("list")
+def list_items(
+    profile: _Profile = None,
+    state_dir: _StateDir = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+) -> None:
+    """Show what the bucket does not have."""
+
+    async def show(recovery: Recovery) -> None:
+        items = await recovery.items()
+        if as_json:
+            print(json.dumps([_document(item) for item in items], indent=2))
+        elif not items:
+            print("Nothing waits for recovery.")
+        else:
+            print("\n".join(_line(item) for item in items))
+
+    _run(show, profile, state_dir)
+
+
+@app.command()
+def send(
+    item: _Id,
+    key: Annotated[str | None, typer.Option("--as", help="Another key to store it at.")] = None,
+    profile: _Profile = None,
+    state_dir: _StateDir = None,
+) -> None:
+    """Store a file after all."""
+    _run(lambda recovery: recovery.send(item, key), profile, state_dir)
+
+
+@app.command()
+def export(
+    item: _Id,
+    to: Annotated[Path, typer.Option("--as", help="The local file to write.")],
+    profile: _Profile = None,
+    state_dir: _StateDir = None,
+) -> None:
+    """Write a file to the local disk."""
+    _run(lambda recovery: recovery.export(item, to), profile, state_dir)
+
+
+@app.command()
+def discard(
+    item: _Id,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    profile: _Profile = None,
+    state_dir: _StateDir = None,
+) -> None:
+    """Delete the bytes of a file for good."""
+    if not yes and not typer.confirm(f"Delete the bytes of {item} for good?"):
+        raise typer.Exit(1)
+    _run(lambda recovery: recovery.discard(item), profile, state_dir)
+
+
+def _run(
+    work: Callable[[Recovery], Awaitable[None]], profile: str | None, state_dir: Path | None
+) -> None:
+    settings = load_settings(profile=profile, state_dir=state_dir)
+
+    @asynccontextmanager
+    async def opened() -> AsyncIterator[Recovery]:
+        listeners = Listeners(lambda changes: None, _raise, dict)
+        async with (
+            Provena.connect(settings) as provena,
+            open_context(settings, provena, listeners) as context,
+        ):
+            yield Recovery(context.files, context.volume_of)
+
+    async def main() -> None:
+        async with opened() as recovery:
+            await work(recovery)
+
+    trio.run(main)
+
+
+def _raise(ino: int, error: Exception) -> None:
+    raise error
+
+
+def _document(item: Item) -> dict[str, Any]:
+    return {**asdict(item), "state": item.state.value}
+
+
+def _line(item: Item) -> str:
+    when = datetime.fromtimestamp(item.changed_at).strftime("%Y-%m-%d %H:%M:%S")
+    state = "in use by a mount" if item.in_use else _WORDS[item.state]
+    reason = f" ({item.reason})" if item.reason else ""
+    return f"{item.id[:8]}  {when}  {decimal(item.size)}  {item.key}  {state}{reason}"

@@ -1,0 +1,58 @@
+"""The rooms of one user's drive put together, for a mount and for verbs that need no mount."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from provenafs.catalog.catalog import Catalog
+from provenafs.config import Settings
+from provenafs.content.changes import Changes
+from provenafs.content.content import open_content
+from provenafs.content.files import open_files
+from provenafs.content.index import Change
+from provenafs.provena.client import Provena
+from provenafs.s3.calls import Service
+from provenafs.tree.context import Context
+from provenafs.tree.names import handle_of
+
+
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """Who is told of what nobody asked for.
+
+    `changed`: entries that vanished or were replaced. `failed`: a file, by inode, that could not
+    be stored after its close was answered. `status`: asked for the mount's account of itself.
+    """
+
+    changed: Callable[[Sequence[Change]], None]
+    failed: Callable[[int, Exception], None]
+    status: Callable[[], dict[str, object]]
+
+
+@asynccontextmanager
+async def open_context(
+    settings: Settings, provena: Provena, listeners: Listeners
+) -> AsyncIterator[Context]:
+    """Everything below the tree, over `provena`; what is not stored at the end stays journalled."""
+    async with (
+        open_content(
+            settings.cache_dir / settings.profile,
+            Service(settings.s3_endpoint_url, settings.io_timeout),
+            ttl=settings.ttl,
+            changed=listeners.changed,
+            memory=settings.memory,
+        ) as content,
+        open_files(
+            content,
+            settings.state_dir,
+            staging_size=settings.staging_size,
+            writeback=settings.writeback,
+            failed=listeners.failed,
+        ) as files,
+    ):
+        handles = [handle_of(name) or name for name in settings.datasets]
+        catalog = Catalog(provena, content.index.database, ttl=settings.ttl, only=handles)
+        changes = Changes(files, settings.rename_limit)
+        yield Context(catalog, content, files, changes, listeners.status)
