@@ -20,12 +20,12 @@ class Purpose(Enum):
 class Block:
     """The bytes [start, end) of an object version.
 
-    They count in the budget until the block is dropped; if that is while it is on its way, until
-    the request is over, since a thread cannot be stopped.
+    They count in the budget until the block is dropped; if that is while it is on its way or being
+    written to the cache, until that is over, since a thread cannot be stopped.
     """
 
     __slots__ = (
-        "_budget", "_counted", "_dropped",
+        "_budget", "_counted", "_dropped", "_is_over",
         "data", "done", "end", "error", "purpose", "start", "unread",
     )  # fmt: skip
 
@@ -41,6 +41,7 @@ class Block:
         self._budget = budget
         self._counted = True
         self._dropped = False
+        self._is_over = False
 
     async def fetch(self, source: Source) -> None:
         """Get the bytes; a failure is kept in `error`, for those who wait."""
@@ -51,13 +52,18 @@ class Block:
             self.error = error
         finally:
             self.done.set()
+        try:
+            if self.data is not None:
+                await source.keep(self.start, self.data)
+        finally:
+            self._is_over = True
             if self._dropped or self.data is None:
                 self._give_back()
 
     def drop(self) -> None:
         """Nobody will ask for it any more; those who wait for it still get it."""
         self._dropped = True
-        if self.done.is_set():
+        if self._is_over:
             self._give_back()
 
     def part(self, start: int, end: int) -> memoryview:

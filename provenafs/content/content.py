@@ -12,6 +12,7 @@ from pathlib import Path
 
 import trio
 
+from provenafs.content.blocks import BlockCache
 from provenafs.content.budget import Budget
 from provenafs.content.index import Change, Index
 from provenafs.s3.calls import Service
@@ -19,7 +20,8 @@ from provenafs.s3.calls import Service
 log = logging.getLogger(__name__)
 
 _SLOTS = 64
-_MEMORY = 128 * 1024 * 1024
+_MEMORY = 128 * 1024**2
+_CACHE_SIZE = 10 * 1024**3
 
 
 @dataclass
@@ -36,6 +38,7 @@ class Content:
     changed: Callable[[Sequence[Change]], None]
     nursery: trio.Nursery
     memory: Budget
+    blocks: BlockCache
     hidden: set[str] = field(default_factory=set, kw_only=True)
 
 
@@ -47,17 +50,20 @@ async def open_content(
     ttl: float,
     changed: Callable[[Sequence[Change]], None],
     memory: int = _MEMORY,
+    cache_size: int = _CACHE_SIZE,
 ) -> AsyncIterator[Content]:
     """The content of a mount, with its index in `cache_dir`; ends its background tasks.
 
-    `memory` is in bytes, for all that is read ahead together.
+    `memory` is in bytes, for all that is read ahead together; `cache_size` in bytes on disk.
     """
     slot, index = _open_index(cache_dir)
+    blocks = BlockCache(cache_dir, cache_size)
     try:
         async with trio.open_nursery() as nursery:
-            yield Content(index, s3, ttl, changed, nursery, Budget(memory))
+            yield Content(index, s3, ttl, changed, nursery, Budget(memory), blocks)
             nursery.cancel_scope.cancel()
     finally:
+        blocks.close()
         index.close()
         if slot is not None:
             os.close(slot)

@@ -33,7 +33,9 @@ class Drive:
         self._content = content
         self._index = content.index
         self._root = root
-        self._siblings = Siblings(content.index, self._source, content.memory, content.nursery)
+        self._siblings = Siblings(
+            content.index, self._source_ahead, content.memory, content.nursery
+        )
         self._locks: weakref.WeakValueDictionary[int, trio.Lock] = weakref.WeakValueDictionary()
 
     def key(self, entry: Entry) -> str:
@@ -71,6 +73,10 @@ class Drive:
             lambda: self._siblings.first_read(entry),
         )
 
+    def cached_bytes(self, entry: Entry) -> int:
+        """How many bytes of an object are in the block cache."""
+        return self._source(entry).cached_bytes
+
     def _source(self, entry: Entry) -> Source:
         return Source(
             self.bucket,
@@ -78,7 +84,13 @@ class Drive:
             entry.size,
             entry.etag or "",
             lambda: self._index.expire(entry.parent),
+            self._content.blocks,
         )
+
+    def _source_ahead(self, entry: Entry) -> Source | None:
+        """The source of an entry whose bytes are not all on disk."""
+        source = self._source(entry)
+        return source if source.cached_bytes < entry.size else None
 
     def _is_fresh(self, directory: Entry) -> bool:
         return 0 <= time.time() - directory.listed_at < self._content.ttl
