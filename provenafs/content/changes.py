@@ -48,8 +48,12 @@ class Changes:
             if found.kind is not Kind.OBJECT:
                 raise FSError(errno.EISDIR)
             handle = self._files.open(volume, found)
-            if flags & os.O_TRUNC:
-                await handle.file.truncate(0)
+            try:
+                if flags & os.O_TRUNC:
+                    await handle.file.truncate(0)
+            except BaseException:
+                await handle.release()
+                raise
             return found, handle
         await self._files.deletions.hurry(key)
         entry = self._index.allot(directory.ino, name, Kind.OBJECT)

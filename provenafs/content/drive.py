@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
-import logging
 import time
-import weakref
-
-import trio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from provenafs.content.content import Content
-from provenafs.content.index import Entry, Listed
+from provenafs.content.index import Entry
+from provenafs.content.keys import Unfit
+from provenafs.content.listings import Listing, Tree
 from provenafs.content.reader import Reader
 from provenafs.content.siblings import Siblings
 from provenafs.content.source import Source
+from provenafs.content.walker import Walker
 from provenafs.s3.bucket import Bucket
-from provenafs.s3.types import ListPage
-
-log = logging.getLogger(__name__)
 
 # The server's own copy of the metadata, at the top of every dataset.
 _SERVER_METADATA = "metadata.json"
-_MAX_NAME_BYTES = 255
+# Write credentials issued before a release last for eight hours; then nothing changes any more
+# but by an administrator's hand.
+_CREDENTIALS_LAST_S = 8 * 3600.0
+_RELEASED_TTL_S = 3600.0
+
+_T = TypeVar("_T")
 
 
 class Drive:
     """Entries below `root` in the index, and the keys below `prefix` in the bucket."""
 
     def __init__(self, content: Content, bucket: Bucket, root: Entry, prefix: str) -> None:
-        """`prefix` ends in a slash; `root` is the entry that stands for it."""
+        """`prefix` ends in a slash; `root` is the entry that stands for it.
+
+        `released_at` is to be set, in seconds since the epoch, once the dataset is released.
+        """
         self.bucket = bucket
         self.prefix = prefix
         self._content = content
@@ -36,7 +42,19 @@ class Drive:
         self._siblings = Siblings(
             content.index, self._source_ahead, content.memory, content.nursery
         )
-        self._locks: weakref.WeakValueDictionary[int, trio.Lock] = weakref.WeakValueDictionary()
+        self.released_at: float | None = None
+        self._tree = Tree(
+            content.index,
+            bucket,
+            content.nursery,
+            root.ino,
+            prefix,
+            self._is_hidden,
+            content.changed,
+            {},
+        )
+        self._walker = Walker(self._tree)
+        self._listings: dict[int, Listing] = {}
 
     def key(self, entry: Entry) -> str:
         """The key of an entry's object; of a directory, its prefix without the final slash."""
@@ -49,20 +67,67 @@ class Drive:
             entry = parent
         return self.prefix + "/".join(reversed(names))
 
+    @property
+    def ttl(self) -> float:
+        """For how many seconds a listing is trusted; longer once nobody can write any more."""
+        released_at = self.released_at
+        if released_at is None or time.time() - released_at < _CREDENTIALS_LAST_S:
+            return self._content.ttl
+        return self._content.ttl and max(self._content.ttl, _RELEASED_TTL_S)
+
+    @property
+    def unfit(self) -> list[Unfit]:
+        """The keys that cannot be shown, of the directories listed so far."""
+        return [unfit for found in self._tree.unfit.values() for unfit in found]
+
     async def refresh(self, directory: Entry) -> Entry:
-        """The directory with children no older than the TTL: at most one listing for it."""
-        lock = self._locks.setdefault(directory.ino, trio.Lock())
-        async with lock:
-            current = self._index.get(directory.ino) or directory
-            if not self._is_fresh(current):
-                await self._list(current)
-                current = self._index.get(directory.ino) or current
+        """The directory, about to be read, with children no older than the TTL.
+
+        Raises S3Error.
+        """
+        current = self._index.get(directory.ino) or directory
+        prefix = self._prefix_of(current)
+        if self._is_fresh(current):
+            self._walker.passed(prefix)
             return current
+        if self.ttl and directory.ino not in self._listings:
+            await self._walker.has_listed(prefix)
+            current = self._index.get(directory.ino) or current
+        if not self._is_fresh(current):
+            await self._listed(current, prefix, Listing.finished)
+        return self._index.get(directory.ino) or current
 
     async def lookup(self, directory: Entry, name: str) -> Entry | None:
-        """The child called `name`, as of a listing no older than the TTL."""
-        await self.refresh(directory)
-        return self._index.child(directory.ino, name)
+        """The child called `name`, as of a listing no older than the TTL. Raises S3Error."""
+        current = self._index.get(directory.ino) or directory
+        if self._is_fresh(current):
+            return self._index.child(directory.ino, name)
+        prefix = self._prefix_of(current)
+        return await self._listed(current, prefix, lambda listing: listing.child(name))
+
+    async def _listed(
+        self, directory: Entry, prefix: str, ask: Callable[[Listing], Awaitable[_T]]
+    ) -> _T:
+        """Ask a listing that is no older than the TTL, or began after we were asked."""
+        under_way = self._listings.get(directory.ino)
+        if under_way is not None:
+            answer = await ask(under_way)
+            current = self._index.get(directory.ino)
+            if self.ttl or (current is not None and self._is_fresh(current)):
+                return answer
+        listing = self._listings.get(directory.ino)
+        if listing is None or listing is under_way:
+            listing = self._listings[directory.ino] = Listing(self._tree, directory.ino, prefix)
+            self._content.nursery.start_soon(self._list, directory.ino, listing)
+        return await ask(listing)
+
+    async def _list(self, ino: int, listing: Listing) -> None:
+        await listing.run()
+        if self._listings.get(ino) is listing:
+            del self._listings[ino]
+
+    def _prefix_of(self, directory: Entry) -> str:
+        return self.key(directory).rstrip("/") + "/"
 
     def open(self, entry: Entry) -> Reader:
         """Read an object."""
@@ -93,44 +158,7 @@ class Drive:
         return source if source.cached_bytes < entry.size else None
 
     def _is_fresh(self, directory: Entry) -> bool:
-        return 0 <= time.time() - directory.listed_at < self._content.ttl
+        return 0 <= time.time() - directory.listed_at < self.ttl
 
-    async def _list(self, directory: Entry) -> None:
-        prefix = self.key(directory).rstrip("/") + "/"
-        stamp = self._index.begin_listing()
-        started = time.time()
-        try:
-            token: str | None = None
-            while True:
-                page = await self.bucket.list(prefix, token=token)
-                changes = self._index.merge(stamp, directory.ino, self._children(prefix, page))
-                self._content.changed(changes)
-                token = page.next_token
-                if token is None:
-                    break
-            self._content.changed(self._index.finish_listing(stamp, directory.ino, started))
-        finally:
-            self._index.end_listing(stamp)
-
-    def _children(self, prefix: str, page: ListPage) -> list[Listed]:
-        """The children a page names: those a directory can hold, directories over files."""
-        directories = [Listed(p[len(prefix) : -1]) for p in page.prefixes]
-        taken = {item.name for item in directories}
-        hidden = {self.prefix + _SERVER_METADATA, *self._content.hidden}
-        objects = [
-            Listed(name, item.size, item.etag, item.modified)
-            for item in page.objects
-            if (name := item.key[len(prefix) :]) and item.key not in hidden and name not in taken
-        ]
-        children = [*objects, *directories]
-        unfit = [item.name for item in children if not _fits(item.name)]
-        if unfit:
-            log.warning("%s: %d keys are no file names, such as %r", prefix, len(unfit), unfit[0])
-        return [item for item in children if _fits(item.name)]
-
-
-def _fits(name: str) -> bool:
-    """Whether a directory can hold this name."""
-    return (
-        name not in ("", ".", "..") and "\0" not in name and len(name.encode()) <= _MAX_NAME_BYTES
-    )
+    def _is_hidden(self, key: str) -> bool:
+        return key in self._content.hidden or key == self.prefix + _SERVER_METADATA

@@ -9,6 +9,7 @@ lock.
 from __future__ import annotations
 
 import errno
+import itertools
 import logging
 import time
 from dataclasses import replace
@@ -16,8 +17,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from provenafs.content.index import Entry
-from provenafs.content.journal import NOBODY, State, new_row
+from provenafs.content.index import Entry, Kind
+from provenafs.content.journal import NOBODY, Row, State, new_row
 from provenafs.content.planner import SINGLE_PUT, part_range, plan, send_parts
 from provenafs.content.staging import ReadBase, StagedBytes
 from provenafs.content.uploads import Base, Upload, put
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from provenafs.content.files import Files
 
 log = logging.getLogger(__name__)
+
+_UNSHOWN = itertools.count(-1, -1)  # inode numbers of files that the mount does not show
 
 
 class File:
@@ -58,6 +61,40 @@ class File:
         self._mtime_was_set = False
         self._stored_mtime: float | None = None  # what the object carries
         self._conflict: FSError | None = None
+
+    @classmethod
+    async def recover(cls, files: Files, volume: Volume, row: Row, key: str) -> File:
+        """A file that an earlier mount left, to be stored at `key`. FSError if its bytes are gone.
+
+        At its own key it replaces the object it was made from, at another one nothing.
+        """
+        name = key.rpartition("/")[2]
+        entry = Entry(
+            next(_UNSHOWN),
+            0,
+            name,
+            Kind.OBJECT,
+            row.base_size,
+            row.base_etag,
+            0.0,
+            row.mtime,
+            True,
+            0.0,
+        )
+        file = cls(files, volume, entry)
+        file.key = row.key
+        reader = file._reader()
+        file._staged = await files.area.recover(row.id, row.base_size, reader)
+        file._row, file._state, file.changed, file._untouched = row.id, row.state, True, False
+        file._publications = int(row.write_id.rpartition("-")[2]) if "-" in row.write_id else 0
+        if key != row.key:
+            file.key, file.etag = key, None
+        elif row.upload_id is not None:
+            file._upload = file._new_upload()
+            file._upload.resume(row.upload_id, row.parts)
+            for _, start, end, _, _ in row.parts:
+                file._staged.note_missing(start, end)
+        return file
 
     # What it is like
 
@@ -170,12 +207,12 @@ class File:
                 base_etag=self.etag,
                 base_size=self._size if keep else 0,
             )
-            staged = await files.area.create(row.id, row.base_size, self._reader())
+            await files.journal.add(row)
             try:
-                await files.journal.add(row)
+                staged = await files.area.create(row.id, row.base_size, self._reader())
             except BaseException:
-                staged.close()
                 files.area.discard(row.id)
+                files.journal.remove_later(row.id)
                 raise
             self._row, self._staged, self._state = row.id, staged, State.OPEN
         elif self._state is State.SENT:
@@ -234,11 +271,13 @@ class File:
             self._files.uploads, self.volume.writer, self.key, self._new_metadata(), begun
         )
 
+    def _write_id(self, number: int) -> str:
+        return f"{self._row}-{number}"
+
     def _new_metadata(self) -> Metadata:
         self._publications += 1
         known = self._mtime if self._upload is None else None
-        write_id = f"{self._row}-{self._publications}"
-        return Metadata(write_id, known, content_type(self.key))
+        return Metadata(self._write_id(self._publications), known, content_type(self.key))
 
     async def punch(self) -> bool:
         """Give the disk space of acknowledged parts back; False if there was none."""
@@ -311,7 +350,7 @@ class File:
             key=self.key,
             size=staged.size,
             mtime=self._mtime,
-            write_id=f"{self._row}-{self._publications + 1}",
+            write_id=self._write_id(self._publications + (upload is None)),
             parts=() if upload is None else tuple(upload.parts()),
         )
         self._state, self.changed = State.CLOSED, False
@@ -429,7 +468,7 @@ class File:
             reason=reason,
             size=self._staged.size,
             mtime=self._mtime,
-            write_id=f"{self._row}-{self._publications}",
+            write_id=self._write_id(self._publications),
             upload_id=None if upload is None else upload.upload_id,
             parts=() if upload is None else tuple(upload.parts()),
         )
@@ -476,6 +515,12 @@ class File:
         staged.close()
         await self._files.journal.update(self._row, owner=NOBODY)
         self._files.show_theirs(self)
+
+    def close(self) -> None:
+        """Let go of recovered bytes without a change to them."""
+        if self._staged is not None:
+            self._staged.close()
+            self._staged = None
 
     # Names
 

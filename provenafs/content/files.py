@@ -156,7 +156,7 @@ class Files:
         file.handles -= 1
         if file.handles:
             return
-        if not file.is_scratch:
+        if file.changed and not file.is_scratch:
             try:
                 await file.store()
             except Exception as error:
@@ -166,9 +166,11 @@ class Files:
 
     async def settle(self, file: File) -> None:
         """Forget a file that has no handle and owes nothing; what failed is left to recovery."""
+        if file.handles or file.is_owed:
+            return  # without a look at the lock, which an upload may hold
         if await file.finish() and self._files.get(file.ino) is file:
             del self._files[file.ino]
-        if file.handles == 0 and file.unlinked:
+        if file.unlinked:
             self.deletions.released(file.key)
 
     # What the index shows
@@ -190,6 +192,11 @@ class Files:
         """Store a file whose close was already acknowledged."""
         self._behind += 1
         self.nursery.start_soon(self._send_until_stored, file)
+
+    def send_recovered(self, file: File) -> None:
+        """Store what an earlier mount had acknowledged."""
+        self._files[file.ino] = file
+        self.send_behind(file)
 
     async def _send_until_stored(self, file: File) -> None:
         pause = _FIRST_PAUSE_S
@@ -293,6 +300,7 @@ async def open_files(
     try:
         async with trio.open_nursery() as nursery:
             area = StagingArea(state_dir, staging_size)
+            content.index.unstage_all()
             yield Files(content, nursery, journal, area, writeback=writeback, failed=failed)
             nursery.cancel_scope.cancel()
     finally:

@@ -108,6 +108,7 @@ class Index:
         ]
         self._running: set[int] = set()  # stamps of listings under way
         self._removed: dict[tuple[int, str], int] = {}  # our deletions while listings run
+        self._expired: dict[int, int] = {}  # directories found out of date while listings run
 
     def close(self) -> None:
         """Close the database; the file stays for the next mount."""
@@ -119,9 +120,12 @@ class Index:
         """The entry with this inode number."""
         return self._one("SELECT {} FROM entries WHERE ino = ?", ino)
 
-    def child(self, parent: int, name: str) -> Entry | None:
-        """The entry called `name` in `parent`."""
-        return self._one("SELECT {} FROM entries WHERE parent = ? AND name = ?", parent, name)
+    def child(self, parent: int, name: str, since: int = 0) -> Entry | None:
+        """The entry called `name` in `parent`, if the listing with stamp `since` has seen it."""
+        return self._one(
+            "SELECT {} FROM entries WHERE parent = ? AND name = ? AND (stamp >= ? OR staged)",
+            parent, name, since,
+        )  # fmt: skip
 
     def children(self, parent: int, after: int = 0, limit: int = -1) -> list[Entry]:
         """Entries of `parent` with inode numbers above `after`, ascending; `limit` -1 for all."""
@@ -214,7 +218,10 @@ class Index:
         return stamp
 
     def merge(self, stamp: int, parent: int, page: Sequence[Listed]) -> list[Change]:
-        """Merge a page of children into `parent`; returns the entries it replaced."""
+        """Merge a page of children into `parent`; returns the entries it replaced.
+
+        A directory also replaces an object that an earlier page of the same listing showed.
+        """
         removed = self._removed
         rows = [
             (parent, item.name, Kind.DIRECTORY if item.etag is None else Kind.OBJECT, item.size,
@@ -243,6 +250,8 @@ class Index:
         ]
         with self.database.transaction():
             self._delete_subtree([change.ino for change in gone])
+            if self._expired.get(parent, 0) > stamp:
+                listed_at = 0.0
             self._execute(
                 "UPDATE entries SET listed_at = ? WHERE ino = ?",
                 (time.time() if listed_at is None else listed_at, parent),
@@ -252,12 +261,14 @@ class Index:
     def end_listing(self, stamp: int) -> None:
         """The LIST is over, finished or given up."""
         self._running.discard(stamp)
-        oldest = min(self._running, default=None)
-        if oldest is None:
+        if not self._running:
             self._removed.clear()
+            self._expired.clear()
 
     def expire(self, ino: int) -> None:
         """Make the next use of a directory list it again."""
+        if self._running:
+            self._expired[ino] = self._next_stamp()
         self._execute("UPDATE entries SET listed_at = 0 WHERE ino = ?", (ino,))
 
     def _upsert(self, rows: Iterable[Sequence[Any]]) -> None:
@@ -273,10 +284,14 @@ class Index:
 
     def _replaced(self, stamp: int, parent: int, rows: Sequence[Sequence[Any]]) -> list[Change]:
         names = json.dumps([row[1] for row in rows])
+        directories = json.dumps([row[1] for row in rows if row[2] is Kind.DIRECTORY])
         cursor = self._execute(
             "SELECT ino, name FROM entries WHERE parent = ? AND stamp < ? AND NOT staged"
-            " AND name IN (SELECT value FROM json_each(?))",
-            (parent, stamp, names),
+            " AND name IN (SELECT value FROM json_each(?))"
+            " UNION ALL"
+            " SELECT ino, name FROM entries WHERE parent = ? AND stamp = ? AND NOT staged"
+            " AND kind = ? AND name IN (SELECT value FROM json_each(?))",
+            (parent, stamp, names, parent, stamp, Kind.OBJECT, directories),
         )
         return [Change(parent, name, ino) for ino, name in cursor]
 

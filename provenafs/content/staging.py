@@ -110,7 +110,8 @@ class StagingArea:
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise FSError(errno.ENOSPC, "the disk of the staging area is full") from error
-            raise FSError(errno.EIO, f"the staging area failed: {error.strerror}") from error
+            message = f"{error.filename or 'the staging area'}: {error.strerror}"
+            raise FSError(error.errno or errno.EIO, message) from error
 
 
 class StagedBytes:
@@ -213,6 +214,20 @@ class StagedBytes:
         await self._area.run(work)
         self._area.used -= freed
         return freed
+
+    def note_missing(self, start: int, end: int) -> None:
+        """After a crash: what is a hole in [start, end) was punched, since a part has it."""
+        position = start
+        while position < end:
+            hole = min(end, _next_hole(self._file, position, end))
+            data = min(end, _next_data(self._file, hole, end))
+            if hole < data:
+                self._area.used -= sum(
+                    stop - first for first, stop in self.local.within(hole, data)
+                )
+                self.local.remove(hole, data)
+                self.punched.add(hole, data)
+            position = data
 
     # Reading
 
@@ -322,3 +337,17 @@ class StagedBytes:
 
 def _open_private(path: Path, flags: int = 0) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | flags, 0o600)
+
+
+def _next_hole(file: int, position: int, end: int) -> int:
+    return os.lseek(file, position, os.SEEK_HOLE) if position < end else end
+
+
+def _next_data(file: int, position: int, end: int) -> int:
+    """`end` where there is no data behind `position`."""
+    if position >= end:
+        return end
+    try:
+        return os.lseek(file, position, os.SEEK_DATA)
+    except OSError:
+        return end

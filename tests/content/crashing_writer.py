@@ -1,0 +1,29 @@
+"""Writes files one after the other and says which closes were acknowledged, until it is killed."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import trio
+
+from tests.content.store import MIB, open_store
+from tests.content.test_recovery import content_of
+
+
+async def main(address: str, prefix: str, folder: Path, writeback: bool) -> None:
+    async with open_store(address, prefix, folder, writeback=writeback) as store:
+        for number in range(1000):
+            handle = await store.open(f"{number}", os.O_CREAT | os.O_WRONLY)
+            print(f"opened {number}", flush=True)
+            data = content_of(number)
+            for offset in range(0, len(data), MIB):
+                await handle.write(offset, data[offset : offset + MIB])
+            await handle.flush()
+            print(f"closed {number}", flush=True)
+            await handle.release()
+
+
+if __name__ == "__main__":
+    trio.run(main, sys.argv[1], sys.argv[2], Path(sys.argv[3]), sys.argv[4] == "1")

@@ -1,0 +1,228 @@
+"""The block cache on disk: what survives, what is noticed, what is given up."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import trio
+
+from provenafs.content.blocks import BlockCache, object_id
+from provenafs.content.readahead import GRANULE
+from provenafs.content.segments import SEGMENT
+
+MIB = 1024**2
+NAME = object_id("bucket", "key", '"etag"')
+BODY = random.Random(9).randbytes(2 * SEGMENT + 3 * GRANULE + 17)
+
+
+@contextmanager
+def cache(folder: Path, limit: int = 1024 * MIB, min_free: int = 0) -> Iterator[BlockCache]:
+    """A mount's cache."""
+    made = BlockCache(folder, limit, min_free)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(path for path in (folder / "blocks").rglob("*") if path.is_file())
+
+
+async def holds(made: BlockCache, start: int = 0, end: int = len(BODY)) -> bool:
+    """Whether a range is there; if so, its bytes are the right ones."""
+    data = await made.read(NAME, start, end)
+    assert data is None or data == BODY[start:end]
+    return data is not None
+
+
+async def test_what_was_kept_is_there_after_a_remount(tmp_path: Path) -> None:
+    with cache(tmp_path) as made:
+        await made.store(NAME, 5 * GRANULE, memoryview(BODY)[5 * GRANULE : 8 * GRANULE])
+        assert await holds(made, 6 * GRANULE, 8 * GRANULE)
+        assert not await holds(made, 4 * GRANULE, 8 * GRANULE)
+        assert made.cached_bytes(NAME) == 3 * GRANULE
+        await made.store(NAME, 0, memoryview(BODY))
+        assert made.cached_bytes(NAME) == len(BODY)
+    with cache(tmp_path) as made:
+        assert await holds(made)
+        assert await made.read(object_id("bucket", "key", '"other"'), 0, GRANULE) is None
+
+
+async def test_nobody_else_may_look(tmp_path: Path) -> None:
+    with cache(tmp_path / "cache") as made:
+        await made.store(NAME, 0, memoryview(BODY))
+        for path in [*files(tmp_path / "cache"), *(tmp_path / "cache").glob("blocks.sqlite*")]:
+            assert path.stat().st_mode & 0o077 == 0
+        assert (tmp_path / "cache").stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "delete", "empty"])
+async def test_damage_is_noticed_and_healed(tmp_path: Path, damage: str) -> None:
+    with cache(tmp_path) as made:
+        await made.store(NAME, 0, memoryview(BODY))
+    victim = files(tmp_path)[1]
+    data = bytearray(victim.read_bytes())
+    match damage:
+        case "flip":
+            data[GRANULE + 5] ^= 1
+            victim.write_bytes(data)
+        case "cut":
+            victim.write_bytes(data[: len(data) // 2])
+        case "empty":
+            victim.write_bytes(bytes(len(data)))
+        case "delete":
+            victim.unlink()
+    with cache(tmp_path) as made:
+        assert not await holds(made)
+        await made.store(NAME, 0, memoryview(BODY))
+        assert await holds(made)
+
+
+async def test_the_least_recently_used_go_first(tmp_path: Path) -> None:
+    names = [object_id("bucket", str(number), "") for number in range(12)]
+    piece = memoryview(BODY)[:MIB]
+    with cache(tmp_path, limit=8 * MIB) as made:
+        await made.pin(names[1])
+        for number, name in enumerate(names):
+            await made.store(name, 0, piece)
+            if number >= 2:
+                assert await made.read(names[2], 0, MIB) == piece
+            # Uses are told apart by the second.
+            database = sqlite3.connect(tmp_path / "blocks.sqlite", isolation_level=None)
+            database.execute("UPDATE segments SET used = used - 10")
+            database.close()
+        kept = [name for name in names if made.cached_bytes(name)]
+        assert sum(path.stat().st_size for path in files(tmp_path)) <= 8 * MIB
+    assert {names[1], names[2], names[-1]} <= set(kept)
+    assert names[0] not in kept
+
+
+async def test_a_minimum_of_free_space_is_left(tmp_path: Path) -> None:
+    with cache(tmp_path, min_free=2**62) as made:
+        await made.store(NAME, 0, memoryview(BODY))
+        assert not await holds(made)
+        assert files(tmp_path) == []
+
+
+async def test_two_mounts_share_and_evict_the_same_cache(tmp_path: Path) -> None:
+    with cache(tmp_path, 4 * MIB) as first, cache(tmp_path, 4 * MIB) as second:
+        names = [object_id("bucket", str(number), "") for number in range(40)]
+
+        async def churn(made: BlockCache, seed: int) -> None:
+            draw = random.Random(seed)
+            for _ in range(60):
+                number = draw.randrange(len(names))
+                piece = memoryview(BODY)[number : number + 256 * 1024]
+                found = await made.read(names[number], 0, len(piece))
+                assert found is None or found == piece
+                await made.store(names[number], 0, piece)
+
+        async with trio.open_nursery() as nursery:
+            for made, seed in ((first, 1), (second, 2), (first, 3), (second, 4)):
+                nursery.start_soon(churn, made, seed)
+        await first.store(NAME, 0, memoryview(BODY)[:GRANULE])
+        assert await holds(second, 0, GRANULE)
+        assert sum(path.stat().st_size for path in files(tmp_path)) <= 5 * MIB
+
+
+async def test_a_disk_that_refuses_means_no_caching(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with cache(tmp_path / "file") as made:
+        await made.store(NAME, 0, memoryview(BODY))
+        assert not await holds(made)
+    with cache(tmp_path) as made:
+        await made.store(NAME, 0, memoryview(BODY)[:GRANULE])
+        for path in (tmp_path / "blocks").iterdir():
+            path.joinpath(files(tmp_path)[0].name).unlink()
+            path.rmdir()
+        (tmp_path / "blocks").rmdir()
+        (tmp_path / "blocks").touch()
+        assert not await holds(made, 0, GRANULE)
+        await made.store(NAME, 0, memoryview(BODY))
+        assert not await holds(made)
+
+
+async def test_a_full_disk_means_no_caching(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("may not mount a small disk")
+    try:
+        with cache(disk) as made:
+            await made.store(NAME, 0, memoryview(BODY))
+            assert not await holds(made)
+            assert not await holds(made, 0, GRANULE)
+            await made.store(NAME, 0, memoryview(BODY)[:GRANULE])
+        with cache(disk) as made:
+            assert not await holds(made)
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+async def test_a_damaged_table_is_made_anew(tmp_path: Path) -> None:
+    with cache(tmp_path) as made:
+        await made.store(NAME, 0, memoryview(BODY))
+    (tmp_path / "blocks.sqlite").write_bytes(b"no database" * 1000)
+    with cache(tmp_path) as made:
+        assert not await holds(made)
+        await made.store(NAME, 0, memoryview(BODY))
+        assert await holds(made)
+
+
+async def test_eviction_by_name(tmp_path: Path) -> None:
+    with cache(tmp_path) as made:
+        await made.store(NAME, 0, memoryview(BODY))
+        await made.evict(NAME)
+        assert made.cached_bytes(NAME) == 0
+        assert files(tmp_path) == []
+
+
+_WRITER = """
+import sys, trio
+from pathlib import Path
+from provenafs.content.blocks import BlockCache, object_id
+
+async def main():
+    made = BlockCache(Path(sys.argv[1]), 1 << 30, 0)
+    body = bytes(range(256)) * 4096
+    print("ready", flush=True)
+    for number in range(10**6):
+        await made.store(object_id("bucket", str(number), ""), 0, memoryview(body))
+
+trio.run(main)
+"""
+
+
+async def test_what_a_killed_mount_left_is_right(tmp_path: Path) -> None:
+    body = bytes(range(256)) * 4096
+    writer = subprocess.Popen(
+        [sys.executable, "-c", _WRITER, str(tmp_path)], stdout=subprocess.PIPE
+    )
+    try:
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        while len(files(tmp_path)) < 20:
+            await trio.sleep(0.01)
+        writer.send_signal(signal.SIGKILL)
+    finally:
+        writer.kill()
+        writer.wait()
+        writer.stdout.close()
+    with cache(tmp_path) as made:
+        present = 0
+        for number in range(len(files(tmp_path)) + 1):
+            data = await made.read(object_id("bucket", str(number), ""), 0, len(body))
+            assert data is None or data == body
+            present += data is not None
+        assert present >= 15

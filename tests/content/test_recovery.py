@@ -1,0 +1,196 @@
+"""After a crash: what was acknowledged is stored, nothing else is by itself, and all is kept."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from provenafs.content.journal import Action, State, new_intent
+from provenafs.content.recovery import Recovery
+from provenafs.content.volume import Volume
+from provenafs.errors import FSError
+from tests.content.servers import BUCKET
+from tests.content.store import MIB, Store, objects, open_store
+
+_WRITER = Path(__file__).with_name("crashing_writer.py")
+
+
+@asynccontextmanager
+async def recovering(
+    address: str, prefix: str, folder: Path, **options: Any
+) -> AsyncIterator[tuple[Store, Recovery]]:
+    async with open_store(address, prefix, folder, **options) as store:
+
+        async def volume_of(dataset: str) -> Volume:
+            return store.volume
+
+        yield store, Recovery(store.files, volume_of)
+
+
+async def test_writeback_acknowledges_before_it_stores(
+    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+) -> None:
+    async with open_store(moto_address, prefix, tmp_path, writeback=True) as store:
+        uploads = store.bucket.service.uploads
+        holders = [object() for _ in range(int(uploads.total_tokens))]
+        for holder in holders:
+            await uploads.acquire_on_behalf_of(holder)
+        for number in range(20):
+            await store.write(f"{number}", f"{number}".encode())
+        assert objects(other_user, prefix) == {}
+        assert await store.read("19") == b"19"
+        assert len(store.files.transfers()) == 20
+        for holder in holders:
+            uploads.release_on_behalf_of(holder)
+        await store.write("0", b"again")
+        with trio.fail_after(20):
+            await store.files.drain()
+        assert store.files.transfers() == []
+    expected = {f"{number}": f"{number}".encode() for number in range(20)}
+    assert objects(other_user, prefix) == {**expected, "0": b"again"}
+
+
+async def test_fsync_waits_for_the_bucket_also_with_writeback(
+    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+) -> None:
+    async with open_store(moto_address, prefix, tmp_path, writeback=True) as store:
+        handle = await store.open("a", os.O_CREAT | os.O_WRONLY)
+        await handle.write(0, b"x")
+        await handle.flush()
+        await handle.sync()
+        assert objects(other_user, prefix) == {"a": b"x"}
+        await handle.release()
+
+
+@pytest.mark.parametrize("writeback", [False, True])
+async def test_a_killed_writer_loses_nothing_it_was_told_is_safe(
+    moto_address: str, prefix: str, tmp_path: Path, other_user: Any, writeback: bool
+) -> None:
+    acknowledged, begun = await trio.to_thread.run_sync(
+        _run_and_kill, moto_address, prefix, tmp_path, writeback
+    )
+    assert acknowledged
+    before = objects(other_user, prefix)
+    async with recovering(moto_address, prefix, tmp_path) as (store, recovery):
+        await recovery.resume()
+        with trio.fail_after(60):
+            await store.files.drain()
+        items = await recovery.items()
+    stored = objects(other_user, prefix)
+    for name, content in acknowledged.items():
+        assert stored[name] == content
+        if not writeback:
+            assert before[name] == content
+    # One close may have been under way: it was stored or it was not, but never half.
+    for name in stored.keys() - acknowledged.keys():
+        assert stored[name] == begun[name]
+    assert all(item.state is State.OPEN and not item.in_use for item in items)
+    staged = {path.stem for path in (tmp_path / "state" / "staging").iterdir()}
+    assert staged == {item.id for item in items}
+
+
+async def test_an_incomplete_file_is_listed_exported_sent_and_discarded(
+    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+) -> None:
+    other_user.put_object(Bucket=BUCKET, Key=prefix + "changed", Body=b"0123456789")
+    async with open_store(moto_address, prefix, tmp_path) as store:
+        for name in ("new", "changed", "unwanted"):
+            handle = await store.open(name, os.O_CREAT | os.O_WRONLY)
+            await handle.write(2, b"xy")
+    assert set(objects(other_user, prefix)) == {"changed"}
+    async with recovering(moto_address, prefix, tmp_path) as (_, recovery):
+        await recovery.resume()
+        items = {item.key.removeprefix(prefix): item for item in await recovery.items()}
+        assert {item.state for item in items.values()} == {State.OPEN}
+        assert not any(item.complete for item in items.values())
+        await recovery.export(items["changed"].id, tmp_path / "exported")
+        assert (tmp_path / "exported").read_bytes() == b"01xy456789"
+        with pytest.raises(FSError) as caught:
+            await recovery.export(items["changed"].id, tmp_path / "exported")
+        assert caught.value.errno == errno.EEXIST
+        await recovery.send(items["changed"].id)
+        await recovery.send(items["new"].id, prefix + "other")
+        await recovery.discard(items["unwanted"].id)
+        assert await recovery.items() == []
+    assert objects(other_user, prefix) == {"changed": b"01xy456789", "other": b"\0\0xy"}
+    assert list((tmp_path / "state" / "staging").iterdir()) == []
+
+
+async def test_a_promise_is_not_kept_over_somebody_elses_object(
+    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+) -> None:
+    await trio.to_thread.run_sync(_run_and_kill, moto_address, prefix, tmp_path, True)
+    left = objects(other_user, prefix)
+    for number in range(200):
+        if f"{number}" not in left:
+            other_user.put_object(Bucket=BUCKET, Key=f"{prefix}{number}", Body=b"theirs")
+    async with recovering(moto_address, prefix, tmp_path) as (store, recovery):
+        await recovery.resume()
+        with trio.fail_after(60):
+            await store.files.drain()
+        items = await recovery.items()
+    failed = [item for item in items if item.state is State.FAILED]
+    assert failed
+    stored = objects(other_user, prefix)
+    assert all(stored[item.key.removeprefix(prefix)] == b"theirs" for item in failed)
+
+
+async def test_changes_of_names_are_carried_to_their_end(
+    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+) -> None:
+    for number in range(5):
+        other_user.put_object(Bucket=BUCKET, Key=f"{prefix}old/{number}", Body=b"x")
+    etag = other_user.put_object(Bucket=BUCKET, Key=f"{prefix}gone", Body=b"x")["ETag"]
+    # Two objects were copied, one of them deleted, before the crash.
+    for number in range(2):
+        source = {"Bucket": BUCKET, "Key": f"{prefix}old/{number}"}
+        other_user.copy_object(Bucket=BUCKET, Key=f"{prefix}new/{number}", CopySource=source)
+    other_user.delete_object(Bucket=BUCKET, Key=f"{prefix}old/0")
+    async with open_store(moto_address, prefix, tmp_path) as store:
+        journal = store.files.journal
+        rename = new_intent(journal, Action.RENAME, "d", f"{prefix}old/", target=f"{prefix}new/")
+        await journal.intend(rename)
+        await journal.intend(new_intent(journal, Action.DELETE, "d", f"{prefix}gone", etag=etag))
+    async with recovering(moto_address, prefix, tmp_path) as (store, recovery):
+        await recovery.resume()
+        assert await store.files.journal.intents() == []
+    assert objects(other_user, prefix) == {f"new/{number}": b"x" for number in range(5)}
+
+
+def _run_and_kill(
+    address: str, prefix: str, folder: Path, writeback: bool
+) -> tuple[dict[str, bytes], dict[str, bytes]]:
+    """Let a process write files, kill it, and tell what its closes had acknowledged."""
+    command = [
+        sys.executable, str(_WRITER), address, prefix, str(folder), str(int(writeback))
+    ]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
+    assert process.stdout is not None
+    with process:
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if line == "closed 12\n":
+                process.kill()
+    closed = [line.split()[1] for line in lines if line.startswith("closed")]
+    opened = [line.split()[1] for line in lines if line.startswith("opened")]
+    return (
+        {name: content_of(int(name)) for name in closed},
+        {name: content_of(int(name)) for name in opened},
+    )
+
+
+def content_of(number: int) -> bytes:
+    """What the writer writes into a file; every fifth takes several parts."""
+    size = 20 * MIB if number % 5 == 4 else 1000
+    return f"{number:8}".encode() * (size // 8)
