@@ -46,6 +46,13 @@ class Dataset:
         """Whether a metadata update would be accepted; release does not stop one, a lock does."""
         return bool(self.roles & _WRITE_METADATA) and not self.locked
 
+    @property
+    def released_at(self) -> float | None:
+        """Since when the files are released, in seconds since the epoch; None if they are not."""
+        if self.record.release_status != "RELEASED" or self.record.release_timestamp is None:
+            return None
+        return float(self.record.release_timestamp)
+
     def read_refusal(self) -> FSError | None:
         """Why the files cannot be read, or None."""
         if self.may_read_data:

@@ -244,6 +244,7 @@ class Files:
                 if not file.is_scratch:
                     nursery.start_soon(store, file)
         await self.touches.flush()
+        await self.journal.flush()
         if failures:
             raise failures[0]
 

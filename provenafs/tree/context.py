@@ -76,7 +76,13 @@ class Context:
             drive = Drive(self.content, bucket, root, location.path)
             volume = Volume(drive, handle, partial(self.check_writable, handle))
             self.volumes[handle] = volume
+        volume.drive.released_at = dataset.released_at
         return volume
+
+    def trusted_until(self, handle: str, listed_at: float) -> float:
+        """Until when, in seconds since the epoch, a listing of a dataset's files is trusted."""
+        volume = self.volumes.get(handle)
+        return listed_at + (self.catalog.ttl if volume is None else volume.drive.ttl)
 
     async def volume_of(self, handle: str) -> Volume:
         """The object tree of a dataset by its handle, wherever the user is in the mount."""

@@ -45,7 +45,9 @@ class _DataNode(Node):
     def fresh_until(self) -> float:
         """Until when the listing that showed this entry is trusted, in seconds of the epoch."""
         parent = self.context.index.get(self.entry.parent)
-        return 0.0 if parent is None else parent.listed_at + self.context.catalog.ttl
+        if parent is None:
+            return 0.0
+        return self.context.trusted_until(self.handle, parent.listed_at)
 
 
 class DataDirectory(_DataNode):
@@ -114,7 +116,9 @@ class DataFile(_DataNode):
 
     async def xattrs(self) -> Mapping[str, bytes]:
         volume = await self.volume()
-        return text_xattrs({"etag": self.entry.etag, "key": volume.drive.key(self.entry)})
+        drive, entry = volume.drive, self.entry
+        cached = entry.size if entry.staged else drive.cached_bytes(entry)
+        return text_xattrs({"etag": entry.etag, "key": drive.key(entry), "cached": str(cached)})
 
     async def set_attributes(
         self, *, size: int | None = None, mtime: float | None = None, handle: Handle | None = None
@@ -131,8 +135,12 @@ class DataFile(_DataNode):
         if is_write(flags):
             await volume.may_write()
         handle = self.context.files.open(volume, self.entry)
-        if flags & os.O_TRUNC:
-            await handle.file.truncate(0)
+        try:
+            if flags & os.O_TRUNC:
+                await handle.file.truncate(0)
+        except BaseException:
+            await handle.release()
+            raise
         return _DataHandle(handle)
 
 
@@ -173,7 +181,7 @@ class _DataListing(Listing):
         self._volume = volume
         self._directory = directory
         self._last = context.index.last_child(directory.ino)
-        self._fresh_until = directory.listed_at + context.catalog.ttl
+        self._fresh_until = context.trusted_until(dataset.handle, directory.listed_at)
 
     async def read(self, after: int) -> Sequence[DirectoryEntry]:
         children = self._context.index.children(self._directory.ino, after, _ENTRIES_PER_READ)

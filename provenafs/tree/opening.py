@@ -43,6 +43,7 @@ async def open_context(
             ttl=settings.ttl,
             changed=listeners.changed,
             memory=settings.memory,
+            cache_size=settings.cache_size,
         ) as content,
         open_files(
             content,

@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -182,6 +183,7 @@ def _run_and_kill(
             lines.append(line)
             if line == "closed 12\n":
                 process.kill()
+    time.sleep(1)  # the server may still be carrying out the last request
     closed = [line.split()[1] for line in lines if line.startswith("closed")]
     opened = [line.split()[1] for line in lines if line.startswith("opened")]
     return (
