@@ -46,6 +46,14 @@ class Keys:
     secret: str = field(repr=False)
     token: str = field(repr=False)
 
+    def exports(self) -> dict[str, str]:
+        """The environment variables that programs look for."""
+        return {
+            "AWS_ACCESS_KEY_ID": self.key_id,
+            "AWS_SECRET_ACCESS_KEY": self.secret,
+            "AWS_SESSION_TOKEN": self.token,
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class Site:
