@@ -1,25 +1,19 @@
-"""A sandbox of the benchmark's own, one dataset of alice's in it, and the objects put there."""
+"""A sandbox of the benchmark's own and one dataset of alice's in it."""
 
 from __future__ import annotations
 
-import io
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import boto3
 import httpx
-from botocore.config import Config
-from minio import Minio
-from minio.commonconfig import SnowballObject
 
-from provenafs.sandbox.gateway import BUCKET, REGION
 from provenafs.sandbox.login import exports, long_lived_token
 from provenafs.sandbox.state import Running, StateFolder
 
@@ -27,9 +21,6 @@ USER = "alice"
 _SAMPLE = "10378.1/1451870"
 _START_WITHIN_S = 300
 _STOP_WITHIN_S = 30
-_SMALL_BYTES = 1024 * 1024
-_BATCH_BYTES = 32 * 1024 * 1024
-_BATCH_FILES = 1000
 _POLL_S = 0.02
 _OURS = ("PROVENAFS_", "AWS_", "RCLONE_", "AWSACCESS", "AWSSECRET", "AWSSESSION")
 
@@ -90,70 +81,6 @@ class Site:
             issued["aws_session_token"],
         )
 
-    def s3(self, endpoint: str, access: str = "read") -> Any:
-        """A boto3 client with temporary keys of the dataset."""
-        keys = self.keys(access)
-        return boto3.client(
-            "s3",
-            endpoint_url=endpoint,
-            region_name=REGION,
-            aws_access_key_id=keys.key_id,
-            aws_secret_access_key=keys.secret,
-            aws_session_token=keys.token,
-            config=Config(max_pool_connections=32, s3={"addressing_style": "path"}),
-        )
-
-    def upload(self, folder: Path, name: str) -> None:
-        """Store a local folder's files below `name/` of the dataset, at no delay."""
-        s3 = self.s3(self.endpoint, "write")
-        small: list[tuple[str, Path]] = []
-        for path in sorted(folder.rglob("*")):
-            if path.is_dir():
-                continue
-            key = f"{self.prefix}{name}/{path.relative_to(folder)}"
-            if path.stat().st_size > _SMALL_BYTES:
-                s3.upload_file(str(path), BUCKET, key)
-            else:
-                small.append((key, path))
-        if small:
-            self._upload_small(small)
-
-    def remove(self, name: str) -> None:
-        """Remove all objects below `name/`."""
-        s3 = self.s3(self.endpoint, "write")
-        for key in self.stored(name):
-            s3.delete_object(Bucket=BUCKET, Key=f"{self.prefix}{name}/{key}")
-
-    def stored(self, name: str) -> dict[str, int]:
-        """The files below `name/`, by path, and their sizes in bytes."""
-        prefix = f"{self.prefix}{name}/"
-        pages = self.s3(self.endpoint).get_paginator("list_objects_v2")
-        return {
-            item["Key"].removeprefix(prefix): item["Size"]
-            for page in pages.paginate(Bucket=BUCKET, Prefix=prefix)
-            for item in page.get("Contents", ())
-            if not item["Key"].endswith("/")
-        }
-
-    def _upload_small(self, files: Sequence[tuple[str, Path]]) -> None:
-        """In packs that the server takes apart, which it does only for its own account."""
-        keys = self.state.keys()
-        client = Minio(
-            endpoint=self.endpoint.removeprefix("http://"),
-            access_key=keys["service_user"],
-            secret_key=keys["service_secret"],
-            secure=False,
-            region=REGION,
-        )
-        for start in range(0, len(files), _batch(files)):
-            pack = [
-                SnowballObject(
-                    object_name=key, data=io.BytesIO(data := path.read_bytes()), length=len(data)
-                )
-                for key, path in files[start : start + _batch(files)]
-            ]
-            client.upload_snowball_objects(bucket_name=BUCKET, object_list=pack)
-
 
 @contextmanager
 def running_site(home: Path) -> Iterator[Site]:
@@ -182,11 +109,6 @@ def running_site(home: Path) -> Iterator[Site]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-def _batch(files: Sequence[tuple[str, Path]]) -> int:
-    largest = max(path.stat().st_size for _, path in files)
-    return max(1, min(_BATCH_FILES, _BATCH_BYTES // max(largest, 1)))
 
 
 def _clean_environment(home: Path) -> dict[str, str]:
