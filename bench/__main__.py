@@ -17,11 +17,13 @@ from rich.console import Console
 from bench.report import draw_chart, print_peers, print_result, print_summary, write_json
 from bench.rows import Row
 from bench.rows_read import READ_ROWS
+from bench.rows_write import WRITE_ROWS
 from bench.runner import Result, Runner
 from bench.scale import FULL, QUICK, Scale
 from bench.servers import BenchError, running_site
 
-ROWS = {row.name: row for row in READ_ROWS}
+ROWS = {row.name: row for row in (*READ_ROWS, *WRITE_ROWS)}
+_PIPE_WIDTH = 120
 
 
 def main(
@@ -39,7 +41,7 @@ def main(
         for row in ROWS.values():
             print(f"{row.name:20}{scale.describe(row.title)}")
         return
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=_PIPE_WIDTH)
     try:
         _measure(console, _chosen(only), scale, output, chart)
     except BenchError as error:

@@ -68,6 +68,10 @@ def _written(folder: Path, scale: Scale) -> None:
     write_files(folder, scale.written_files, 4 * KIB)
 
 
+def _warm(folder: Path, scale: Scale) -> None:
+    write_files(folder, 1, 4 * KIB)
+
+
 def _spread(folder: Path, folders: int, files: int) -> None:
     for number in range(folders):
         write_files(folder / f"{number:04d}", files // folders, 16)
@@ -95,5 +99,6 @@ _FOLDERS: dict[str, Callable[[Path, Scale], None]] = {
     "model": _model,
     "readers": _readers,
     "tiny": _tiny,
+    "warm": _warm,
     "written": _written,
 }

@@ -14,7 +14,7 @@ from bench.data import make_folder
 from bench.delay_proxy import DelayProxy, running_proxy
 from bench.mounts import Peer, all_peers
 from bench.objects import Objects
-from bench.rows import MEMORY, Goal, Measure, Measures, Network, Row, Run
+from bench.rows import MEMORY, WARM_FOLDER, Goal, Measure, Measures, Network, Row, Run
 from bench.scale import MIB, ROUND_TRIP_S, Scale
 from bench.servers import Site
 
@@ -156,9 +156,10 @@ class Runner:
             yield proxy.endpoint, proxy, _measured_round_trip(proxy)
 
     def _make_data(self, row: Row) -> None:
-        for name in (*row.needs, *row.local):
+        needed = (WARM_FOLDER, *row.needs)
+        for name in (*needed, *row.local):
             make_folder(name, self.site.home / "local" / name, self.scale)
-        for name in set(row.needs) - self._uploaded:
+        for name in [name for name in needed if name not in self._uploaded]:
             self._tell(f"uploading {name}")
             self._objects.upload(self.site.home / "local" / name, name)
             self._uploaded.add(name)
