@@ -135,6 +135,26 @@ class Settings(BaseModel):
     memory: Bytes = ByteSize(128 * _MIB)
     """Bytes of memory for all read-ahead windows together."""
 
+    indexers: Annotated[tuple[str, ...], BeforeValidator(_split_commas)] = (
+        "baloo_file",
+        "baloo_file_extractor",
+        "ffmpegthumbnailer",
+        "gdk-pixbuf-thumbnailer",
+        "evince-thumbnailer",
+        "localsearch-3",
+        "localsearch-extractor-3",
+        "plocate-updatedb",
+        "thumbnail.so",
+        "totem-video-thumbnailer",
+        "tracker-extract-3",
+        "tracker-miner-fs-3",
+        "tumblerd",
+        "updatedb",
+        "updatedb.mlocate",
+        "updatedb.plocate",
+    )
+    """Programs that are refused what is not on this machine, so that they fetch nothing."""
+
     read_only: bool = False
     allow_other: bool = False
     datasets: Annotated[tuple[str, ...], BeforeValidator(_split_commas)] = ()

@@ -28,6 +28,7 @@ from pyfuse3 import (
 )
 
 from provenafs.errors import FSError
+from provenafs.fuse.neighbours import Neighbours
 from provenafs.tree.failures import as_fs_error
 from provenafs.tree.names import MAX_NAME_BYTES
 from provenafs.tree.node import Attributes, Handle, Listing, Node
@@ -88,9 +89,10 @@ class Operations(pyfuse3.Operations):
 
     enable_writeback_cache = False
 
-    def __init__(self, tree: Tree) -> None:
+    def __init__(self, tree: Tree, neighbours: Neighbours) -> None:
         super().__init__()
         self.tree = tree
+        self._neighbours = neighbours
         self.counts: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
         self._uid, self._gid = os.getuid(), os.getgid()
@@ -250,6 +252,8 @@ class Operations(pyfuse3.Operations):
     @_by_inode
     async def open(self, inode: InodeT, flags: FlagT, ctx: RequestContext) -> FileInfo:
         node = self.tree.node(inode)
+        if self._neighbours.includes(ctx.pid) and not await node.is_local():
+            raise FSError(errno.EACCES, "indexers and thumbnailers may not fetch files")
         return self._opened(node, await node.open(flags))
 
     @_by_inode

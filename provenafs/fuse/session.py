@@ -21,6 +21,7 @@ from provenafs.config import Settings
 from provenafs.content.index import Change
 from provenafs.content.recovery import Recovery
 from provenafs.fuse.mountpoint import MountError, mounted_at, prepare
+from provenafs.fuse.neighbours import Neighbours
 from provenafs.fuse.notifier import notify_kernel
 from provenafs.fuse.operations import Operations
 from provenafs.provena.client import Provena
@@ -81,7 +82,8 @@ class _Session:
         ready: Callable[[], None],
     ) -> None:
         """Serve until unmounted or told to stop; unmounts in every case."""
-        self._operations = Operations(Tree(context))
+        neighbours = Neighbours(self._settings.indexers)
+        self._operations = Operations(Tree(context), neighbours)
         self._initialise(self._operations)
         try:
             async with trio.open_nursery() as nursery:

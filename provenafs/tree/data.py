@@ -116,9 +116,15 @@ class DataFile(_DataNode):
 
     async def xattrs(self) -> Mapping[str, bytes]:
         volume = await self.volume()
-        drive, entry = volume.drive, self.entry
-        cached = entry.size if entry.staged else drive.cached_bytes(entry)
-        return text_xattrs({"etag": entry.etag, "key": drive.key(entry), "cached": str(cached)})
+        entry, key = self.entry, volume.drive.key(self.entry)
+        cached = str(self._cached_bytes(volume))
+        return text_xattrs({"etag": entry.etag, "key": key, "cached": cached})
+
+    async def is_local(self) -> bool:
+        return self._cached_bytes(await self.volume()) >= self.entry.size
+
+    def _cached_bytes(self, volume: Volume) -> int:
+        return self.entry.size if self.entry.staged else volume.drive.cached_bytes(self.entry)
 
     async def set_attributes(
         self, *, size: int | None = None, mtime: float | None = None, handle: Handle | None = None

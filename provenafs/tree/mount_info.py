@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
+from collections.abc import Callable, Iterator, Mapping
 
 from provenafs.content.index import Entry
 from provenafs.errors import FSError
@@ -61,4 +62,38 @@ class _PendingFile(_LiveJson):
         return [dataclasses.asdict(transfer) for transfer in self.context.files.transfers()]
 
 
-_DOCUMENTS = {"pending.json": _PendingFile, "status.json": _StatusFile}
+class _MetricsFile(LiveDocument):
+    """Counters in the text format of Prometheus, version 0.0.4."""
+
+    def __init__(self, context: Context, ino: int) -> None:
+        super().__init__(ino)
+        self.context = context
+
+    async def content(self) -> bytes:
+        status = self.context.status()
+        transfers = self.context.files.transfers()
+        lines = [
+            *_samples("peak_rss_bytes", "gauge", {"": status["peak_rss"]}),
+            *_samples("open_handles", "gauge", {"": status.get("open_handles", 0)}),
+            *_samples("pending_files", "gauge", {"": len(transfers)}),
+            *_samples("pending_bytes", "gauge", {"": sum(one.size for one in transfers)}),
+        ]
+        for name, label in (("operations", "operation"), ("errors", "errno")):
+            counts = status.get(name)
+            if isinstance(counts, dict):
+                labelled = {f'{{{label}="{key}"}}': value for key, value in counts.items()}
+                lines += _samples(f"{name}_total", "counter", labelled)
+        return "".join(lines).encode()
+
+
+def _samples(name: str, kind: str, values: Mapping[str, object]) -> Iterator[str]:
+    yield f"# TYPE provenafs_{name} {kind}\n"
+    for labels, value in values.items():
+        yield f"provenafs_{name}{labels} {value}\n"
+
+
+_DOCUMENTS: dict[str, Callable[[Context, int], Node]] = {
+    "metrics": _MetricsFile,
+    "pending.json": _PendingFile,
+    "status.json": _StatusFile,
+}

@@ -149,6 +149,10 @@ class Node:
         """The target of this symbolic link."""
         raise FSError(errno.EINVAL)
 
+    async def is_local(self) -> bool:
+        """Whether this file can be read without fetching its bytes."""
+        return True
+
     async def open(self, flags: int) -> Handle:
         """Open this file; `flags` as of open(2)."""
         raise FSError(errno.EISDIR)

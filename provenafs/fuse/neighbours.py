@@ -1,0 +1,29 @@
+"""Busy neighbours: programs that read every file they see, for pictures or for an index."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+_COMM_BYTES = 15  # what the kernel keeps of a name (proc_pid_comm(5))
+
+
+class Neighbours:
+    """Processes known by the name of their program."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = frozenset(names)
+        self._short = frozenset(name.encode()[:_COMM_BYTES] for name in self._names)
+
+    def includes(self, pid: int) -> bool:
+        """Whether the process with this id (0: unknown) is one of them."""
+        if not pid or not self._names:
+            return False
+        with suppress(OSError):
+            # Its threads have names of their own, the program they run is the same.
+            if Path(f"/proc/{pid}/exe").readlink().name in self._names:
+                return True
+        with suppress(OSError):
+            return Path(f"/proc/{pid}/comm").read_bytes().rstrip(b"\n") in self._short
+        return False
