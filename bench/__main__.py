@@ -65,6 +65,8 @@ def _measure(
             finally:
                 write_json(output, peers, results, scale is QUICK)
     print_summary(console, results)
+    if scale is QUICK:
+        console.print("With so little data start-up weighs too much: goals are for whole runs.")
     if chart is not None:
         draw_chart(chart, results)
 

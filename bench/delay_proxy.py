@@ -64,6 +64,7 @@ def running_proxy(target: str, round_trip_s: float) -> Iterator[DelayProxy]:
         [sys.executable, "-m", "bench.delay_proxy", address, str(round_trip_s)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        start_new_session=True,
     )
     assert process.stdin is not None and process.stdout is not None
     try:

@@ -122,7 +122,12 @@ class MountPeer(Peer):
         started = time.perf_counter()
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                command, env=environ, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                command,
+                env=environ,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
         self._wait_until_mounted(self._process)
         return time.perf_counter() - started
@@ -198,6 +203,10 @@ class Provenafs(MountPeer):
 
     def environ(self, endpoint: str, writes: bool) -> Mapping[str, str]:
         return self.site.user_environ()
+
+    def clear(self) -> None:
+        super().clear()
+        shutil.rmtree(self.home / "state", ignore_errors=True)
 
     def sync(self) -> None:
         descriptor = os.open(self.mountpoint, os.O_RDONLY | os.O_DIRECTORY)

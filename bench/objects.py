@@ -59,15 +59,15 @@ class Objects:
             path: size for path, size in self._below(name).items() if path[-1:] not in ("", "/")
         }
 
-    def check(self, name: str, path: Path) -> None:
-        """BenchError unless the object has exactly the bytes of a local file."""
+    def check(self, name: str, path: Path, tail: bytes = b"") -> None:
+        """BenchError unless the object has exactly the bytes of a local file, and then `tail`."""
         body = self.s3.get_object(Bucket=BUCKET, Key=self.key(name))["Body"]
         with path.open("rb") as file:
             while expected := file.read(_CHUNK_BYTES):
                 if body.read(len(expected)) != expected:
                     raise BenchError(f"{name} was stored with wrong bytes")
-            if body.read(1):
-                raise BenchError(f"{name} was stored with bytes at its end that nobody wrote")
+        if body.read() != tail:
+            raise BenchError(f"{name} was stored with a wrong end")
 
     def _below(self, name: str) -> dict[str, int]:
         prefix = self.key(f"{name}/")

@@ -103,6 +103,7 @@ def draw_chart(path: Path, results: Sequence[Result]) -> None:
         labels = [f"{ratio:.1f} ×" for _, ratio in bars]
         axes.bar_label(shapes, labels, padding=3, fontsize=7)
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g} ×")
     axes.axvline(1, color="black", linewidth=1)
     axes.set_yticks(range(len(drawn)), [result.title for result in drawn], fontsize=8)
     axes.set_xlabel("time taken, in multiples of provenafs (right of the line: slower)")

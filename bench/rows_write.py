@@ -41,6 +41,8 @@ def _copy(run: Run) -> Measures:
     command("cp", "-r", source, target)
     run.peer.sync()
     stored = run.wait_until_stored({path.name: path.stat().st_size for path in source.iterdir()})
+    for path in source.iterdir():
+        run.objects.check(f"{run.written}/{path.name}", path)
     seconds = stored - started
     return {SECONDS: seconds, _TRIPS_EACH: run.round_trips(seconds) / run.scale.written_files}
 
@@ -57,6 +59,7 @@ def _append(run: Run) -> Measures:
         file.write(bytes(MIB))
     stored = run.wait_until_stored({name: run.scale.large + MIB})
     moved = run.moved().since(before)
+    run.objects.check(f"{run.written}/{name}", run.local(_LARGE), tail=bytes(MIB))
     return {
         SECONDS: stored - started,
         _MIB_SENT: moved.sent / MIB,

@@ -98,6 +98,7 @@ def running_site(home: Path) -> Iterator[Site]:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
+            start_new_session=True,
         )
     try:
         running = _ready(process, state, log)
