@@ -49,11 +49,23 @@ class Drive:
 
 
 @contextmanager
-def mounted(sandbox: RunningSandbox, user: str, home: Path, *flags: str) -> Iterator[Drive]:
-    """A mount in the background as `user`, with its cache and state in `home`."""
+def mounted(
+    sandbox: RunningSandbox,
+    user: str,
+    home: Path,
+    *flags: str,
+    services: tuple[str, str] = ("", ""),
+) -> Iterator[Drive]:
+    """A mount in the background as `user`, with its cache and state in `home`.
+
+    `services` is what begins the addresses of the services, and what is to be in its place.
+    """
     path = home / "mount"
     path.mkdir(parents=True, exist_ok=True)
-    environ = sandbox.env(user)
+    environ = {
+        name: value.replace(*services) if name.startswith("PROVENAFS_") else value
+        for name, value in sandbox.env(user).items()
+    }
     arguments = ("--cache-dir", str(home / "cache"), "--state-dir", str(home / "state"), *flags)
     done = run_cli(environ, "mount", *arguments, str(path))
     assert done.returncode == 0, done.stderr

@@ -32,6 +32,8 @@ _CONCURRENT_FETCHES = 4
 _UNKNOWN_KEPT_S = 60.0
 _UNKNOWN_KEPT = 1024
 _PARSED_KEPT = 64
+# After a failure what is known is served at once for so long, however old.
+_DOWN_S = 30.0
 
 
 class Catalog:
@@ -56,6 +58,7 @@ class Catalog:
             weakref.WeakValueDictionary()
         )
         self._unknown: dict[str, tuple[float, ProvenaError]] = {}
+        self._down_until = 0.0
         self._parsed: OrderedDict[str, Dataset] = OrderedDict()
 
     async def datasets(self) -> list[Summary]:
@@ -126,9 +129,12 @@ class Catalog:
             known = self._known(handle)
             if known is not None and _is_fresh(known, age):
                 return known
+            if known is not None and max_age is None and time.monotonic() < self._down_until:
+                return known
             try:
                 return await self._fetch(handle)
             except (Unavailable, LoginRequired) as error:
+                self._down_until = time.monotonic() + _DOWN_S
                 if known is None or max_age is not None:
                     raise
                 log.warning("%s: serving what was known before: %s", handle, error)

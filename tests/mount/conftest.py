@@ -43,9 +43,10 @@ def mount_as(sandbox: RunningSandbox, tmp_path: Path) -> Iterator[MountAs]:
     with ExitStack() as stack:
         number = 0
 
-        def mount(user: str, *flags: str) -> Drive:
+        def mount(user: str, *flags: str, services: tuple[str, str] = ("", "")) -> Drive:
             nonlocal number
             number += 1
-            return stack.enter_context(mounted(sandbox, user, tmp_path / str(number), *flags))
+            home = tmp_path / str(number)
+            return stack.enter_context(mounted(sandbox, user, home, *flags, services=services))
 
         yield mount
