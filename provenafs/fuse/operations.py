@@ -8,7 +8,8 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Coroutine
-from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
+from functools import partial
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import pyfuse3
 from pyfuse3 import (
@@ -66,13 +67,12 @@ def _guard(
             self: Operations, number: int, /, *args: _P.args, **kwargs: _P.kwargs
         ) -> _R:
             self.counts[name] += 1
-            ino = inode(self, number)
             try:
                 return await handler(self, number, *args, **kwargs)
             except FUSEError:
                 raise
             except Exception as error:
-                self._fail(name, ino, error)
+                raise FUSEError(self._answer(name, partial(inode, self, number), error)) from None
 
         return guarded
 
@@ -368,9 +368,13 @@ class Operations(pyfuse3.Operations):
         reply.entry_timeout = reply.attr_timeout = attributes.timeout
         return reply
 
-    def _fail(self, operation: str, ino: int, error: Exception) -> NoReturn:
-        """Answer a failure with its errno."""
-        raise FUSEError(self._describe(operation, ino, error)) from None
+    def _answer(self, operation: str, inode: Callable[[], int], error: Exception) -> int:
+        """The errno of a failure, also where telling of it fails in turn."""
+        try:
+            return self._describe(operation, inode(), error)
+        except Exception:
+            log.exception("%s failed, and so did telling of it", operation)
+            return errno.EIO
 
     def _describe(self, operation: str, ino: int, error: Exception) -> int:
         """The errno of a failure; it is logged, and the words of a refusal are kept."""

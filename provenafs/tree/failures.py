@@ -27,6 +27,8 @@ def as_fs_error(error: Exception) -> FSError | None:
     """The answer to a failure the rooms below are known to have; None for any other."""
     if isinstance(error, FSError):
         return error
+    if isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
+        return as_fs_error(error.exceptions[0])
     for kind, number in _ERRNO:
         if isinstance(error, kind):
             return FSError(number, str(error))

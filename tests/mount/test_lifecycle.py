@@ -201,3 +201,34 @@ def test_no_secret_is_in_the_log(sandbox: RunningSandbox, mount_as: MountAs) -> 
     (drive.data(PENGUINS) / "penguins.csv").read_bytes()
     assert drive.environ["PROVENAFS_TOKEN"] not in drive.log
     assert "Signature" not in drive.log
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="hides /dev/fuse in a mount namespace of its own")
+def test_without_the_kernel_module(sandbox: RunningSandbox, tmp_path: Path) -> None:
+    (tmp_path / "mount").mkdir()
+    hide = 'mount -t tmpfs none /dev && exec "$@"'
+    provenafs = str(Path(sys.executable).parent / "provenafs")
+    done = subprocess.run(
+        ["unshare", "--mount", "sh", "-c", hide, "sh", provenafs, "mount", tmp_path / "mount"],
+        env=sandbox.env("alice"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    _assert_one_sentence(done, "/dev/fuse", "modprobe")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("PROVENAFS_TOKEN", "not-a-token", ("PROVENAFS_TOKEN", "new token")),
+        ("PROVENAFS_DATASTORE_URL", "http://localhost.invalid:1", ("plain http",)),
+        ("PROVENAFS_S3_ENDPOINT", "no address", ("PROVENAFS_S3_ENDPOINT",)),
+    ],
+)
+def test_a_setting_that_cannot_be_right(
+    sandbox: RunningSandbox, tmp_path: Path, variable: str, value: str, words: tuple[str, ...]
+) -> None:
+    (tmp_path / "mount").mkdir()
+    environ = sandbox.env("alice") | {variable: value}
+    _assert_one_sentence(run_cli(environ, "mount", str(tmp_path / "mount")), *words)
