@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -175,16 +175,12 @@ def timed(work: Callable[[], object]) -> float:
 
 def command(*arguments: str | Path) -> None:
     """Run a program to its end, its output thrown away; BenchError if it fails."""
-    done = subprocess.run(
-        arguments,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise BenchError(f"{arguments[0]} failed: {done.stderr.strip()[-300:]}")
+    _run(arguments, subprocess.DEVNULL)
+
+
+def output_of(*arguments: str | Path) -> str:
+    """What a program prints that is run to its end; BenchError if it fails."""
+    return _run(arguments, subprocess.PIPE)
 
 
 def same_files(one: Path, other: Path) -> None:
@@ -192,3 +188,17 @@ def same_files(one: Path, other: Path) -> None:
     done = subprocess.run(["diff", "-rq", one, other], capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise BenchError(f"wrong bytes: {(done.stdout + done.stderr).strip()[:300]}")
+
+
+def _run(arguments: Sequence[str | Path], stdout: int) -> str:
+    done = subprocess.run(
+        arguments,
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise BenchError(f"{arguments[0]} failed: {done.stderr.strip()[-300:]}")
+    return done.stdout

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy
 import xarray
 
 from bench import bare
@@ -23,6 +24,7 @@ from bench.rows import (
     Row,
     Run,
     command,
+    output_of,
     read_whole,
     same_files,
     timed,
@@ -115,21 +117,26 @@ def _tar(folder: str) -> Measure:
 
 
 def _random(run: Run) -> Measures:
-    with run.path(_LARGE).open("rb", buffering=0) as file:
-        return _at_random(run, lambda start: os.pread(file.fileno(), _BLOCK, start))
+    def read(places: list[int]) -> float:
+        with run.path(_LARGE).open("rb", buffering=0) as file:
+            return timed(lambda: [os.pread(file.fileno(), _BLOCK, place) for place in places])
+
+    return _at_random(run, read)
 
 
 def _memory_mapped(run: Run) -> Measures:
-    mapped = numpy.memmap(run.path(_LARGE), mode="r")
-    return _at_random(run, lambda start: mapped[start : start + _BLOCK].tobytes())
+    def read(places: list[int]) -> float:
+        arguments = (str(run.path(_LARGE)), str(_BLOCK), json.dumps(places))
+        return float(output_of(sys.executable, "-m", "bench.memory_mapped", *arguments))
+
+    return _at_random(run, read)
 
 
-def _at_random(run: Run, read: Callable[[int], bytes]) -> Measures:
-    generator = random.Random(_SEED)
+def _at_random(run: Run, read: Callable[[list[int]], float]) -> Measures:
     count = run.scale.random_reads
-    starts = [_BLOCK * n for n in generator.sample(range(run.scale.large // _BLOCK), count)]
+    blocks = random.Random(_SEED).sample(range(run.scale.large // _BLOCK), count)
     before = run.moved()
-    seconds = timed(lambda: [read(start) for start in starts])
+    seconds = read([_BLOCK * block for block in blocks])
     return {
         SECONDS: seconds,
         _TRIPS_EACH: run.round_trips(seconds) / count,

@@ -16,7 +16,7 @@ from bench.mounts import Peer, all_peers
 from bench.objects import Objects
 from bench.rows import MEMORY, WARM_FOLDER, Goal, Measure, Measures, Network, Row, Run
 from bench.scale import MIB, ROUND_TRIP_S, Scale
-from bench.servers import Site
+from bench.servers import BenchError, Site
 
 _TOO_SLOW_TO_REPEAT_S = 120
 _ROUND_TRIPS_MEASURED = 20
@@ -137,13 +137,14 @@ class Runner:
         timer.start()
         try:
             yield
-        except Exception as error:
-            if expired.is_set():
-                raise TimeoutError(f"not done within {self.scale.limit_s:.0f} s") from error
-            raise
+        except Exception:
+            if not expired.is_set():
+                raise
         finally:
             timer.cancel()
             timer.join()
+        if expired.is_set():
+            raise BenchError(f"not done within {self.scale.limit_s:.0f} s")
 
     @contextmanager
     def _network(self, network: Network) -> Iterator[tuple[str, DelayProxy | None, float]]:
