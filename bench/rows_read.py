@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import xarray
-
 from bench import bare
 from bench.data import NETCDF_VARIABLES, READERS
+from bench.library_reads import mapped_reads, variable_read
 from bench.rows import (
     MOUNTS,
     SECONDS,
@@ -24,7 +21,6 @@ from bench.rows import (
     Row,
     Run,
     command,
-    output_of,
     read_whole,
     same_files,
     timed,
@@ -125,11 +121,7 @@ def _random(run: Run) -> Measures:
 
 
 def _memory_mapped(run: Run) -> Measures:
-    def read(places: list[int]) -> float:
-        arguments = (str(run.path(_LARGE)), str(_BLOCK), json.dumps(places))
-        return float(output_of(sys.executable, "-m", "bench.memory_mapped", *arguments))
-
-    return _at_random(run, read)
+    return _at_random(run, lambda places: mapped_reads(run.path(_LARGE), _BLOCK, places))
 
 
 def _at_random(run: Run, read: Callable[[list[int]], float]) -> Measures:
@@ -146,12 +138,7 @@ def _at_random(run: Run, read: Callable[[list[int]], float]) -> Measures:
 
 def _one_variable(run: Run) -> Measures:
     before = run.moved()
-
-    def read() -> None:
-        with xarray.open_dataset(run.path("model/model.nc")) as dataset:
-            dataset["v07"].load()
-
-    seconds = timed(read)
+    seconds = variable_read(run.path("model/model.nc"), "v07")
     moved = run.moved().since(before).received
     return {SECONDS: seconds, _OF_VARIABLE: moved / run.scale.variable}
 
