@@ -50,3 +50,16 @@ def mount_as(sandbox: RunningSandbox, tmp_path: Path) -> Iterator[MountAs]:
             return stack.enter_context(mounted(sandbox, user, home, *flags, services=services))
 
         yield mount
+
+
+@pytest.fixture(scope="session")
+def writer(sandbox: RunningSandbox, shared_folder: Path) -> Iterator[Drive]:
+    """A mount of alice for tests that write, each into a dataset of its own."""
+    with mounted(sandbox, "alice", shared_folder / "writer") as drive:
+        yield drive
+
+
+@pytest.fixture
+def handle(sandbox: RunningSandbox, request: pytest.FixtureRequest) -> str:
+    """A new dataset of alice without files."""
+    return sandbox.mint("alice", f"For {request.node.name[:80]}")
