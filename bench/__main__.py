@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -31,26 +32,33 @@ def main(
     only: Annotated[
         list[str] | None, typer.Option(help="Measure this row; may be repeated.")
     ] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, help="Rounds of each row.")] = None,
     output: Annotated[Path, typer.Option(help="Where the JSON goes.")] = Path("bench/results.json"),
     chart: Annotated[Path | None, typer.Option(help="Where a PNG goes.")] = None,
     rows: Annotated[bool, typer.Option("--rows", help="Print the names of the rows.")] = False,
 ) -> None:
     """Compare the speed of provenafs with rclone, s3fs and bare clients of the same S3 server."""
     scale = QUICK if quick else FULL
+    scale = replace(scale, rounds=rounds or scale.rounds)
     if rows:
         for row in ROWS.values():
             print(f"{row.name:20}{scale.describe(row.title)}")
         return
     console = Console() if sys.stdout.isatty() else Console(width=_PIPE_WIDTH)
     try:
-        _measure(console, _chosen(only), scale, output, chart)
+        _measure(console, _chosen(only), scale, quick, output, chart)
     except BenchError as error:
         console.print(f"bench: {error}", style="red", markup=False)
         raise typer.Exit(1) from None
 
 
 def _measure(
-    console: Console, rows: Sequence[Row], scale: Scale, output: Path, chart: Path | None
+    console: Console,
+    rows: Sequence[Row],
+    scale: Scale,
+    quick: bool,
+    output: Path,
+    chart: Path | None,
 ) -> None:
     with _home() as home, console.status("starting a sandbox") as status:
         results: list[Result] = []
@@ -63,9 +71,9 @@ def _measure(
                     results.append(runner.measure(row))
                     print_result(console, results[-1])
             finally:
-                write_json(output, peers, results, scale is QUICK)
+                write_json(output, peers, results, quick)
     print_summary(console, results)
-    if scale is QUICK:
+    if quick:
         console.print("With so little data start-up weighs too much: goals are for whole runs.")
     if chart is not None:
         draw_chart(chart, results)

@@ -46,5 +46,5 @@ def _read_variable(path: str, variable: str) -> float:
 
 
 if __name__ == "__main__":
-    _read = {"mapped": _read_mapped, "variable": _read_variable}[sys.argv[1]]
-    print(_read(*sys.argv[2:]))
+    _work, *_arguments = sys.argv[1:]
+    print(_read_mapped(*_arguments) if _work == "mapped" else _read_variable(*_arguments))
