@@ -15,8 +15,9 @@ from provenafs.s3.writing import ObjectWriter
 _MAX_NAME_BYTES = 255
 _MAX_KEY_BYTES = 1024
 # Names editors give to files that are renamed or removed in a moment: swap files of vim and its
-# probe 4913, backups, lock files of emacs, and the new file of sed -i.
-_SCRATCH = re.compile(r"\..*\.sw.|4913|.*~|\.#.*|sed.{6}", re.DOTALL)
+# probes, backups, lock files of emacs, and the new file of sed -i: six random letters and digits,
+# of which one in capitals tells it from a file called sediments.
+_SCRATCH = re.compile(r"\..*\.sw.x?|4913|.*~|\.#.*|sed(?=.*[A-Z])[A-Za-z0-9]{6}", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
