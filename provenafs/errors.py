@@ -19,3 +19,7 @@ class FSError(Exception):
 
     def __str__(self) -> str:
         return self.message
+
+
+class Transient(FSError):
+    """A failure that says nothing about what was asked: the same may succeed in a while."""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import time
 import weakref
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import trio
 
 from provenafs.catalog.dataset import Dataset
 from provenafs.catalog.records import RecordStore, Summary
 from provenafs.content.database import Database
+from provenafs.errors import Transient
 from provenafs.provena.client import Provena
 from provenafs.provena.errors import (
     LoginRequired,
@@ -159,9 +162,10 @@ class Catalog:
         broker = self._provena.broker
 
         async def source(access: Access, rejected: Credentials | None) -> Credentials:
-            issued = await broker.get(
-                handle, access.value, None if rejected is None else rejected.access_key_id
-            )
+            with transient():
+                issued = await broker.get(
+                    handle, access.value, None if rejected is None else rejected.access_key_id
+                )
             return Credentials(
                 issued.access_key_id,
                 issued.secret_access_key,
@@ -224,6 +228,17 @@ class Catalog:
         if len(self._unknown) >= _UNKNOWN_KEPT:
             self._unknown.clear()
         self._unknown[handle] = (time.monotonic() + min(self.ttl, _UNKNOWN_KEPT_S), error)
+
+
+@contextmanager
+def transient() -> Iterator[None]:
+    """Let the rooms that know no service see that its absence may pass. Raises Transient."""
+    try:
+        yield
+    except Unavailable as error:
+        raise Transient(errno.EIO, str(error)) from error
+    except LoginRequired as error:
+        raise Transient(errno.EACCES, str(error)) from error
 
 
 def _is_fresh(dataset: Dataset, age: float) -> bool:

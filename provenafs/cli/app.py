@@ -30,6 +30,7 @@ VERBS = {
     "umount": Verb("mount", "umount", "Unmount a drive."),
     "status": Verb("mount", "status", "Show what is mounted and how it is doing."),
     "sync": Verb("transfers", "sync", "Wait until everything that was written is stored."),
+    "cache": Verb("cache", "app", "Fetch files ahead of their use, keep them, let them go."),
     "recover": Verb("recover", "app", "Show and resolve what could not be stored."),
     "login": Verb("login", "login", "Log in through a web browser."),
     "logout": Verb("login", "logout", "Forget the login and end its session."),

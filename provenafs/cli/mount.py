@@ -47,6 +47,9 @@ def mount(
     io_timeout: Annotated[
         float | None, typer.Option(help="Seconds without progress until a transfer fails.")
     ] = None,
+    cache_size: Annotated[
+        str | None, typer.Option(help="Disk for what was read, e.g. 10GiB; 0 for none.")
+    ] = None,
     memory: Annotated[str | None, typer.Option(help="Memory for read-ahead, e.g. 128MiB.")] = None,
     writeback: Annotated[
         bool | None, typer.Option(help="Close once written locally, store behind.")
@@ -69,6 +72,7 @@ def mount(
         state_dir=state_dir,
         ttl=ttl,
         io_timeout=io_timeout,
+        cache_size=cache_size,
         memory=memory,
         writeback=writeback,
         staging_size=staging_size,

@@ -103,6 +103,15 @@ class BlockCache:
         if self._segments is not None:
             await self._in_worker(self._segments.unpin, name)
 
+    def is_pinned(self, name: bytes) -> bool:
+        """Whether an object version is never evicted to make room."""
+        if self._segments is None:
+            return False
+        try:
+            return self._segments.is_pinned(name)
+        except sqlite3.Error:
+            return False
+
     async def evict(self, name: bytes) -> None:
         """Remove an object version."""
         store = self._segments

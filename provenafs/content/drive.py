@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
+import trio
+
+from provenafs.content.blocks import object_id
 from provenafs.content.content import Content
 from provenafs.content.index import Entry
 from provenafs.content.keys import Unfit
@@ -14,7 +20,9 @@ from provenafs.content.reader import Reader
 from provenafs.content.siblings import Siblings
 from provenafs.content.source import Source
 from provenafs.content.walker import Walker
+from provenafs.errors import Transient
 from provenafs.s3.bucket import Bucket
+from provenafs.s3.errors import Unavailable
 
 # The server's own copy of the metadata, at the top of every dataset.
 _SERVER_METADATA = "metadata.json"
@@ -22,8 +30,12 @@ _SERVER_METADATA = "metadata.json"
 # but by an administrator's hand.
 _CREDENTIALS_LAST_S = 8 * 3600.0
 _RELEASED_TTL_S = 3600.0
+# After a failure to list, what is known is shown at once for so long, however old.
+_DOWN_S = 30.0
 
 _T = TypeVar("_T")
+
+log = logging.getLogger(__name__)
 
 
 class Drive:
@@ -43,6 +55,7 @@ class Drive:
             content.index, self._source_ahead, content.memory, content.nursery
         )
         self.released_at: float | None = None
+        self._down_until = -math.inf
         self._tree = Tree(
             content.index,
             bucket,
@@ -94,7 +107,8 @@ class Drive:
             await self._walker.has_listed(prefix)
             current = self._index.get(directory.ino) or current
         if not self._is_fresh(current):
-            await self._listed(current, prefix, Listing.finished)
+            with self._old_if_down(current):
+                await self._listed(current, prefix, Listing.finished)
         return self._index.get(directory.ino) or current
 
     async def lookup(self, directory: Entry, name: str) -> Entry | None:
@@ -103,7 +117,20 @@ class Drive:
         if self._is_fresh(current):
             return self._index.child(directory.ino, name)
         prefix = self._prefix_of(current)
-        return await self._listed(current, prefix, lambda listing: listing.child(name))
+        with self._old_if_down(current):
+            return await self._listed(current, prefix, lambda listing: listing.child(name))
+        return self._index.child(directory.ino, name)
+
+    @contextmanager
+    def _old_if_down(self, directory: Entry) -> Iterator[None]:
+        """While the bucket cannot be reached, what is known of a directory has to do."""
+        try:
+            yield
+        except (Unavailable, Transient) as error:
+            self._down_until = trio.current_time() + _DOWN_S
+            if not directory.listed_at or not self.ttl:
+                raise
+            log.warning("%s: showing what was listed before: %s", self.key(directory), error)
 
     async def _listed(
         self, directory: Entry, prefix: str, ask: Callable[[Listing], Awaitable[_T]]
@@ -140,7 +167,27 @@ class Drive:
 
     def cached_bytes(self, entry: Entry) -> int:
         """How many bytes of an object are in the block cache."""
-        return self._source(entry).cached_bytes
+        return self._content.blocks.cached_bytes(self._object_id(entry))
+
+    def is_pinned(self, entry: Entry) -> bool:
+        """Whether an object stays in the block cache however full it gets."""
+        return self._content.blocks.is_pinned(self._object_id(entry))
+
+    async def pin(self, entry: Entry) -> None:
+        """Keep this version of an object in the block cache once it is there."""
+        await self._content.blocks.pin(self._object_id(entry))
+
+    async def unpin(self, entry: Entry) -> None:
+        """Let an object be evicted again."""
+        await self._content.blocks.unpin(self._object_id(entry))
+
+    async def evict(self, entry: Entry) -> None:
+        """Remove an object from the block cache; it is not pinned any more."""
+        await self.unpin(entry)
+        await self._content.blocks.evict(self._object_id(entry))
+
+    def _object_id(self, entry: Entry) -> bytes:
+        return object_id(self.bucket.name, self.key(entry), entry.etag or "")
 
     def _source(self, entry: Entry) -> Source:
         return Source(
@@ -158,6 +205,8 @@ class Drive:
         return source if source.cached_bytes < entry.size else None
 
     def _is_fresh(self, directory: Entry) -> bool:
+        if directory.listed_at and self.ttl and trio.current_time() < self._down_until:
+            return True
         return 0 <= time.time() - directory.listed_at < self.ttl
 
     def _is_hidden(self, key: str) -> bool:

@@ -23,7 +23,7 @@ from provenafs.content.planner import SINGLE_PUT, part_range, plan, send_parts
 from provenafs.content.staging import ReadBase, StagedBytes
 from provenafs.content.uploads import Base, Upload, put
 from provenafs.content.volume import Volume, is_scratch
-from provenafs.errors import FSError
+from provenafs.errors import FSError, Transient
 from provenafs.s3.errors import NoSuchKey, PreconditionFailed, S3Error, Unavailable
 from provenafs.s3.writing import Metadata, content_type
 
@@ -546,9 +546,7 @@ class File:
 
 def may_pass(error: Exception) -> bool:
     """Whether a failure says nothing about the bytes: the network, the server, a timeout."""
-    return isinstance(error, Unavailable) or (
-        isinstance(error, FSError) and error.errno == errno.EIO
-    )
+    return isinstance(error, (Unavailable, Transient))
 
 
 async def _nothing(offset: int, size: int) -> bytes:

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import trio
 
-from provenafs.errors import FSError
+from provenafs.errors import Transient
 
 _LOOKS_PER_TIMEOUT = 8
 _T = TypeVar("_T")
@@ -31,7 +31,7 @@ class Progress:
         self._count += 1
 
     async def bound(self, work: Callable[[], Awaitable[_T]], what: str) -> _T:
-        """Do `work`; FSError(EIO) when nothing has moved for the timeout."""
+        """Do `work`; Transient(EIO) when nothing has moved for the timeout."""
         result: list[_T] = []
         failures: list[Exception] = []
         async with trio.open_nursery() as nursery:
@@ -45,7 +45,7 @@ class Progress:
         if failures:
             raise failures[0]
         if not result:
-            raise FSError(errno.EIO, f"{what}: no progress for {self.timeout:.0f} s")
+            raise Transient(errno.EIO, f"{what}: no progress for {self.timeout:.0f} s")
         return result[0]
 
     async def _watch(self, scope: trio.CancelScope) -> None:

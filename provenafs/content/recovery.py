@@ -14,18 +14,24 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import trio
+
 from provenafs.content.directories import resume_rename
-from provenafs.content.file import File
+from provenafs.content.file import File, may_pass
 from provenafs.content.files import Files
 from provenafs.content.journal import NOBODY, Action, Intent, Row, State
 from provenafs.content.touches import copy_with_mtime
 from provenafs.content.volume import Volume
 from provenafs.errors import FSError
-from provenafs.s3.errors import NoSuchKey, PreconditionFailed, S3Error
+from provenafs.s3.errors import NoSuchKey, PreconditionFailed
 
 log = logging.getLogger(__name__)
 
 _PIECE = 8 * 1024 * 1024  # bytes read at once by an export
+_FIRST_PAUSE_S = 1.0
+_LONGEST_PAUSE_S = 60.0
+
+_Owed = tuple[str, Callable[[], Awaitable[None]]]
 
 # Gives the volume of a dataset by its name in the journal; FSError if it cannot be had.
 VolumeOf = Callable[[str], Awaitable[Volume]]
@@ -60,10 +66,13 @@ class Recovery:
     async def resume(self) -> None:
         """Finish what ended mounts owed: run once behind a mount that has just started."""
         rows = await self._files.journal.adopt()
-        for intent in await self._files.journal.intents():
-            await self._guarded(intent.key, partial(self._carry_out, intent))
-        for row in rows:
-            await self._guarded(row.key, partial(self._settle, row))
+        intents = await self._files.journal.intents()
+        owed: list[_Owed] = [(one.key, partial(self._carry_out, one)) for one in intents]
+        owed += [(row.key, partial(self._settle, row)) for row in rows]
+        pause = _FIRST_PAUSE_S
+        while owed := [(key, work) for key, work in owed if not await self._is_done(key, work)]:
+            await trio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_S)
 
     async def items(self) -> list[Item]:
         """Everything in the journal that the bucket does not have, oldest first."""
@@ -101,7 +110,7 @@ class Recovery:
         """Delete the bytes of a file for good."""
         row = await self._row(item_id)
         if row.upload_id is not None:
-            await self._guarded(row.key, partial(self._abort, row))
+            await self._is_done(row.key, partial(self._abort, row))
         await self._forget(row)
 
     async def _row(self, item_id: str) -> Row:
@@ -171,12 +180,16 @@ class Recovery:
             log.info("%s was changed by somebody else: it stays", intent.key)
         await self._files.journal.fulfil(intent.id)
 
-    async def _guarded(self, key: str, work: Callable[[], Awaitable[None]]) -> None:
-        """One file that cannot be helped must not keep the others waiting."""
+    async def _is_done(self, key: str, work: Callable[[], Awaitable[None]]) -> bool:
+        """Whether trying again would change nothing: it is done, or it cannot be."""
         try:
             await work()
-        except (S3Error, FSError) as error:
+        except Exception as error:  # one that cannot be helped must not keep the others waiting
+            if may_pass(error):
+                log.warning("%s has to wait: %s", key, error)
+                return False
             log.error("%s stays in recovery: %s", key, error)
+        return True
 
 
 def _make(path: Path) -> None:

@@ -297,6 +297,11 @@ class Segments:
         with self._transaction() as connection:
             connection.execute("DELETE FROM pins WHERE object = ?", (object_id,))
 
+    def is_pinned(self, object_id: bytes) -> bool:
+        """Whether an object is never evicted to make room."""
+        found = self._reader.execute("SELECT 1 FROM pins WHERE object = ?", (object_id,))
+        return found.fetchone() is not None
+
     # The database
 
     def _open(self) -> None:

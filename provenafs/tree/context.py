@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from provenafs.catalog.catalog import Catalog
+from provenafs.catalog.catalog import Catalog, transient
 from provenafs.catalog.dataset import Dataset
 from provenafs.content.changes import Changes
 from provenafs.content.content import Content
@@ -86,13 +86,15 @@ class Context:
 
     async def volume_of(self, handle: str) -> Volume:
         """The object tree of a dataset by its handle, wherever the user is in the mount."""
-        dataset = await self.catalog.dataset(handle)
+        with transient():
+            dataset = await self.catalog.dataset(handle)
         directory = self.allot(ROOT_INO, directory_name(handle))
         return self.volume(dataset, self.allot(directory.ino, "data"))
 
     async def check_writable(self, handle: str) -> None:
         """Raise why the files cannot be changed now: EACCES for role and lock, EROFS else."""
-        dataset = await self.catalog.dataset(handle, max_age=_WRITE_STATE_AGE_S)
+        with transient():
+            dataset = await self.catalog.dataset(handle, max_age=_WRITE_STATE_AGE_S)
         refusal = dataset.write_refusal()
         if refusal is not None:
             raise refusal

@@ -118,7 +118,23 @@ class DataFile(_DataNode):
         volume = await self.volume()
         entry, key = self.entry, volume.drive.key(self.entry)
         cached = str(self._cached_bytes(volume))
-        return text_xattrs({"etag": entry.etag, "key": key, "cached": cached})
+        pinned = "1" if volume.drive.is_pinned(entry) else None
+        return text_xattrs({"etag": entry.etag, "key": key, "cached": cached, "pinned": pinned})
+
+    async def set_xattr(self, name: str, value: bytes) -> None:
+        """`user.provena.pinned` can be set to 1 and 0, `user.provena.cached` to 0: evicted."""
+        drive = (await self.volume()).drive
+        match name.removeprefix("user.provena."), value:
+            case "pinned", b"1":
+                await drive.pin(self.entry)
+            case "pinned", b"0":
+                await drive.unpin(self.entry)
+            case "cached", b"0":
+                await drive.evict(self.entry)
+            case "pinned" | "cached", _:
+                raise FSError(errno.EINVAL, f"{name} cannot be {value!r}")
+            case _:
+                await super().set_xattr(name, value)
 
     async def is_local(self) -> bool:
         return self._cached_bytes(await self.volume()) >= self.entry.size
