@@ -93,6 +93,17 @@ def test_a_passing_fault_is_not_noticed(
     assert path.read_bytes() == original(sandbox, drive, path)
 
 
+@pytest.mark.parametrize("name", [name for name in LASTING if name != "stalled"])
+def test_a_passing_fault_of_a_listing_is_not_noticed(
+    sandbox: RunningSandbox, mount_as: MountAs, s3: FaultProxy, name: str
+) -> None:
+    drive = mount_as("alice", "--s3-endpoint", s3.address)
+    s3.fail(is_list, LASTING[name], times=1)
+    shown = set(os.listdir(drive.data(STATIONS)))
+    assert shown == {path.split("/")[0] for path in sandbox.manifest[STATIONS]}
+    assert s3.count(is_list) > 1
+
+
 PAGES: dict[str, tuple[Fault, int]] = {
     "no XML": (answer("200 OK", b"<html>please log in</html>"), errno.EIO),
     "half a page": (answer("200 OK", b'<?xml version="1.0"?><ListBucketResult><Con'), errno.EIO),
@@ -164,17 +175,24 @@ def test_what_was_seen_is_readable_while_the_store_is_down(
         os.listdir(drive.data(STATIONS))
     assert caught.value.errno == errno.EIO
     assert time.monotonic() - begun < 2 * BOUND_S
+    assert "503" in drive.log
     api.heal()
     assert drive.status()["user"] == "alice"
     assert len(os.listdir(drive.path / "by-name")) > 10
 
 
-def test_handles_and_pages_never_mix_versions(sandbox: RunningSandbox, mount_as: MountAs) -> None:
-    handle = sandbox.mint("alice", "Replaced while read")
+@pytest.mark.parametrize("cached", [True, False])
+def test_handles_and_pages_never_mix_versions(
+    sandbox: RunningSandbox, mount_as: MountAs, tmp_path: Path, cached: bool
+) -> None:
+    handle = sandbox.mint("alice", f"Replaced while read, {cached=}")
     s3, key = sandbox.s3(), sandbox.prefix(handle) + "file"
     size = 20_000_000
     s3.put_object(Bucket=sandbox.bucket, Key=key, Body=b"1" * size)
-    drive = mount_as("alice", "--ttl", "1", "--cache-dir", "/nonexistent/cache")
+    no_folder = tmp_path / "no-folder"
+    no_folder.touch()
+    flags = () if cached else ("--cache-dir", str(no_folder / "cache"))
+    drive = mount_as("alice", "--ttl", "1", *flags)
     path = drive.data(handle) / "file"
     with path.open("rb", buffering=0) as first, path.open("rb", buffering=0) as second:
         assert first.read(4096) == b"1" * 4096
