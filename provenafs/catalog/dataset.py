@@ -44,7 +44,7 @@ class Dataset:
     @property
     def may_write_metadata(self) -> bool:
         """Whether a metadata update would be accepted; release does not stop one, a lock does."""
-        return bool(self.roles & _WRITE_METADATA) and not self.locked
+        return self.metadata_refusal() is None
 
     @property
     def released_at(self) -> float | None:
@@ -58,6 +58,14 @@ class Dataset:
         if self.may_read_data:
             return None
         return FSError(errno.EACCES, f"you have no data read role on {self.handle}")
+
+    def metadata_refusal(self) -> FSError | None:
+        """Why the metadata cannot be changed, or None; the release state does not matter."""
+        if not self.roles & _WRITE_METADATA:
+            return FSError(errno.EACCES, f"you have no metadata write role on {self.handle}")
+        if self.locked:
+            return FSError(errno.EACCES, f"{self.handle} is locked")
+        return None
 
     def write_refusal(self) -> FSError | None:
         """Why the files cannot be changed, or None: role and lock are EACCES, release is EROFS."""
