@@ -33,7 +33,8 @@ _RECORD_LIMIT = 400 * 1024
 class Saved(Enum):
     """What a save came to."""
 
-    UNCHANGED = auto()
+    UNCHANGED = auto()  # the text says what was read
+    ALREADY_SO = auto()  # somebody else had made the same change
     UPDATED = auto()
     REVERTED = auto()
 
@@ -64,7 +65,7 @@ class Saving:
             await self._validate(document)
             dataset = await self._fetch_unchanged(handle, read, wanted)
             if fingerprint(dataset.record.collection_format) == wanted:
-                return Saved.UNCHANGED
+                return Saved.ALREADY_SO
             try:
                 return await self._send(dataset.record, document, wanted, reason)
             except Unavailable as error:

@@ -23,6 +23,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from provenafs.content.direct import buffer, read_at, write_at
 from provenafs.content.readahead import GRANULE
 
 SEGMENT = 8 * 1024 * 1024  # bytes
@@ -117,7 +118,7 @@ class Segments:
 
         Raises OSError, Damaged.
         """
-        data = memoryview(bytearray(end - start))
+        data = buffer(end - start)
         for segment in segments:
             base = segment.number * SEGMENT
             low, high = max(start, base), min(end, base + SEGMENT)
@@ -129,11 +130,8 @@ class Segments:
     def _read(self, segment: Segment, offset: int, into: memoryview) -> None:
         descriptor = os.open(self._file(segment.id), os.O_RDONLY | os.O_CLOEXEC)
         try:
-            while into:
-                count = os.preadv(descriptor, [into], offset)
-                if count == 0:
-                    raise Damaged(f"segment {segment.id} is too short")
-                offset, into = offset + count, into[count:]
+            if read_at(descriptor, into, offset) < len(into):
+                raise Damaged(f"segment {segment.id} is too short")
         finally:
             os.close(descriptor)
 
@@ -217,9 +215,7 @@ class Segments:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor = os.open(path, flags, 0o600)
         try:
-            while data:
-                count = os.pwrite(descriptor, data, offset)
-                offset, data = offset + count, data[count:]
+            write_at(descriptor, data, offset)
         finally:
             os.close(descriptor)
 

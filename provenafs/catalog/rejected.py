@@ -1,0 +1,80 @@
+"""Texts that could not be saved, kept on this machine so that nobody has to write them again."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedText:
+    """One kept text: size in bytes, mtime in seconds since the epoch."""
+
+    name: str
+    size: int
+    mtime: float
+
+
+class Rejected:
+    """The folder of kept texts, one folder in it for each dataset."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    async def keep(self, handle: str, text: bytes) -> None:
+        """Keep a text under the time; the same text as the last one is kept once.
+
+        A disk that refuses is logged only: the failure of the save is what has to be told.
+        """
+        try:
+            await trio.to_thread.run_sync(self._keep, self._of(handle), text)
+        except OSError as error:
+            log.error("the rejected metadata of %s could not be kept: %s", handle, error.strerror)
+
+    async def texts(self, handle: str) -> list[RejectedText]:
+        """What is kept of a dataset, oldest first."""
+        return await trio.to_thread.run_sync(_texts, self._of(handle))
+
+    async def read(self, handle: str, name: str) -> bytes:
+        """One kept text; raises OSError if it is gone."""
+        return await trio.to_thread.run_sync((self._of(handle) / name).read_bytes)
+
+    def _of(self, handle: str) -> Path:
+        return self._folder / handle.replace("/", "-")
+
+    def _keep(self, folder: Path, text: bytes) -> None:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        kept = _texts(folder)
+        if kept and (folder / kept[-1].name).read_bytes() == text:
+            return
+        descriptor = _create(folder, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()))
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(text)
+
+
+def _create(folder: Path, timestamp: str) -> int:
+    number = 1
+    while True:
+        suffix = "" if number == 1 else f".{number}"
+        path = folder / f"{timestamp}{suffix}-metadata.json"
+        try:
+            return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except FileExistsError:
+            number += 1
+
+
+def _texts(folder: Path) -> list[RejectedText]:
+    try:
+        with os.scandir(folder) as entries:
+            found = [(entry.name, entry.stat()) for entry in entries if entry.is_file()]
+    except FileNotFoundError:
+        return []
+    texts = [RejectedText(name, status.st_size, status.st_mtime) for name, status in found]
+    return sorted(texts, key=lambda text: (text.mtime, text.name))

@@ -1,0 +1,47 @@
+"""Small files that live in memory while they are written."""
+
+from __future__ import annotations
+
+import errno
+import time
+
+from provenafs.errors import FSError
+
+
+class Text:
+    """Bytes that can be written anywhere, up to `limit` of them."""
+
+    def __init__(self, limit: int, content: bytes = b"") -> None:
+        self.limit = limit
+        self.mtime = time.time()
+        self._content = bytearray(content)
+
+    def __len__(self) -> int:
+        return len(self._content)
+
+    def __bytes__(self) -> bytes:
+        return bytes(self._content)
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Up to `size` bytes from `offset`."""
+        return bytes(self._content[offset : offset + size])
+
+    def write(self, offset: int, data: bytes) -> None:
+        """Put `data` at `offset`, with zeros before it where nothing was; EFBIG."""
+        end = offset + len(data)
+        self._check(end)
+        if offset > len(self._content):
+            self.truncate(offset)
+        self._content[offset:end] = data
+        self.mtime = time.time()
+
+    def truncate(self, size: int) -> None:
+        """Cut to `size` bytes, or extend with zeros; EFBIG."""
+        self._check(size)
+        del self._content[size:]
+        self._content.extend(bytes(size - len(self._content)))
+        self.mtime = time.time()
+
+    def _check(self, size: int) -> None:
+        if size > self.limit:
+            raise FSError(errno.EFBIG, f"this file can hold {self.limit // 1024**2} MiB")
