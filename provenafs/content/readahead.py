@@ -14,9 +14,13 @@ GRANULE = 64 * 1024  # bytes; ranges begin and end at its multiples
 SMALL_READ = 128 * 1024  # bytes fetched for a smaller read out of sequence
 WHOLE_OBJECT = 512 * 1024  # bytes; up to here an object is fetched in one piece
 LONGEST_PIECE = 8 * 1024 * 1024
-LONGEST_WINDOW = 64 * 1024 * 1024
+LONGEST_WINDOW = 32 * 1024 * 1024
 _SHORTEST_PIECE = 256 * 1024
-_GROWTH = 4  # window bytes per byte read in sequence
+# A window is four times what was read in sequence, so that a stream is soon at full speed. Beyond
+# the quick start it is half of that, so that of a variable in a large file no more than half is
+# fetched in vain.
+_QUICK_GROWTH = 4
+_QUICK_START = 2 * 1024 * 1024
 _PIECES = 6  # a window is fetched in about so many requests at once
 # The kernel sends parts of its own read-ahead at once, so that they come in any order.
 _SLACK = 1024 * 1024
@@ -66,7 +70,7 @@ class Access:
         skipped = max(0, offset - stream.position)
         stream.sequential = max(0, stream.sequential + length - skipped)
         stream.position = max(stream.position, end)
-        window = min(_GROWTH * stream.sequential, limit, LONGEST_WINDOW)
+        window = min(_window(stream.sequential), limit, LONGEST_WINDOW)
         if stream.sequential == 0:
             stream.ahead = now[1]
             return Wanted(now, ())
@@ -111,6 +115,10 @@ class Access:
             start = pieces[-1][1]
         stream.ahead = start
         return tuple(pieces)
+
+
+def _window(sequential: int) -> int:
+    return min(_QUICK_GROWTH * sequential, max(_QUICK_START, sequential // 2))
 
 
 def _down(position: int) -> int:
