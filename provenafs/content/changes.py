@@ -93,16 +93,17 @@ class Changes:
         if entry.kind is not Kind.OBJECT:
             raise FSError(errno.EISDIR)
         key = volume.drive.key(entry)
-        file = self._files.known(entry.ino)
+        file, etag = self._files.known(entry.ino), entry.etag
         if file is None:
-            await self._delete(volume, entry, key, entry.etag)
+            await self._delete(volume, entry, key, etag)
             self._index.remove(entry.ino)
         else:
             async with file.moving:
+                etag = file.etag
                 await self._unlink_known(volume, entry, file)
             await self._files.settle(file)
         self._files.touches.cancel(entry.ino)
-        if entry.etag is not None:
+        if etag is not None:
             await self._keep_directory(volume, directory.ino)
 
     async def _unlink_known(self, volume: Volume, entry: Entry, file: File) -> None:
@@ -168,13 +169,14 @@ class Changes:
             return
         await self._files.deletions.hurry(new_key)
         if entry.kind is Kind.OBJECT:
-            await self._rename_file(volume, entry, target, new_name, new_key, found)
+            moved = await self._rename_file(volume, entry, target, new_name, new_key, found)
         else:
+            moved = True
             await self._make_way(volume, target, found)
             await rename_directory(
                 self._files, volume, entry, target, new_name, new_key, self._rename_limit
             )
-        if entry.kind is not Kind.OBJECT or entry.etag is not None:
+        if moved:
             await self._keep_directory(volume, directory.ino)
 
     async def _make_way(self, volume: Volume, target: Entry, found: Entry | None) -> None:
@@ -192,20 +194,27 @@ class Changes:
         new_name: str,
         new_key: str,
         found: Entry | None,
-    ) -> None:
+    ) -> bool:
+        """Rename a file; whether the bucket has lost a key by it."""
         if found is not None and found.kind is not Kind.OBJECT:
             raise FSError(errno.EISDIR)
         file = self._files.file(volume, entry)
         replaced = None if found is None else self._files.file(volume, found)
         try:
-            if file.is_unpublished:
-                await self._rename_unpublished(file, entry, target, new_name, new_key, replaced)
-            else:
+            # Only with the lock is it sure that no publication to the old key is under way.
+            async with file.moving:
+                unpublished = file.is_unpublished
+                if unpublished:
+                    await self._rename_unpublished(file, entry, target, new_name, new_key, replaced)
+            if not unpublished:
                 await self._rename_object(volume, file, entry, target, new_name, new_key, replaced)
+            elif file.handles == 0 and not file.is_scratch:
+                await file.store()
         finally:
             await self._files.settle(file)
             if replaced is not None:
                 await self._files.settle(replaced)
+        return not unpublished
 
     async def _rename_unpublished(
         self,
@@ -217,16 +226,13 @@ class Changes:
         replaced: File | None,
     ) -> None:
         """Only the name changes here; over another object it takes that one's place."""
-        async with file.moving:
-            await file.restart_upload()
-            if replaced is not None and not is_scratch(new_name):
-                await self._replace(replaced)
-            elif replaced is not None:
-                await self._discard_target(replaced)
-            await file.move(new_key, new_name, None if replaced is None else replaced.etag)
-            self._index.move(entry.ino, target.ino, new_name)
-        if file.handles == 0 and not file.is_scratch:
-            await file.store()
+        await file.restart_upload()
+        if replaced is not None and not is_scratch(new_name):
+            await self._replace(replaced)
+        elif replaced is not None:
+            await self._discard_target(replaced)
+        await file.move(new_key, new_name, None if replaced is None else replaced.etag)
+        self._index.move(entry.ino, target.ino, new_name)
 
     async def _replace(self, replaced: File) -> None:
         """The object stays until ours replaces it; its file is gone from the mount."""

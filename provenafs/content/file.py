@@ -139,6 +139,11 @@ class File:
         return self._size if self._staged is None else self._staged.size
 
     @property
+    def mtime(self) -> float | None:
+        """When it was written, or the time it was given, in seconds since the epoch."""
+        return self._mtime
+
+    @property
     def sent_bytes(self) -> int:
         """How much of it is acknowledged by the server, in bytes."""
         return 0 if self._upload is None else self._upload.sent_bytes

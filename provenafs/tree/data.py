@@ -7,6 +7,7 @@ import os
 import stat
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from provenafs.catalog.dataset import Dataset
 from provenafs.content.files import FileHandle
@@ -112,7 +113,14 @@ class DataFile(_DataNode):
 
     async def attributes(self) -> Attributes:
         dataset = await self.dataset()
-        return entry_attributes(self.context, dataset, self.entry, self.fresh_until())
+        return entry_attributes(self.context, dataset, self._shown(), self.fresh_until())
+
+    def _shown(self) -> Entry:
+        """The entry; once it is gone, with what was done since through handles still open."""
+        file = self.context.files.known(self.ino)
+        if file is None or self.context.index.get(self.ino) is not None:
+            return self.entry
+        return replace(self.entry, size=file.size, mtime=file.mtime, staged=True)
 
     async def xattrs(self) -> Mapping[str, bytes]:
         volume = await self.volume()

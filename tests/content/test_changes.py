@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
+import trio.testing
 
 from provenafs.errors import FSError
 from tests.content.servers import BUCKET
@@ -41,6 +43,35 @@ async def test_a_directory_outlives_its_last_file(store: Store, other_user: Any)
     assert await store.names("d") == []
     await store.rmdir("d")
     assert objects(other_user, store.prefix) == {}
+
+
+@pytest.mark.parametrize("data", [b"", b"x"])
+async def test_a_file_is_renamed_while_it_is_stored(
+    store: Store, other_user: Any, data: bytes
+) -> None:
+    await store.mkdir("d")
+    handle = await store.open("d/a", os.O_CREAT | os.O_WRONLY)
+    if data:
+        await handle.write(0, data)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(handle.release)
+        await trio.testing.wait_all_tasks_blocked()
+        await store.rename("d/a", "d/b")
+    assert objects(other_user, store.prefix) == {"d/": b"", "d/b": data}
+    assert await store.read("d/b") == data
+
+
+async def test_a_directory_outlives_a_file_that_was_just_stored(
+    store: Store, other_user: Any
+) -> None:
+    other_user.put_object(Bucket=BUCKET, Key=store.prefix + "d/z", Body=b"x")
+    handle = await store.open("d/a", os.O_CREAT | os.O_WRONLY)
+    await store.unlink("d/z")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(handle.release)
+        await trio.testing.wait_all_tasks_blocked()
+        await store.unlink("d/a")
+    assert objects(other_user, store.prefix) == {"d/": b""}
 
 
 async def test_rmdir_sees_what_somebody_else_has_put_there(store: Store, other_user: Any) -> None:
