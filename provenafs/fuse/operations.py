@@ -44,7 +44,16 @@ _CAPACITY_BLOCKS = 2**50 // _BLOCK_SIZE  # df shows 1 PiB: S3 has no capacity to
 # Errors that a person should find in the log and in last-error.txt; the others are everyday
 # answers of a filesystem (ENOENT, ENODATA, EISDIR …).
 _TOLD = frozenset(
-    {errno.EACCES, errno.EROFS, errno.EPERM, errno.EINVAL, errno.ESTALE, errno.EIO, errno.ENOSPC}
+    {
+        errno.EACCES,
+        errno.EFBIG,
+        errno.EINVAL,
+        errno.EIO,
+        errno.ENOSPC,
+        errno.EPERM,
+        errno.EROFS,
+        errno.ESTALE,
+    }
 )
 
 _P = ParamSpec("_P")

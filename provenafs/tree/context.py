@@ -18,6 +18,7 @@ from provenafs.content.index import ROOT_INO, Entry, Index, Kind
 from provenafs.content.volume import Volume
 from provenafs.provena.search import SearchHit
 from provenafs.s3.bucket import Bucket
+from provenafs.tree.edits import Edits
 from provenafs.tree.names import directory_name, escape
 
 # Credentials once issued outlive a lock or a release by hours: what decides on a write is no
@@ -44,6 +45,7 @@ class Context:
     content: Content
     files: Files
     changes: Changes
+    edits: Edits
     status: Callable[[], dict[str, object]]
     started: float = field(default_factory=time.time)
     volumes: dict[str, Volume] = field(default_factory=dict)
@@ -96,6 +98,14 @@ class Context:
         with transient():
             dataset = await self.catalog.dataset(handle, max_age=_WRITE_STATE_AGE_S)
         refusal = dataset.write_refusal()
+        if refusal is not None:
+            raise refusal
+
+    async def check_metadata_writable(self, handle: str) -> None:
+        """Raise why the metadata cannot be changed now: EACCES for role and lock."""
+        with transient():
+            dataset = await self.catalog.dataset(handle, max_age=_WRITE_STATE_AGE_S)
+        refusal = dataset.metadata_refusal()
         if refusal is not None:
             raise refusal
 

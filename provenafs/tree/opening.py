@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from provenafs.catalog.catalog import Catalog
+from provenafs.catalog.rejected import Rejected
+from provenafs.catalog.saving import Saving
 from provenafs.config import Settings
 from provenafs.content.changes import Changes
 from provenafs.content.content import open_content
@@ -15,6 +17,7 @@ from provenafs.content.index import Change
 from provenafs.provena.client import Provena
 from provenafs.s3.calls import Service
 from provenafs.tree.context import Context
+from provenafs.tree.edits import Edits
 from provenafs.tree.names import handle_of
 
 
@@ -56,4 +59,7 @@ async def open_context(
         handles = [handle_of(name) or name for name in settings.datasets]
         catalog = Catalog(provena, content.index.database, ttl=settings.ttl, only=handles)
         changes = Changes(files, settings.rename_limit)
-        yield Context(catalog, content, files, changes, listeners.status)
+        saving = Saving(catalog, provena.datastore)
+        rejected = Rejected(settings.state_dir / "rejected" / settings.profile)
+        edits = Edits(catalog, content, saving, rejected, settings.reason)
+        yield Context(catalog, content, files, changes, edits, listeners.status)

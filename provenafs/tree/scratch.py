@@ -91,15 +91,14 @@ class ScratchNode(Node):
     async def open(self, flags: int) -> Handle:
         if flags & os.O_TRUNC:
             self._text.truncate(0)
-        return _ScratchHandle(self._files, self.ino, self._text)
+        return _ScratchHandle(self._files, self._text)
 
 
 class _ScratchHandle(Handle):
     direct_io = True
 
-    def __init__(self, files: ScratchFiles, ino: int, text: Text) -> None:
+    def __init__(self, files: ScratchFiles, text: Text) -> None:
         self._files = files
-        self._ino = ino
         self._text = text
 
     async def read(self, offset: int, size: int) -> bytes:

@@ -138,7 +138,7 @@ async def test_a_change_by_somebody_else_is_not_overwritten(
         assert refused.value.errno == errno.ESTALE
         assert sandbox.item(handle)["display_name"] == "Theirs"
         # What both of them want is there already.
-        assert await alice.save(handle, read, _changed(read, name="Theirs")) is Saved.UNCHANGED
+        assert await alice.save(handle, read, _changed(read, name="Theirs")) is Saved.ALREADY_SO
         read = await alice.read(handle)
         assert await alice.save(handle, read, _changed(read, name="Ours")) is Saved.UPDATED
 
