@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faultproxy import answer, fault_proxy, lose_answer
 from mount.conftest import MountAs
 from mounting import Drive
 from running_sandbox import RunningSandbox
@@ -435,3 +436,51 @@ def test_10_megabytes(sandbox: RunningSandbox, writer: Drive, handle: str) -> No
         path.write_bytes(text + b" " * 1_000_000)
     assert "10 MiB" in (path.parent / ".provena/last-error.txt").read_text()
     assert len(sandbox.item(handle)["history"]) == 1
+
+
+def test_days_when_the_service_fails(
+    sandbox: RunningSandbox, mount_as: MountAs, handle: str
+) -> None:
+    address, _, _ = sandbox.running.datastore.rpartition("/")
+    with fault_proxy(address) as api:
+        folder = mount_as("alice", services=(address, api.address)).dataset(handle)
+        path = folder / "metadata.json"
+        text = _edited(path, purpose="saved in the end")
+        is_update = "update-metadata"
+        api.fail(lambda request: is_update in request.path, answer("503 Gone"), times=1)
+        with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+            path.write_bytes(text)
+        assert "503" in (folder / ".provena/last-error.txt").read_text()
+        (kept,) = (folder / ".provena/rejected").iterdir()
+        assert len(sandbox.item(handle)["history"]) == 1
+        # Carried out without telling: the record is looked at, and nothing is sent twice.
+        api.fail(lambda request: is_update in request.path, lose_answer(), times=1)
+        path.write_bytes(kept.read_bytes())
+        assert len(sandbox.item(handle)["history"]) == 2
+        assert _document(path)["dataset_info"]["purpose"] == "saved in the end"
+        assert api.count(lambda request: is_update in request.path) == 2
+
+
+def test_a_group_of_commands_saves_what_they_wrote_together(
+    sandbox: RunningSandbox, writer: Drive, tmp_path: Path, handle: str
+) -> None:
+    """Each command closes its output; only the last one finds a whole text."""
+    folder = writer.dataset(handle)
+    text = _edited(folder / "metadata.json", purpose="in two parts")
+    (tmp_path / "1").write_bytes(text[:100])
+    (tmp_path / "2").write_bytes(text[100:])
+    done = _run("{ cat $1/1; cat $1/2; } > metadata.json", folder, str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert len(sandbox.item(handle)["history"]) == 2
+
+
+def test_a_file_from_elsewhere_is_copied_not_moved(
+    writer: Drive, tmp_path: Path, handle: str
+) -> None:
+    """mv between file systems removes the target first."""
+    folder = writer.dataset(handle)
+    (tmp_path / "new.json").write_bytes(_edited(folder / "metadata.json", purpose="moved"))
+    done = _run("mv $1/new.json metadata.json", folder, str(tmp_path))
+    assert done.returncode != 0
+    assert (tmp_path / "new.json").exists()
+    assert "copy onto it" in (folder / ".provena/last-error.txt").read_text()
