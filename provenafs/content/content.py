@@ -19,6 +19,9 @@ from provenafs.s3.calls import Service
 
 log = logging.getLogger(__name__)
 
+_IN_USE = (
+    b"in use\n"  # in the lock file until an index is closed: found by the next one after a kill
+)
 _SLOTS = 64
 _MEMORY = 128 * 1024**2
 _CACHE_SIZE = 10 * 1024**3
@@ -66,6 +69,7 @@ async def open_content(
         blocks.close()
         index.close()
         if slot is not None:
+            os.ftruncate(slot, 0)
             os.close(slot)
 
 
@@ -80,7 +84,11 @@ def _open_index(cache_dir: Path) -> tuple[int | None, Index]:
             except BlockingIOError:
                 os.close(lock)
                 continue
-            return lock, Index(cache_dir / f"index-{number}.sqlite")
+            index = Index(cache_dir / f"index-{number}.sqlite")
+            if os.pread(lock, 1, 0):
+                index.distrust()
+            os.pwrite(lock, _IN_USE, 0)
+            return lock, index
     except OSError as error:
         log.warning("%s cannot be used, nothing is cached on disk: %s", cache_dir, error)
     return None, Index(None)

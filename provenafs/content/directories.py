@@ -76,6 +76,8 @@ async def resume_rename(files: Files, volume: Volume, intent: Intent) -> None:
             await volume.writer.delete(item.key, item.etag or None)
 
     await run_all(partial(move, item) for item in found)
+    for prefix in (intent.key, intent.target):
+        volume.drive.expire(prefix.rstrip("/"))
     await files.journal.fulfil(intent.id)
 
 

@@ -80,6 +80,16 @@ class Drive:
             entry = parent
         return self.prefix + "/".join(reversed(names))
 
+    def expire(self, key: str) -> None:
+        """Make the next use of the directory of a key list it again."""
+        directory = self._root
+        for name in key.removeprefix(self.prefix).split("/")[:-1]:
+            child = self._index.child(directory.ino, name)
+            if child is None:
+                break
+            directory = child
+        self._index.expire(directory.ino)
+
     @property
     def ttl(self) -> float:
         """For how many seconds a listing is trusted; longer once nobody can write any more."""

@@ -389,6 +389,9 @@ class File:
     def _show_published(self) -> None:
         if self.unlinked:
             return
+        if self.ino < 0:
+            self.volume.drive.expire(self.key)
+            return
         now = time.time()
         mtime = now if self._mtime is None else self._mtime
         self._mtime = mtime

@@ -205,6 +205,10 @@ class Index:
         )
         self._execute("DELETE FROM entries WHERE staged")
 
+    def distrust(self) -> None:
+        """Have every directory listed again: a killed process may not have noted its changes."""
+        self._execute("UPDATE entries SET listed_at = 1 WHERE listed_at > 1")
+
     def _note_removal(self, entry: Entry) -> None:
         if self._running:
             self._removed[entry.parent, entry.name] = self._next_stamp()

@@ -178,6 +178,7 @@ class Recovery:
                 await volume.writer.delete(intent.key, intent.etag)
         except (PreconditionFailed, NoSuchKey):
             log.info("%s was changed by somebody else: it stays", intent.key)
+        volume.drive.expire(intent.key)
         await self._files.journal.fulfil(intent.id)
 
     async def _is_done(self, key: str, work: Callable[[], Awaitable[None]]) -> bool:

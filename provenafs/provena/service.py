@@ -39,6 +39,11 @@ class Service:
         self._transport = transport
         self._tokens = tokens
 
+    @property
+    def name(self) -> str:
+        """How messages call this service."""
+        return self._name
+
     async def health(self) -> str:
         """What the service says when asked how it is; needs no login."""
         reply = await self._transport.send(Request("GET", f"{self._url}/", self._name))

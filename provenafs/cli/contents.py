@@ -1,0 +1,121 @@
+"""manifest and verify: all files of a dataset, listed and checked."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import trio
+import typer
+from rich.console import Console
+from rich.filesize import decimal
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from provenafs.catalog.catalog import Catalog
+from provenafs.catalog.contents import Checked, md5_of, objects
+from provenafs.catalog.contents import verify as check
+from provenafs.cli.target import JsonOption, ProfileOption, Target, TargetArgument
+from provenafs.config import Settings
+from provenafs.content.index import Index
+from provenafs.provena.client import Provena
+from provenafs.s3.bucket import Bucket
+from provenafs.s3.calls import Service
+from provenafs.s3.types import ObjectInfo
+
+
+def manifest(
+    target: TargetArgument,
+    output: Annotated[Path | None, typer.Option(help="Write to this file.")] = None,
+    profile: ProfileOption = None,
+) -> None:
+    """List a dataset's files as CSV: path, size in bytes, ETag, mtime, checksum where known."""
+    found = Target.parse(target)
+    rows = trio.run(_listed, found, found.settings(profile))
+    if output is None:
+        _write(csv.writer(sys.stdout, lineterminator="\n"), rows)
+        return
+    with output.open("w", newline="") as file:
+        _write(csv.writer(file, lineterminator="\n"), rows)
+
+
+def _write(writer: Any, rows: Sequence[tuple[str, ObjectInfo]]) -> None:
+    writer.writerow(["path", "size", "etag", "mtime", "checksum"])
+    for path, item in rows:
+        md5 = md5_of(item.etag)
+        mtime = datetime.fromtimestamp(item.modified, UTC).isoformat(timespec="seconds")
+        checksum = "" if md5 is None else f"md5:{md5}"
+        writer.writerow([path, item.size, item.etag.strip('"'), mtime, checksum])
+
+
+def verify(
+    target: TargetArgument,
+    full: Annotated[
+        bool, typer.Option("--full", help="Read every byte, and compare checksums.")
+    ] = False,
+    profile: ProfileOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Check that every file of a dataset can be read and is as it is listed.
+
+    Exit status 1 if one is not.
+    """
+    found = Target.parse(target)
+    checked = trio.run(_verified, found, found.settings(profile), full)
+    faults = [one for one in checked if one.fault is not None]
+    if as_json:
+        rows = [{"path": one.path, "size": one.size, "fault": one.fault} for one in faults]
+        print(json.dumps({"checked": len(checked), "faults": rows}, indent=2, ensure_ascii=False))
+    else:
+        for one in faults:
+            print(f"{one.path}: {one.fault}")
+        size = decimal(sum(one.size for one in checked))
+        print(f"{len(checked)} files of {size} checked, {len(faults)} with a fault.")
+    if faults:
+        raise typer.Exit(1)
+
+
+async def _listed(found: Target, settings: Settings) -> list[tuple[str, ObjectInfo]]:
+    async with _opened(found, settings) as (bucket, prefix):
+        within = prefix if not found.path else f"{prefix}{found.path}"
+        return [
+            (item.key.removeprefix(prefix), item)
+            async for item in objects(bucket, prefix)
+            if item.key.startswith(within)
+        ]
+
+
+async def _verified(found: Target, settings: Settings, full: bool) -> list[Checked]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    checked: list[Checked] = []
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        async with _opened(found, settings) as (bucket, prefix):
+            items = [item async for item in objects(bucket, prefix)]
+            line = progress.add_task("verifying", total=len(items))
+
+            def tell(one: Checked) -> None:
+                checked.append(one)
+                progress.advance(line)
+
+            await check(bucket, prefix, items, whole=full, tell=tell)
+    return sorted(checked, key=lambda one: one.path)
+
+
+@asynccontextmanager
+async def _opened(found: Target, settings: Settings) -> AsyncIterator[tuple[Bucket, str]]:
+    """The bucket of a dataset and the prefix of its files."""
+    async with Provena.connect(settings) as provena:
+        catalog = Catalog(provena, Index(None).database, ttl=settings.ttl)
+        dataset = await catalog.dataset(found.handle)
+        refusal = dataset.read_refusal()
+        if refusal is not None:
+            raise refusal
+        location = dataset.record.s3
+        service = Service(settings.s3_endpoint_url, settings.io_timeout)
+        bucket = Bucket(location.bucket_name, catalog.credentials(found.handle), service)
+        yield bucket, location.path

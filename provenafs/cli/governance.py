@@ -1,0 +1,126 @@
+"""lock, unlock, lock-history and access: who may do what with a dataset."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Annotated
+
+import typer
+from ProvenaInterfaces.RegistryModels import AccessSettings, LockEvent
+
+from provenafs.cli.app import plain_app
+from provenafs.cli.target import (
+    JsonOption,
+    ProfileOption,
+    Target,
+    TargetArgument,
+    YesOption,
+    ask,
+    confirm,
+    demand,
+)
+from provenafs.config import ConfigError
+from provenafs.provena.client import Provena
+
+app = plain_app(help="Show and set who may do what.", no_args_is_help=True)
+
+_Reason = Annotated[str, typer.Option(help="Why; it is kept in the lock's history.")]
+
+
+def lock(
+    target: TargetArgument, reason: _Reason, yes: YesOption = False, profile: ProfileOption = None
+) -> None:
+    """Stop changes to a dataset's files and metadata."""
+    found = Target.parse(target)
+    demand(reason, "reason")
+    confirm(f"Lock {found.handle}", yes=yes)
+    ask(found.settings(profile), lambda provena: provena.registry.lock(found.handle, reason))
+    print(f"{found.handle} is locked.")
+
+
+def unlock(
+    target: TargetArgument, reason: _Reason, yes: YesOption = False, profile: ProfileOption = None
+) -> None:
+    """Allow changes to a dataset again."""
+    found = Target.parse(target)
+    demand(reason, "reason")
+    confirm(f"Unlock {found.handle}", yes=yes)
+    ask(found.settings(profile), lambda provena: provena.registry.unlock(found.handle, reason))
+    print(f"{found.handle} is not locked any more.")
+
+
+def lock_history(
+    target: TargetArgument, profile: ProfileOption = None, as_json: JsonOption = False
+) -> None:
+    """Show who locked and unlocked a dataset, when and why."""
+    found = Target.parse(target)
+    events: list[LockEvent] = ask(
+        found.settings(profile), lambda provena: provena.registry.lock_history(found.handle)
+    )
+    if as_json:
+        print(json.dumps([event.model_dump(mode="json") for event in events], indent=2))
+        return
+    if not events:
+        print(f"{found.handle} was never locked.")
+    for event in events:
+        when = datetime.fromtimestamp(event.timestamp).strftime("%Y-%m-%d %H:%M:%S")
+        print(f"{when}  {event.action_type.value:<6}  {event.username}  {event.reason}")
+
+
+@app.command()
+def show(
+    target: TargetArgument, profile: ProfileOption = None, as_json: JsonOption = False
+) -> None:
+    """Show the owner, what everybody may do, and what groups may do."""
+    found = Target.parse(target)
+    settings = ask(found.settings(profile), lambda provena: provena.registry.access(found.handle))
+    if as_json:
+        print(json.dumps(settings.model_dump(mode="json"), indent=2))
+        return
+    print(f"owner: {settings.owner}")
+    print(f"everybody: {', '.join(settings.general) or 'nothing'}")
+    for group, roles in settings.groups.items():
+        print(f"group {group}: {', '.join(roles) or 'nothing'}")
+
+
+@app.command("set")
+def set_(
+    target: TargetArgument,
+    everybody: Annotated[
+        str | None, typer.Option(help="Roles of everybody, with commas; '' for none.")
+    ] = None,
+    group: Annotated[
+        list[str] | None,
+        typer.Option(help="GROUP=ROLE,ROLE gives a group roles, GROUP= none; may be repeated."),
+    ] = None,
+    yes: YesOption = False,
+    profile: ProfileOption = None,
+) -> None:
+    """Change what everybody or a group may do; the rest stays as it is."""
+    found = Target.parse(target)
+    changes = dict(_group(text) for text in group or [])
+    if everybody is None and not changes:
+        raise ConfigError("nothing is to be changed: say --everybody or --group")
+    confirm(f"Change who may use {found.handle}", yes=yes)
+
+    async def change(provena: Provena) -> None:
+        before = await provena.registry.access(found.handle)
+        groups = {name: roles for name, roles in (before.groups | changes).items() if roles}
+        general = before.general if everybody is None else _roles(everybody)
+        after = AccessSettings(owner=before.owner, general=general, groups=groups)
+        await provena.registry.set_access(found.handle, after)
+
+    ask(found.settings(profile), change)
+    print(f"The access to {found.handle} is changed.")
+
+
+def _group(text: str) -> tuple[str, list[str]]:
+    name, equals, roles = text.partition("=")
+    if not name or not equals:
+        raise ConfigError(f"'{text}' is not of the form GROUP=ROLE,ROLE")
+    return name, _roles(roles)
+
+
+def _roles(text: str) -> list[str]:
+    return [role.strip() for role in text.split(",") if role.strip()]

@@ -1,0 +1,184 @@
+"""metadata: show, check, edit and revert a dataset's metadata."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+
+from provenafs.catalog.catalog import Catalog
+from provenafs.catalog.documents import metadata_json, without_nulls
+from provenafs.catalog.saving import Saved, Saving, fingerprint, parse
+from provenafs.cli.app import plain_app
+from provenafs.cli.target import (
+    JsonOption,
+    ProfileOption,
+    Target,
+    TargetArgument,
+    YesOption,
+    ask,
+    confirm,
+    demand,
+)
+from provenafs.config import load_settings
+from provenafs.content.index import Index
+from provenafs.provena.client import Provena
+from provenafs.provena.errors import NotFound
+from provenafs.provena.records import DatasetRecord, HistoryEntry
+
+app = plain_app(help="Show, check, edit and revert metadata.", no_args_is_help=True)
+
+_Version = Annotated[int, typer.Argument(help="A number that 'metadata history' shows.")]
+_WORDS = {
+    Saved.UNCHANGED: "Nothing was changed, and nothing saved.",
+    Saved.ALREADY_SO: "It was so already: nothing was saved.",
+    Saved.UPDATED: "The metadata is saved.",
+    Saved.REVERTED: "The metadata is as it once was: it is reverted to.",
+}
+
+
+@app.command()
+def show(
+    target: TargetArgument,
+    version: Annotated[
+        int | None, typer.Option(help="An earlier one, by its number in the history.")
+    ] = None,
+    profile: ProfileOption = None,
+) -> None:
+    """Print the metadata document, as stored."""
+    record = _record(target, profile)
+    document = record.collection_format if version is None else _entry(record, version)
+    print(metadata_json(document).decode())
+
+
+@app.command()
+def validate(
+    file: Annotated[Path, typer.Argument(help="A metadata document.", dir_okay=False)],
+    profile: ProfileOption = None,
+) -> None:
+    """Ask the data store whether it would take a document; exit status 7 if not."""
+    document = parse(file.read_bytes())
+    ask(load_settings(profile=profile), lambda provena: provena.datastore.validate(document))
+    print(f"{file} is valid.")
+
+
+@app.command()
+def edit(
+    target: TargetArgument,
+    reason: Annotated[str | None, typer.Option(help="Why; it is kept in the history.")] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="Take this document rather than open an editor.")
+    ] = None,
+    profile: ProfileOption = None,
+) -> None:
+    """Change the metadata in an editor ($EDITOR), or take it from a file."""
+    found = Target.parse(target)
+    settings = found.settings(profile)
+    record = _fetched(found, profile)
+    if file is None:
+        before = json.dumps(without_nulls(record.collection_format), indent=2, ensure_ascii=False)
+        edited = click.edit(before, extension=".json")
+        text = before if edited is None else edited
+    else:
+        text = file.read_text()
+    why = demand(settings.reason if reason is None else reason, "reason")
+
+    async def save(provena: Provena) -> Saved:
+        catalog = Catalog(provena, Index(None).database, ttl=0.0)
+        saving = Saving(catalog, provena.datastore)
+        return await saving.save(
+            found.handle, text.encode(), fingerprint(record.collection_format), why
+        )
+
+    print(_WORDS[ask(settings, save)])
+
+
+@app.command()
+def history(
+    target: TargetArgument, profile: ProfileOption = None, as_json: JsonOption = False
+) -> None:
+    """Show who changed the metadata, when and why, newest first."""
+    entries = _record(target, profile).history
+    if as_json:
+        print(json.dumps([_row(entry) for entry in entries], indent=2, ensure_ascii=False))
+        return
+    for entry in entries:
+        when = datetime.fromtimestamp(entry.timestamp).strftime("%Y-%m-%d %H:%M:%S")
+        print(f"{entry.id:>4}  {when}  {entry.username}  {entry.reason}")
+
+
+@app.command()
+def diff(
+    target: TargetArgument,
+    old: _Version,
+    new: Annotated[int | None, typer.Argument(help="Another one; else the present.")] = None,
+    profile: ProfileOption = None,
+) -> None:
+    """Show what changed from one state of the metadata to another; exit status 1 if anything."""
+    record = _record(target, profile)
+    after = record.collection_format if new is None else _entry(record, new)
+    lines = list(
+        difflib.unified_diff(
+            _lines(_entry(record, old)), _lines(after), str(old), str(new or "now"), lineterm=""
+        )
+    )
+    print("\n".join(lines) if lines else "They are equal.")
+    if lines:
+        raise typer.Exit(1)
+
+
+@app.command()
+def revert(
+    target: TargetArgument,
+    version: _Version,
+    reason: Annotated[str, typer.Option(help="Why; it is kept in the history.")],
+    yes: YesOption = False,
+    profile: ProfileOption = None,
+) -> None:
+    """Make an earlier state of the metadata the present one."""
+    found = Target.parse(target)
+    demand(reason, "reason")
+    confirm(f"Revert the metadata of {found.handle} to state {version}", yes=yes)
+    _entry(_fetched(found, profile), version)
+    ask(
+        found.settings(profile),
+        lambda provena: provena.datastore.revert_metadata(found.handle, version, reason),
+    )
+    print(f"The metadata of {found.handle} is that of state {version} again.")
+
+
+def _record(target: str, profile: str | None) -> DatasetRecord:
+    return _fetched(Target.parse(target), profile)
+
+
+def _fetched(found: Target, profile: str | None) -> DatasetRecord:
+    fetched = ask(found.settings(profile), lambda provena: provena.datastore.fetch(found.handle))
+    return fetched.record
+
+
+def _entry(record: DatasetRecord, number: int) -> dict[str, Any]:
+    for entry in record.history:
+        if entry.id == number:
+            return entry.collection_format
+    known = ", ".join(str(entry.id) for entry in record.history)
+    raise NotFound(f"the history of {record.id} has no state {number} (there are: {known})")
+
+
+def _row(entry: HistoryEntry) -> dict[str, Any]:
+    return {
+        "id": entry.id,
+        "timestamp": entry.timestamp,
+        "username": entry.username,
+        "reason": entry.reason,
+    }
+
+
+def _lines(document: dict[str, Any]) -> list[str]:
+    return json.dumps(
+        without_nulls(document), indent=2, ensure_ascii=False, sort_keys=True
+    ).splitlines()
