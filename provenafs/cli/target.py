@@ -14,7 +14,7 @@ from typing import Annotated, TypeVar
 import trio
 import typer
 
-from provenafs.config import ConfigError, Settings, load_settings
+from provenafs.config import ConfigError, Settings, load_settings, profile_names
 from provenafs.fuse.mountpoint import containing
 from provenafs.provena.client import Provena
 from provenafs.tree.names import handle_of
@@ -64,7 +64,8 @@ class Target:
         """Those of the profile, by default the one that the target is mounted with."""
         if profile is None and self.mountpoint is not None:
             status = json.loads((self.mountpoint / ".provenafs/status.json").read_bytes())
-            profile = status["profile"]
+            # A mount may be told everything by its environment, as this verb then is too.
+            profile = status["profile"] if status["profile"] in profile_names() else None
         return load_settings(profile=profile)
 
 
