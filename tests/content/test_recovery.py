@@ -99,6 +99,40 @@ async def test_a_killed_writer_loses_nothing_it_was_told_is_safe(
     assert staged == {item.id for item in items}
 
 
+async def test_names_known_from_before_a_kill_are_looked_at_again(
+    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+) -> None:
+    await trio.to_thread.run_sync(_run_and_kill, moto_address, prefix, tmp_path, False)
+    async with open_store(moto_address, prefix, tmp_path) as store:
+        assert await store.names() == sorted(objects(other_user, prefix))
+        # As a removal whose answer came after the kill.
+        other_user.delete_object(Bucket=BUCKET, Key=prefix + "0")
+        assert "0" in await store.names()
+        lock = tmp_path / "cache" / "index-0.lock"
+        in_use = lock.read_bytes()
+    lock.write_bytes(in_use)
+    async with open_store(moto_address, prefix, tmp_path) as store:
+        assert "0" not in await store.names()
+
+
+async def test_what_is_sent_behind_is_shown(
+    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+) -> None:
+    async with open_store(moto_address, prefix, tmp_path, writeback=True) as store:
+        handle = await store.open("a", os.O_CREAT | os.O_WRONLY)
+        await handle.write(0, b"x")
+        uploads = store.bucket.service.uploads
+        for _ in range(int(uploads.total_tokens)):
+            await uploads.acquire_on_behalf_of(object())
+        await handle.flush()  # and the end comes before it is sent
+    async with recovering(moto_address, prefix, tmp_path) as (store, recovery):
+        assert await store.names() == []
+        await recovery.resume()
+        with trio.fail_after(20):
+            await store.files.drain()
+        assert await store.read("a") == b"x"
+
+
 async def test_an_incomplete_file_is_listed_exported_sent_and_discarded(
     moto_address: str, prefix: str, tmp_path: Path, other_user: Any
 ) -> None:

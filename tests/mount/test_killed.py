@@ -1,0 +1,150 @@
+"""Mounts killed at any moment: what was acknowledged is stored, and nothing half-written is."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from faultproxy import fault_proxy, only_whole
+from mounting import Drive, has_ended, mounted
+from running_sandbox import RunningSandbox, run_cli
+from soaking import times
+
+from tests.content.servers import client, moto
+
+_WRITER = Path(__file__).with_name("manifest_writer.py")
+_LONGEST_S = 2.5  # until a mount is killed
+_RECOVERED_IN_S = 60.0
+_CUT_OFF = (errno.ENOTCONN, errno.ECONNABORTED)
+
+
+@pytest.fixture(scope="module")
+def moto_server(sandbox: RunningSandbox) -> Iterator[str]:
+    with moto() as address, fault_proxy(address) as proxy:
+        client(address).create_bucket(Bucket=sandbox.bucket)
+        proxy.fail(lambda request: request.method in ("PUT", "POST"), only_whole())
+        yield proxy.address
+
+
+@pytest.mark.parametrize("flags", [(), ("--writeback",)], ids=["default", "writeback"])
+def test_what_was_acknowledged_outlives_the_mount(
+    sandbox: RunningSandbox, moto_server: str, handle: str, tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    chance = random.Random(f"{flags}")
+    bucket = _Bucket(client(moto_server), sandbox.bucket, sandbox.prefix(handle))
+    manifest = _Manifest()
+    flags = ("--s3-endpoint", moto_server, *flags)
+    for number in range(times(4)):
+        with mounted(sandbox, "alice", tmp_path, *flags) as drive:
+            _wait_until_right(manifest, bucket)
+            lines = tmp_path / f"manifest-{number}"
+            _write_until_killed(drive, drive.data(handle), lines, chance.uniform(0.1, _LONGEST_S))
+            manifest.add(lines)
+    with mounted(sandbox, "alice", tmp_path, *flags) as drive:
+        _wait_until_right(manifest, bucket)
+        pending = drive.path / ".provenafs/pending.json"
+        assert json.loads(pending.read_bytes()) == []
+    assert manifest.acknowledged > 0
+    _assert_nothing_is_owed(drive, tmp_path)
+
+
+def _write_until_killed(drive: Drive, data: Path, manifest: Path, seconds: float) -> None:
+    pid = drive.pid
+    writer = subprocess.Popen([sys.executable, _WRITER, data, manifest, manifest.name])
+    try:
+        time.sleep(seconds)
+        os.kill(pid, signal.SIGKILL)
+        assert writer.wait(30) == 0
+        assert has_ended(pid)
+    finally:
+        writer.kill()
+        writer.wait()
+
+
+class _Bucket:
+    """What is stored, seen without a mount."""
+
+    def __init__(self, s3: Any, bucket: str, prefix: str) -> None:
+        self._s3, self._bucket, self._prefix = s3, bucket, prefix
+
+    def sums(self) -> dict[str, str]:
+        """The SHA-256 of each object, by path."""
+        found = self._s3.list_objects_v2(Bucket=self._bucket, Prefix=self._prefix)
+        keys = [one["Key"] for one in found.get("Contents", []) if one["Key"][-1] != "/"]
+        return {key.removeprefix(self._prefix): self._sum(key) for key in keys}
+
+    def _sum(self, key: str) -> str:
+        body = self._s3.get_object(Bucket=self._bucket, Key=key)["Body"].read()
+        return hashlib.sha256(body).hexdigest()
+
+
+class _Manifest:
+    """What every path may hold by what was acknowledged, and by what was under way at a kill."""
+
+    def __init__(self) -> None:
+        self.acknowledged = 0
+        self._may_hold: dict[str, set[str | None]] = {}
+        self._moved: dict[str, str | None] = {}
+
+    def add(self, path: Path) -> None:
+        """What one writer has noted; its changes start from nothing that is under way."""
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        assert lines, "the writer has not begun"
+        assert lines[-1].get("failed") in _CUT_OFF, os.strerror(lines[-1].get("failed", 0))
+        for line in lines[:-1]:
+            self._moved = {}
+            if line["done"]:
+                self.acknowledged += 1
+                self._may_hold |= {name: {made} for name, made in line["makes"].items()}
+                continue
+            for name, made in line["makes"].items():
+                self._may_hold.setdefault(name, {None}).add(made)
+            if len(line["makes"]) == 2:
+                self._moved = line["makes"]
+
+    def faults(self, stored: dict[str, str]) -> list[str]:
+        """What is stored and should not be, or is missing."""
+        faults = [
+            f"{name} holds {stored.get(name)}, not one of {may_hold}"
+            for name, may_hold in self._may_hold.items()
+            if stored.get(name) not in may_hold
+        ]
+        faults += [f"nobody made {name}" for name in stored.keys() - self._may_hold.keys()]
+        for made in filter(None, self._moved.values()):
+            if made not in [stored.get(name) for name in self._moved]:
+                faults.append(f"lost in a rename: {self._moved}")
+        return faults
+
+    def settle(self, stored: dict[str, str]) -> None:
+        """What a kill has left open is decided now."""
+        self._may_hold = {name: {stored.get(name)} for name in self._may_hold}
+        self._moved = {}
+
+
+def _wait_until_right(manifest: _Manifest, bucket: _Bucket) -> None:
+    """A mount stores behind what an earlier one had acknowledged."""
+    deadline = time.monotonic() + _RECOVERED_IN_S
+    while manifest.faults(bucket.sums()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    stored = bucket.sums()
+    assert manifest.faults(stored) == []
+    manifest.settle(stored)
+
+
+def _assert_nothing_is_owed(drive: Drive, home: Path) -> None:
+    """What is left to people's decision was never acknowledged."""
+    found = run_cli(drive.environ, "recover", "list", "--json", "--state-dir", str(home / "state"))
+    assert found.returncode == 0, found.stderr
+    left = [] if not found.stdout.startswith("[") else json.loads(found.stdout)
+    assert [item for item in left if item["state"] == "closed" or item["in_use"]] == []
