@@ -132,7 +132,7 @@ class Settings(BaseModel):
     """Acknowledge a close once the bytes are on the local disk, and store them behind."""
     rename_limit: Annotated[int, Field(ge=0)] = 10_000
     """How many objects a directory may hold to be renamed; above it mv copies."""
-    memory: Bytes = ByteSize(96 * _MIB)
+    memory: Bytes = ByteSize(80 * _MIB)
     """Bytes of memory for all read-ahead windows together."""
 
     indexers: Annotated[tuple[str, ...], BeforeValidator(_split_commas)] = (

@@ -13,6 +13,7 @@ import os
 _ALIGNMENT = 4096  # bytes; of offsets, lengths and memory
 _WORTHWHILE = 1024 * 1024  # bytes; less is left to the page cache
 _BOUNCE = 1024 * 1024
+_bounces: list[memoryview] = []  # aligned memory not in use, as many as there were writers at once
 
 
 def buffer(size: int) -> memoryview:
@@ -78,16 +79,17 @@ def _read(file: int, into: memoryview, offset: int) -> int:
 def _write_directly(file: int, data: memoryview, offset: int) -> int:
     """Write from aligned memory; returns how many bytes were written before the disk refused."""
     done, end = 0, _aligned(data, offset)
-    with mmap.mmap(-1, _BOUNCE) as bounce:
+    bounce = _bounces.pop() if _bounces else memoryview(mmap.mmap(-1, _BOUNCE))
+    try:
         while done < end:
             piece = data[done : min(done + _BOUNCE, end)]
             bounce[: len(piece)] = piece
-            try:
-                with memoryview(bounce) as whole, whole[: len(piece)] as part:
-                    count = os.pwrite(file, part, offset + done)
-            except OSError:
-                return done
-            if count < len(piece):
-                return done + count
+            count = os.pwrite(file, bounce[: len(piece)], offset + done)
             done += count
+            if count < len(piece):
+                break
+    except OSError:
+        pass  # what is left is written the usual way, which tells why if it fails as well
+    finally:
+        _bounces.append(bounce)
     return done

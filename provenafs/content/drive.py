@@ -13,7 +13,7 @@ import trio
 
 from provenafs.content.blocks import object_id
 from provenafs.content.content import Content
-from provenafs.content.index import Entry
+from provenafs.content.index import Change, Entry
 from provenafs.content.keys import Unfit
 from provenafs.content.listings import Listing, Tree
 from provenafs.content.reader import Reader
@@ -79,6 +79,11 @@ class Drive:
                 break
             entry = parent
         return self.prefix + "/".join(reversed(names))
+
+    def look_again(self, entry: Entry) -> None:
+        """An entry was found out of date: the next use of its name, also the kernel's, lists."""
+        self._index.expire(entry.parent)
+        self._content.changed([Change(entry.parent, entry.name, entry.ino)])
 
     def expire(self, key: str) -> None:
         """Make the next use of the directory of a key list it again."""
@@ -205,7 +210,7 @@ class Drive:
             self.key(entry),
             entry.size,
             entry.etag or "",
-            lambda: self._index.expire(entry.parent),
+            lambda: self.look_again(entry),
             self._content.blocks,
         )
 

@@ -184,7 +184,7 @@ class Files:
             self.index.remove(file.ino)
         else:
             self.index.update(file.ino, staged=0, mtime=None)
-        self.index.expire(entry.parent)
+        file.volume.drive.look_again(entry)
 
     # Storing behind
 

@@ -40,8 +40,7 @@ _REQUESTS_AT_ONCE = 400
 _GRACE_S = 10.0
 # The kernel's default of 128 KiB makes large reads slow; setting it needs root.
 _READ_AHEAD_KIB = 1024
-_M_MMAP_THRESHOLD = -3
-_OWN_MAPPING = 1024 * 1024  # bytes; from here on a block is returned when it is freed
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 
 
 async def serve(settings: Settings, mountpoint: Path, ready: Callable[[], None]) -> None:
@@ -50,8 +49,8 @@ async def serve(settings: Settings, mountpoint: Path, ready: Callable[[], None])
     `ready` is called once the mount answers. Raises MountError, ProvenaError or ConfigError
     with one sentence if it cannot be mounted.
     """
+    _share_one_heap()  # before there are threads
     await trio.to_thread.run_sync(prepare, mountpoint)
-    _give_memory_back()
     send, receive = trio.open_memory_channel[Sequence[Change]](math.inf)
     async with Provena.connect(settings) as provena:
         session = _Session(settings, mountpoint, await provena.username())
@@ -62,14 +61,17 @@ async def serve(settings: Settings, mountpoint: Path, ready: Callable[[], None])
             await context.files.drain()
 
 
-def _give_memory_back() -> None:
-    """Return large blocks to the system as they are freed, rather than keep room for more of them.
+def _share_one_heap() -> None:
+    """Let all threads use the room that one of them has freed (mallopt(3)).
 
-    By default glibc stops doing so once such blocks have been freed (mallopt(3)): a mount then
-    holds twice what it uses.
+    By default glibc keeps a heap for each of several threads. With blocks of megabytes that pass
+    from thread to thread a mount then holds twice what it uses.
     """
     with suppress(AttributeError):
-        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, _OWN_MAPPING)
+        library = ctypes.CDLL(None)
+        library.mallopt(_M_ARENA_MAX, 1)
+        library.mallopt(_M_MMAP_THRESHOLD, 32 * 1024 * 1024)
+        library.mallopt(_M_TRIM_THRESHOLD, 64 * 1024 * 1024)
 
 
 async def _check_access(catalog: Catalog, handles: Sequence[str]) -> None:
