@@ -21,7 +21,7 @@ _SHORTEST_PIECE = 256 * 1024
 # fetched in vain.
 _QUICK_GROWTH = 4
 _QUICK_START = 2 * 1024 * 1024
-_PIECES = 6  # a window is fetched in about so many requests at once
+_PIECES = 4  # a window is fetched in about so many requests at once
 # The kernel sends parts of its own read-ahead at once, so that they come in any order.
 _SLACK = 1024 * 1024
 _STREAMS = 16
