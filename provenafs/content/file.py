@@ -99,6 +99,11 @@ class File:
     # What it is like
 
     @property
+    def has_failed(self) -> bool:
+        """Whether a close was answered with an error, so that only the user may send it."""
+        return self._state is State.FAILED
+
+    @property
     def is_staged(self) -> bool:
         """Whether reads have to go through here."""
         return self._staged is not None
@@ -501,7 +506,7 @@ class File:
                 await self._leave_to_recovery()
             elif self._staged is not None:
                 await self._discard()
-            self._files.index.update(self.ino, staged=0)
+                self._files.index.update(self.ino, staged=0)
             return True
 
     async def _discard(self) -> None:
@@ -514,6 +519,7 @@ class File:
 
     async def _leave_to_recovery(self) -> None:
         """Nobody holds the file any more and it could not be stored: `provenafs recover` can."""
+        self._files.show_theirs(self)
         if self._staged is None:
             return
         log.warning("%s is not stored: its bytes are kept, see 'provenafs recover'", self.key)
@@ -522,7 +528,6 @@ class File:
         staged, self._staged = self._staged, None
         staged.close()
         await self._files.journal.update(self._row, owner=NOBODY)
-        self._files.show_theirs(self)
 
     def close(self) -> None:
         """Let go of recovered bytes without a change to them."""

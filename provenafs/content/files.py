@@ -156,7 +156,7 @@ class Files:
         file.handles -= 1
         if file.handles:
             return
-        if file.changed and not file.is_scratch:
+        if file.changed and not file.has_failed and not file.is_scratch:
             try:
                 await file.store()
             except Exception as error:
@@ -183,7 +183,7 @@ class Files:
         if file.etag is None:
             self.index.remove(file.ino)
         else:
-            self.index.update(file.ino, staged=0, mtime=None)
+            self.index.disown(file.ino)
         file.volume.drive.look_again(entry)
 
     # Storing behind

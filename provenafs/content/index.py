@@ -180,6 +180,12 @@ class Index:
             (*columns.values(), self._next_stamp(), ino),
         )
 
+    def disown(self, ino: int) -> None:
+        """Let listings tell again what an entry is, also one that is under way."""
+        self._execute(
+            "UPDATE entries SET staged = 0, mtime = NULL, stamp = 0 WHERE ino = ?", (ino,)
+        )
+
     def move(self, ino: int, parent: int, name: str) -> None:
         """Give an entry another name, which must be free, after a rename of our own."""
         entry = self.get(ino)
