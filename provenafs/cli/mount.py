@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import logging
 import logging.handlers
+import os
+import signal
 import sys
 import time
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +22,7 @@ from provenafs.config import Settings, load_settings
 from provenafs.fuse import mountpoint as mountpoints
 from provenafs.fuse.mountpoint import Mounted, MountError
 
+_LOOK_EVERY_S = 0.05
 _UNMOUNT_WITHIN_S = 60.0
 _BAR_WIDTH = 20
 _LOG_BYTES = 5 * 1024 * 1024
@@ -120,23 +124,27 @@ def umount(
         if not force:
             wait_until_stored(path)
     mountpoints.unmount(path, lazy=force)
-    if pid is not None and not _has_ended(pid):
+    if pid is not None and not _has_ended(pid, hurry=force):
         raise MountError(
             f"{path} is unmounted, but its process {pid} is still at work after"
             f" {_UNMOUNT_WITHIN_S:.0f} s: see its log."
         )
 
 
-def _has_ended(pid: int) -> bool:
+def _has_ended(pid: int, *, hurry: bool) -> bool:
+    """Whether the process ends in time; in a `hurry` it is told to wait for nothing."""
     deadline = time.monotonic() + _UNMOUNT_WITHIN_S
     while time.monotonic() < deadline:
+        if hurry:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
         try:
             state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][:1]
         except OSError:
             return True
         if state == "Z":
             return True
-        time.sleep(0.02)
+        time.sleep(_LOOK_EVERY_S)
     return False
 
 

@@ -33,6 +33,8 @@ ReadBase = Callable[[int, int], Awaitable[bytes | memoryview]]  # offset, size i
 _RECORD = struct.Struct("<Qq")  # offset and length written; length -1: truncated to offset
 _TRUNCATED = -1
 _PUNCH_HOLE_KEEP_SIZE = 0x01 | 0x02
+# Left on the disk, so that the journal can still be written when it is full of staged bytes.
+_JOURNAL_RESERVE = 4 * 1024 * 1024
 _THREADS = 16
 _libc = ctypes.CDLL(None, use_errno=True)
 _T = TypeVar("_T")
@@ -99,9 +101,14 @@ class StagingArea:
 
     async def room(self, amount: int) -> None:
         """Return once `amount` more bytes fit into the budget; FSError(ENOSPC) if they never do."""
-        while self.used + amount > self.budget:
+        while not self._has_room(amount):
             if self.reclaim is None or not await self.reclaim():
-                raise FSError(errno.ENOSPC, "the staging area is full (--staging-size)")
+                raise FSError(errno.ENOSPC, "the staging area or its disk is full (--staging-size)")
+
+    def _has_room(self, amount: int) -> bool:
+        disk = os.statvfs(self.folder)
+        free = disk.f_bavail * disk.f_frsize
+        return self.used + amount <= self.budget and amount + _JOURNAL_RESERVE <= free
 
     async def run(self, work: Callable[[], _T]) -> _T:
         """Do file work in a thread."""

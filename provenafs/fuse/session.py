@@ -58,7 +58,7 @@ async def serve(settings: Settings, mountpoint: Path, ready: Callable[[], None])
         async with open_context(settings, provena, listeners) as context:
             await _check_access(context.catalog, settings.datasets)
             await session.run(context, receive, ready)
-            await context.files.drain()
+            await _drain(context)
 
 
 def _share_one_heap() -> None:
@@ -169,9 +169,28 @@ class _Session:
 
 
 async def _stop_on_signal(scope: trio.CancelScope) -> None:
-    """On SIGINT or SIGTERM take no more requests, and cut off those that do not end in time."""
+    """On SIGINT or SIGTERM take no more requests, and cut off those that do not end in time.
+
+    A second signal cuts them off at once.
+    """
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async for number in signals:
-            log.info("unmounting on %s", signal.Signals(number).name)
-            pyfuse3.terminate()
-            scope.deadline = trio.current_time() + _GRACE_S
+        log.info("unmounting on %s", signal.Signals(await anext(signals)).name)
+        pyfuse3.terminate()
+        scope.deadline = trio.current_time() + _GRACE_S
+        await anext(signals)
+        scope.cancel()
+
+
+async def _drain(context: Context) -> None:
+    """Store what was acknowledged; a signal leaves the rest to the next mount."""
+
+    async def give_up_on_signal(scope: trio.CancelScope) -> None:
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            await anext(signals)
+            log.warning("told to end: what is not stored yet is left to the next mount")
+            scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(give_up_on_signal, nursery.cancel_scope)
+        await context.files.drain()
+        nursery.cancel_scope.cancel()

@@ -1,0 +1,138 @@
+"""Writing through a proxy that loses answers, fails and stalls: nothing is lost or overwritten.
+
+The server behind it honours conditions, so that our own success has to be told from a conflict.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from faultproxy import Fault, FaultProxy, Request, cut, fault_proxy, lose_answer, s3_failure, stall
+
+from provenafs.content.journal import State
+from provenafs.errors import FSError
+from provenafs.s3.errors import S3Error
+from tests.content.servers import BUCKET
+from tests.content.store import MIB, Store, objects, open_store
+
+
+@pytest.fixture
+def proxy(moto_address: str) -> Iterator[FaultProxy]:
+    with fault_proxy(moto_address) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def store(proxy: FaultProxy, prefix: str, tmp_path: Path) -> AsyncIterator[Store]:
+    async with open_store(proxy.address, prefix, tmp_path, io_timeout=3.0) as store:
+        yield store
+
+
+def is_put(request: Request) -> bool:
+    return request.method == "PUT" and not request.query
+
+
+def is_part(request: Request) -> bool:
+    return request.method == "PUT" and "partNumber" in request.query
+
+
+def is_completion(request: Request) -> bool:
+    return request.method == "POST" and "uploadId" in request.query
+
+
+def is_copy(request: Request) -> bool:
+    return "x-amz-copy-source" in request.headers
+
+
+def is_delete(request: Request) -> bool:
+    return request.method == "DELETE" and not request.query
+
+
+LARGE = bytes(range(256)) * (20 * MIB // 256)
+
+
+@pytest.mark.parametrize("fault", [lose_answer(), cut(), s3_failure("500 Oh", "InternalError")])
+async def test_a_new_file_is_stored_once_though_answers_get_lost(
+    store: Store, proxy: FaultProxy, other_user: Any, fault: Fault
+) -> None:
+    proxy.fail(is_put, fault, times=1)
+    await store.write("new", b"new")
+    assert objects(other_user, store.prefix) == {"new": b"new"}
+    proxy.fail(is_put, fault, times=1)
+    await store.write("new", b"changed")
+    assert objects(other_user, store.prefix) == {"new": b"changed"}
+    assert [row.state for row, _ in await store.files.journal.rows()].count(State.FAILED) == 0
+
+
+@pytest.mark.parametrize("which", [is_part, is_completion])
+async def test_a_large_file_is_stored_though_answers_get_lost(
+    store: Store, proxy: FaultProxy, other_user: Any, which: Any
+) -> None:
+    proxy.fail(which, lose_answer(), times=1)
+    await store.write("large", LARGE, piece=MIB)
+    assert objects(other_user, store.prefix) == {"large": LARGE}
+
+
+async def test_a_lost_answer_does_not_hide_somebody_elses_change(
+    store: Store, proxy: FaultProxy, other_user: Any
+) -> None:
+    await store.write("a", b"base")
+    handle = await store.open("a")
+    await handle.write(0, b"mine")
+    other_user.put_object(Bucket=BUCKET, Key=store.prefix + "a", Body=b"theirs")
+    proxy.fail(is_put, cut(), times=1)
+    with pytest.raises(FSError) as caught:
+        await handle.flush()
+    assert caught.value.errno == errno.ESTALE
+    await handle.release()
+    assert objects(other_user, store.prefix) == {"a": b"theirs"}
+
+
+async def test_names_change_though_answers_get_lost(
+    store: Store, proxy: FaultProxy, other_user: Any
+) -> None:
+    await store.write("a", b"a")
+    await store.write("b", b"b")
+    proxy.fail(is_copy, lose_answer(), times=1)
+    proxy.fail(is_delete, lose_answer(), times=2)
+    await store.rename("a", "c")
+    await store.unlink("b")
+    await store.files.drain()
+    assert objects(other_user, store.prefix) == {"c": b"a"}
+
+
+@pytest.mark.parametrize("fault", [stall(), s3_failure("503 Slow Down", "SlowDown"), cut()])
+async def test_what_cannot_be_stored_is_an_error_in_time_and_kept(
+    store: Store, proxy: FaultProxy, other_user: Any, fault: Fault
+) -> None:
+    proxy.fail(is_put, fault)
+    handle = await store.open("a", 0o101)
+    await handle.write(0, b"kept")
+    with trio.fail_after(30), pytest.raises((FSError, S3Error)):
+        await handle.flush()
+    proxy.heal()
+    # The program may try again, or leave it to recovery.
+    await handle.sync()
+    assert objects(other_user, store.prefix) == {"a": b"kept"}
+    await handle.release()
+
+
+async def test_what_was_acknowledged_is_sent_once_the_server_is_back(
+    proxy: FaultProxy, prefix: str, tmp_path: Path, other_user: Any
+) -> None:
+    async with open_store(proxy.address, prefix, tmp_path, writeback=True, io_timeout=2.0) as store:
+        proxy.fail(lambda request: request.method in ("PUT", "POST"), stall())
+        for number in range(20):
+            await store.write(f"{number}", b"x")
+        await trio.sleep(3)
+        assert objects(other_user, prefix) == {}
+        proxy.heal()
+        with trio.fail_after(60):
+            await store.files.drain()
+        assert store.failures == []
+    assert objects(other_user, prefix) == {f"{number}": b"x" for number in range(20)}
