@@ -112,7 +112,7 @@ class Changes:
             await self._files.deletions.delete_when_released(volume, file, file.etag)
         else:
             await self._delete(volume, entry, file.key, file.etag)
-        file.unlinked = True
+        await file.unlink()
         self._index.remove(entry.ino)
 
     async def _delete(self, volume: Volume, entry: Entry, key: str, etag: str | None) -> None:
@@ -237,7 +237,7 @@ class Changes:
     async def _replace(self, replaced: File) -> None:
         """The object stays until ours replaces it; its file is gone from the mount."""
         async with replaced.moving:
-            replaced.unlinked = True
+            await replaced.unlink()
             self._index.remove(replaced.ino)
 
     async def _discard_target(self, replaced: File) -> None:
@@ -245,7 +245,7 @@ class Changes:
             if replaced.etag is not None:
                 await replaced.volume.writer.delete(replaced.key, replaced.etag)
                 replaced.etag = None
-            replaced.unlinked = True
+            await replaced.unlink()
             self._index.remove(replaced.ino)
 
     async def _rename_object(

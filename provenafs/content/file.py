@@ -544,6 +544,13 @@ class File:
             self._staged.read_base = self._reader()
             await self._files.journal.update(self._row, key=key, base_etag=etag)
 
+    async def unlink(self) -> None:
+        """The name is gone, and nothing is owed any more. Only with `moving` held."""
+        self.unlinked = True
+        if self._state is State.CLOSED:
+            self._state = State.OPEN
+            await self._files.journal.update(self._row, state=State.OPEN)
+
     async def restart_upload(self) -> None:
         """Forget the parts sent to the old key. EBUSY when they are the only copy."""
         if self.has_punched:

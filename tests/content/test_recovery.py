@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import trio
+from faultproxy import fault_proxy, s3_failure
 
 from provenafs.content.journal import Action, State, new_intent
 from provenafs.content.recovery import Recovery
@@ -131,6 +132,26 @@ async def test_what_is_sent_behind_is_shown(
         with trio.fail_after(20):
             await store.files.drain()
         assert await store.read("a") == b"x"
+
+
+@pytest.mark.parametrize("replace", [False, True])
+async def test_what_was_removed_is_not_owed(
+    moto_address: str, prefix: str, tmp_path: Path, other_user: Any, replace: bool
+) -> None:
+    with fault_proxy(moto_address) as proxy:
+        options = {"writeback": True, "io_timeout": 1.0}
+        async with open_store(proxy.address, prefix, tmp_path, **options) as store:
+            proxy.fail(lambda request: request.method == "PUT", s3_failure("503 x", "SlowDown"))
+            await store.write("a", b"x")
+            await store.write("b", b"y")
+            with trio.fail_after(30):
+                await (store.rename("a", "b") if replace else store.unlink("a"))
+                proxy.heal()
+                await store.files.drain()
+            assert store.files.transfers() == []
+            await store.files.journal.flush()
+            assert [row for row, _ in await store.files.journal.rows()] == []
+    assert objects(other_user, prefix) == {"b": b"x" if replace else b"y"}
 
 
 async def test_an_incomplete_file_is_listed_exported_sent_and_discarded(
