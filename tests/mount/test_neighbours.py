@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 from mount.conftest import MountAs
@@ -19,7 +20,10 @@ def test_an_indexer_may_not_fetch(mount_as: MountAs, tmp_path: Path) -> None:
     refused = subprocess.run([indexer, path], capture_output=True, check=False)
     assert b"Permission denied" in refused.stderr
     content = path.read_bytes()
-    assert int(os.getxattr(path, "user.provena.cached")) == len(content)
+    deadline = time.monotonic() + 20  # blocks reach the disk behind the reader
+    while int(os.getxattr(path, "user.provena.cached")) < len(content):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
     allowed = subprocess.run([indexer, path], capture_output=True, check=True)
     assert allowed.stdout == content
 
