@@ -131,14 +131,15 @@ def clean_environment(home: Path) -> dict[str, str]:
 
 
 def run_cli(
-    environ: dict[str, str], *arguments: str, timeout: float = 60
+    environ: dict[str, str], *arguments: str, timeout: float = 60, stdout: int = subprocess.PIPE
 ) -> subprocess.CompletedProcess[str]:
     """Run `provenafs` to its end; what it printed is text."""
     return subprocess.run(
         [Path(sys.executable).parent / "provenafs", *arguments],
         env=environ,
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
         text=True,
         timeout=timeout,
         check=False,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -93,8 +94,16 @@ app = plain_app(cls=LazyGroup, no_args_is_help=True, epilog=_EXIT_STATUS)
 
 def main() -> NoReturn:
     """Run the command line: a failure is one sentence on stderr and an exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # Names hold what not every terminal can show.
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
+    except BrokenPipeError:
+        # Whoever reads has enough. What is buffered must not fail once more at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        status = 1
     except Exception as error:
         status = _report(error)
     except BaseExceptionGroup as group:

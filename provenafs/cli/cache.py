@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.filesize import decimal
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from provenafs.cli.app import plain_app
+from provenafs.cli.progress import progress_of_bytes
 from provenafs.fuse.mountpoint import MountError, containing
 
 app = plain_app(
@@ -182,16 +181,7 @@ def _for_each(
     files: Sequence[_File], work: Callable[[_File, Callable[[int], None]], None], verb: str
 ) -> None:
     """Do the work for all files, some at once, with a progress line; raises the first failure."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(binary_units=True),
-        TransferSpeedColumn(),
-    )
-    with (
-        Progress(*columns, console=Console(stderr=True), transient=True) as progress,
-        ThreadPoolExecutor(_AT_ONCE) as pool,
-    ):
+    with progress_of_bytes() as progress, ThreadPoolExecutor(_AT_ONCE) as pool:
         total = sum(file.size for file in files)
         line = progress.add_task(f"{verb} {len(files)} files", total=total)
 

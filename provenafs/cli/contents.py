@@ -13,13 +13,12 @@ from typing import Annotated, Any
 
 import trio
 import typer
-from rich.console import Console
 from rich.filesize import decimal
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
 from provenafs.catalog.catalog import Catalog
 from provenafs.catalog.contents import Checked, md5_of, objects
 from provenafs.catalog.contents import verify as check
+from provenafs.cli.progress import progress_of_files
 from provenafs.cli.target import JsonOption, ProfileOption, Target, TargetArgument
 from provenafs.config import Settings
 from provenafs.content.index import Index
@@ -91,9 +90,8 @@ async def _listed(found: Target, settings: Settings) -> list[tuple[str, ObjectIn
 
 
 async def _verified(found: Target, settings: Settings, full: bool) -> list[Checked]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     checked: list[Checked] = []
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with progress_of_files() as progress:
         async with _opened(found, settings) as (bucket, prefix):
             items = [item async for item in objects(bucket, prefix)]
             line = progress.add_task("verifying", total=len(items))

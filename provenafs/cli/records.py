@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 
 from provenafs.catalog.dataset import Dataset
-from provenafs.cli.target import JsonOption, ProfileOption, Target, TargetArgument, ask
+from provenafs.catalog.finding import find
+from provenafs.catalog.finding import health as look
+from provenafs.cli.failures import ExitStatus
+from provenafs.cli.output import print_fields, print_json, print_table, printable, when
+from provenafs.cli.target import JsonOption, ProfileOption, Target, TargetArgument, ask, demand
 from provenafs.config import load_settings
-from provenafs.provena.client import Provena
-from provenafs.provena.errors import NotFound, ProvenaError, Unauthorised
 from provenafs.provena.records import FetchedDataset
 from provenafs.provena.search import MOST_HITS
 
@@ -26,12 +26,9 @@ def info(
     fetched = ask(found.settings(profile), lambda provena: provena.datastore.fetch(found.handle))
     described = _described(fetched)
     if as_json:
-        print(json.dumps(described, indent=2, ensure_ascii=False))
-        return
-    for name, value in described.items():
-        if value not in (None, "", []):
-            shown = ", ".join(value) if isinstance(value, list) else value
-            print(f"{name.replace('_', ' ') + ':':<18} {shown}")
+        print_json(described)
+    else:
+        print_fields(described)
 
 
 def _described(fetched: FetchedDataset) -> dict[str, Any]:
@@ -44,8 +41,8 @@ def _described(fetched: FetchedDataset) -> dict[str, Any]:
         "name": record.display_name,
         "description": information.get("description"),
         "owner": record.owner_username,
-        "created": _when(record.created_timestamp),
-        "updated": _when(record.updated_timestamp),
+        "created": when(record.created_timestamp),
+        "updated": when(record.updated_timestamp),
         "version": str(record.version),
         "previous_version": record.previous_version,
         "next_version": record.next_version,
@@ -58,13 +55,6 @@ def _described(fetched: FetchedDataset) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True, slots=True)
-class _Hit:
-    handle: str
-    score: float
-    name: str | None
-
-
 def search(
     query: Annotated[str, typer.Argument(help="Words to look for.")],
     limit: Annotated[int, typer.Option(min=1, max=MOST_HITS, help="Most results.")] = 25,
@@ -72,51 +62,28 @@ def search(
     as_json: JsonOption = False,
 ) -> None:
     """Find datasets by words, best first."""
-
-    async def find(provena: Provena) -> list[_Hit]:
-        hits = await provena.search.datasets(query, limit)
-        return [_Hit(hit.id, hit.score, await _name(provena, hit.id)) for hit in hits]
-
-    hits = ask(load_settings(profile=profile), find)
+    demand(query, "query")
+    hits = ask(load_settings(profile=profile), lambda provena: find(provena, query, limit))
     if as_json:
-        rows = [{"handle": hit.handle, "score": hit.score, "name": hit.name} for hit in hits]
-        print(json.dumps(rows, indent=2, ensure_ascii=False))
-        return
-    if not hits:
-        print(f"Nothing was found for '{query}'.")
-    for hit in hits:
-        print(f"{hit.handle}  {hit.name or '(not for you to see)'}")
-
-
-async def _name(provena: Provena, handle: str) -> str | None:
-    """None for a dataset that is hidden from this user, or gone: search does not look at that."""
-    try:
-        return (await provena.datastore.fetch(handle)).record.display_name
-    except (NotFound, Unauthorised):
-        return None
+        print_json([asdict(hit) for hit in hits])
+    elif hits:
+        print_table(
+            ("handle", "name"), [(hit.handle, hit.name or "(not for you to see)") for hit in hits]
+        )
+    else:
+        print(f"Nothing was found for '{printable(query)}'.")
 
 
 def health(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
     """Ask each service whether it is well; exit status 6 if one is not."""
-
-    async def look(provena: Provena) -> dict[str, str]:
-        answers = {}
-        for service in provena.services:
-            try:
-                answers[service.name] = await service.health()
-            except ProvenaError as error:
-                answers[service.name] = f"failed: {error}"
-        return answers
-
     answers = ask(load_settings(profile=profile), look)
     if as_json:
-        print(json.dumps(answers, indent=2))
+        print_json([asdict(answer) for answer in answers])
     else:
-        for name, words in answers.items():
-            print(f"{name}: {words}")
-    if any(words.startswith("failed") for words in answers.values()):
-        raise typer.Exit(6)
-
-
-def _when(timestamp: int) -> str:
-    return datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+        rows = [
+            (answer.service, "well" if answer.well else "failed", answer.message)
+            for answer in answers
+        ]
+        print_table(("service", "state", "message"), rows)
+    if not all(answer.well for answer in answers):
+        raise typer.Exit(ExitStatus.UNAVAILABLE)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from datetime import datetime
+import sys
 from enum import StrEnum
 from typing import Annotated
 
 import typer
-from ProvenaInterfaces.DataStoreAPI import CredentialResponse
 
+from provenafs.catalog.sharing import KEYS_LAST_S, LONGEST_LINK_S, Keys, issue_keys
+from provenafs.catalog.sharing import share as make_link
+from provenafs.cli.output import print_json
 from provenafs.cli.target import (
     JsonOption,
     ProfileOption,
@@ -22,9 +24,8 @@ from provenafs.cli.target import (
     confirm,
 )
 from provenafs.config import ConfigError
-from provenafs.provena.client import Provena
+from provenafs.provena.errors import Unavailable
 
-_LONGEST_S = 24 * 3600
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -38,6 +39,9 @@ class Format(StrEnum):
 
 def share(
     target: TargetArgument,
+    file: Annotated[
+        str | None, typer.Argument(help="The file's path below data/, where the target is no file.")
+    ] = None,
     expires: Annotated[str, typer.Option(help="For how long: 90s, 30m, 3h, up to 24h.")] = "3h",
     yes: YesOption = False,
     profile: ProfileOption = None,
@@ -45,15 +49,20 @@ def share(
 ) -> None:
     """Print a link with which anybody can download one file until it expires."""
     found = Target.parse(target)
-    if not found.path:
+    path, seconds = found.path if file is None else file, _seconds(expires)
+    if not path:
         raise ConfigError(f"'{target}' is no file: name one below a dataset's data directory")
-    path, seconds = found.path, _seconds(expires)
     confirm(f"Let anybody with the link download {path} for {expires}", yes=yes)
     url = ask(
         found.settings(profile),
-        lambda provena: provena.datastore.presigned_url(found.handle, path, seconds),
+        lambda provena: make_link(provena.datastore, found.handle, path, seconds),
     )
-    print(json.dumps({"url": url, "expires_in": seconds}) if as_json else url)
+    if seconds > KEYS_LAST_S:
+        print("The link may stop working after 8 hours already.", file=sys.stderr)
+    if as_json:
+        print_json({"handle": found.handle, "path": path, "url": url, "expires_in": seconds})
+    else:
+        print(url)
 
 
 def credentials(
@@ -67,63 +76,56 @@ def credentials(
 ) -> None:
     """Print temporary keys to a dataset's files; whoever has them can use them."""
     found = Target.parse(target)
-
-    async def issue(provena: Provena) -> tuple[CredentialResponse, str]:
-        keys = await provena.datastore.credentials(
-            found.handle, "write" if write else "read", console=console
-        )
-        location = (await provena.datastore.fetch(found.handle)).record.s3
-        return keys, f"s3://{location.bucket_name}/{location.path}"
-
     settings = found.settings(profile)
-    keys, address = ask(settings, issue)
+    keys = ask(
+        settings,
+        lambda provena: issue_keys(
+            provena.datastore, found.handle, "write" if write else "read", console=console
+        ),
+    )
     if not console:
-        print(_printed(keys, address, settings.s3_endpoint_url, form))
-    elif keys.console_session_url:
-        print(keys.console_session_url)
+        print(_printed(keys, settings.s3_endpoint_url, form))
+    elif keys.console_url:
+        print(keys.console_url)
     else:
-        raise ConfigError("the data store gave no link to an S3 console")
+        raise Unavailable("the data store gave no link to an S3 console")
 
 
-def _printed(keys: CredentialResponse, address: str, endpoint: str | None, form: Format) -> str:
-    expiry = keys.credentials.expiry
-    variables = {
-        "AWS_ACCESS_KEY_ID": keys.credentials.aws_access_key_id,
-        "AWS_SECRET_ACCESS_KEY": keys.credentials.aws_secret_access_key,
-        "AWS_SESSION_TOKEN": keys.credentials.aws_session_token,
-        **({"AWS_ENDPOINT_URL": endpoint} if endpoint else {}),
-    }
+def _printed(keys: Keys, endpoint: str | None, form: Format) -> str:
+    expiry = keys.expiry.isoformat(timespec="seconds")
     if form is Format.json:
         # What credential_process of the AWS tools reads, and where the files are.
         return json.dumps(
             {
                 "Version": 1,
-                "AccessKeyId": keys.credentials.aws_access_key_id,
-                "SecretAccessKey": keys.credentials.aws_secret_access_key,
-                "SessionToken": keys.credentials.aws_session_token,
-                "Expiration": _iso(expiry),
-                "Location": address,
+                "AccessKeyId": keys.access_key_id,
+                "SecretAccessKey": keys.secret_access_key,
+                "SessionToken": keys.session_token,
+                "Expiration": expiry,
+                "Location": keys.address,
                 "EndpointUrl": endpoint,
             },
             indent=2,
         )
+    settings = {
+        "aws_access_key_id": keys.access_key_id,
+        "aws_secret_access_key": keys.secret_access_key,
+        "aws_session_token": keys.session_token,
+    }
+    note = f"# {keys.address}, until {expiry}"
     if form is Format.aws_config:
-        lines = [f"{name.lower()} = {value}" for name, value in variables.items()]
-        return "\n".join(
-            ["[provena]", *(line.replace("aws_endpoint", "endpoint") for line in lines)]
-        )
-    lines = [f"export {name}={shlex.quote(value)}" for name, value in variables.items()]
-    return "\n".join([*lines, f"# {address}, until {_iso(expiry)}"])
-
-
-def _iso(expiry: datetime) -> str:
-    return expiry.isoformat(timespec="seconds")
+        settings |= {"endpoint_url": endpoint} if endpoint else {}
+        lines = [f"{name} = {value}" for name, value in settings.items()]
+        return "\n".join([note, "[profile provena]", *lines])
+    settings |= {"aws_endpoint_url": endpoint} if endpoint else {}
+    lines = [f"export {name.upper()}={shlex.quote(value)}" for name, value in settings.items()]
+    return "\n".join([*lines, note])
 
 
 def _seconds(text: str) -> int:
     """Seconds of a duration such as 90s, 30m or 3h. Raises ConfigError outside 1 s to 24 h."""
     match = re.fullmatch(r"(\d{1,9})([smhd]?)", text.strip())
     seconds = int(match[1]) * _UNITS[match[2]] if match else 0
-    if not 1 <= seconds <= _LONGEST_S:
+    if not 1 <= seconds <= LONGEST_LINK_S:
         raise ConfigError(f"--expires '{text}' is not between 1s and 24h (such as 90s, 30m, 3h)")
     return seconds

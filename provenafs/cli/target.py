@@ -9,18 +9,19 @@ import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import trio
 import typer
 
+from provenafs.cli.output import printable
 from provenafs.config import ConfigError, Settings, load_settings, profile_names
-from provenafs.fuse.mountpoint import containing
+from provenafs.fuse.mountpoint import MountError, containing
 from provenafs.provena.client import Provena
 from provenafs.tree.names import handle_of
 
 _T = TypeVar("_T")
-_HANDLE = re.compile(r"[^/\s]+/[^/\s]+")
+_HANDLE = re.compile(r"[0-9][0-9A-Za-z.]*/[0-9A-Za-z._-]+|[0-9]{4,}")
 
 TargetArgument = Annotated[
     str, typer.Argument(help="A handle, a dataset's directory, or any path inside a mount.")
@@ -41,32 +42,47 @@ class Target:
     @classmethod
     def parse(cls, text: str) -> Target:
         """Read a handle or follow a path. Raises ConfigError for what is neither."""
-        path = Path(text).absolute()
-        if os.path.lexists(path):
-            # by-name and versions are links within the mount.
-            return cls._of_path(text, path.resolve())
+        # by-name and versions are links within the mount.
+        path = Path(text).resolve()
         handle = handle_of(text) or text
-        if not _HANDLE.fullmatch(handle):
-            raise ConfigError(f"'{text}' is neither a handle nor a path in a mount")
-        return cls(handle)
+        mount = containing(path)
+        # Within a mount a handle reads like a relative path.
+        if mount is not None and (os.path.lexists(path) or not _HANDLE.fullmatch(handle)):
+            return cls._within(text, path, mount.path)
+        if _HANDLE.fullmatch(handle):
+            return cls(handle)
+        if path.exists():
+            raise ConfigError(f"'{text}' does not lie in a dataset of a mount: name one that does")
+        raise ConfigError(f"'{text}' is neither a handle nor a path in a mount: name one of these")
 
     @classmethod
-    def _of_path(cls, text: str, path: Path) -> Target:
-        mount = containing(path)
-        parts = () if mount is None else path.relative_to(mount.path).parts
-        handle = handle_of(parts[0]) if parts else None
-        if mount is None or handle is None:
-            raise ConfigError(f"'{text}' does not lie in a dataset of a mount")
-        below = "/".join(parts[2:]) if parts[1:2] == ("data",) else None
-        return cls(handle, below, mount.path)
+    def _within(cls, text: str, path: Path, mountpoint: Path) -> Target:
+        name, *rest = path.relative_to(mountpoint).parts or ("",)
+        handle = handle_of(name)
+        if handle is None:
+            raise ConfigError(f"'{text}' does not lie in a dataset of a mount: name one that does")
+        if rest and not os.path.lexists(path):
+            raise ConfigError(f"'{text}' does not exist: name a file or directory that does")
+        below = "/".join(rest[1:]) if rest[:1] == ["data"] else None
+        return cls(handle, below, mountpoint)
 
     def settings(self, profile: str | None) -> Settings:
         """Those of the profile, by default the one that the target is mounted with."""
         if profile is None and self.mountpoint is not None:
-            status = json.loads((self.mountpoint / ".provenafs/status.json").read_bytes())
+            status = _status(self.mountpoint)
             # A mount may be told everything by its environment, as this verb then is too.
             profile = status["profile"] if status["profile"] in profile_names() else None
         return load_settings(profile=profile)
+
+
+def _status(mountpoint: Path) -> dict[str, Any]:
+    try:
+        status: dict[str, Any] = json.loads((mountpoint / ".provenafs/status.json").read_bytes())
+    except (OSError, ValueError):
+        raise MountError(
+            f"the mount at {mountpoint} does not answer: mount it again, or say --profile"
+        ) from None
+    return status
 
 
 def ask(settings: Settings, question: Callable[[Provena], Awaitable[_T]]) -> _T:
@@ -84,8 +100,8 @@ def confirm(what: str, *, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise ConfigError(f"{what}: this asks for a confirmation, say --yes")
-    typer.confirm(f"{what}?", abort=True)
+        raise ConfigError(f"{printable(what)}: this asks for a confirmation, say --yes")
+    typer.confirm(f"{printable(what)}?", abort=True)
 
 
 def demand(text: str, what: str) -> str:

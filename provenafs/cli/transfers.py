@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
+from provenafs.cli.progress import progress_of_bytes
 from provenafs.fuse.mountpoint import MountError, containing, our_mounts
 
 _LOOK_EVERY_S = 0.2
@@ -62,13 +61,7 @@ def wait_until_stored(mountpoint: Path) -> None:
 
 
 def _show_progress(mountpoint: Path, thread: threading.Thread) -> None:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(binary_units=True),
-        TransferSpeedColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with progress_of_bytes() as progress:
         line = progress.add_task("storing", total=None)
         while thread.is_alive():
             transfers = pending(mountpoint)

@@ -91,17 +91,26 @@ def drive_with(
         yield drive
 
 
-@pytest.mark.parametrize("example", _examples(), ids=lambda example: example.steps[0][0][:30])
+@pytest.mark.parametrize("example", list(_examples()), ids=lambda example: example.steps[0][0][:30])
 def test_an_example_does_what_it_says(
     sandbox: RunningSandbox,
     drive_with: Callable[[tuple[str, ...]], Drive],
     commands: Path,
+    moto_server: str,
     handle: str,
+    tmp_path: Path,
     example: Example,
 ) -> None:
     drive = drive_with(example.flags)
     path = f"{commands}:{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environ = drive.environ | {"PATH": path, "PREFIX": sandbox.prefix(handle), "LC_ALL": "C.UTF-8"}
+    environ = drive.environ | {
+        "HOME": str(tmp_path),
+        "LC_ALL": "C.UTF-8",
+        "PATH": path,
+        "PREFIX": sandbox.prefix(handle),
+        "PROVENAFS_S3_ENDPOINT": moto_server,
+        "PROVENAFS_STATE_DIR": str(drive.home / "state"),
+    }
     script = "".join(f"{command}\nprintf '{_END}'\n" for command, _ in example.steps)
     done = subprocess.run(
         ["bash"], cwd=drive.data(handle), env=environ, input=script, stdout=subprocess.PIPE,

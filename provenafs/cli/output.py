@@ -1,0 +1,64 @@
+"""What verbs print: JSON for machines, tables on a terminal, tab-separated lines in a pipe."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+# What would move the cursor, change the order of the letters or end the line.
+_UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def print_json(document: Any) -> None:
+    """Print a document for machines."""
+    print(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print rows under their columns on a terminal; in a pipe one line each, without a heading."""
+    cells = [[printable(str(cell)) for cell in row] for row in rows]
+    if not sys.stdout.isatty():
+        for line in cells:
+            print("\t".join(line))
+        return
+    # Only a terminal pays for the import.
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*columns, box=box.SIMPLE)
+    for line in cells:
+        table.add_row(*map(Text, line))
+    Console().print(table)
+
+
+def print_fields(fields: dict[str, object]) -> None:
+    """Print names with their values, those that have one, a line each."""
+    known = {name: value for name, value in fields.items() if value not in (None, "", [])}
+    width = max(map(len, known), default=0) + 1
+    for name, value in known.items():
+        shown = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        print(f"{name.replace('_', ' ') + ':':<{width}} {printable(shown)}")
+
+
+def print_outcome(as_json: bool, sentence: str, **facts: object) -> None:
+    """Tell what was done: a sentence, or the facts for machines."""
+    if as_json:
+        print_json(facts)
+    else:
+        print(printable(sentence))
+
+
+def printable(text: str) -> str:
+    """A text that stays on its line and in its order: control characters as escapes."""
+    return _UNFIT.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def when(timestamp: float) -> str:
+    """A time, in seconds since the epoch, for people."""
+    return datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

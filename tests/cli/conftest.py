@@ -1,0 +1,13 @@
+"""Fixtures of the tests of the command line."""
+
+from __future__ import annotations
+
+import pytest
+from running_sandbox import RunningSandbox
+from verbs import Verbs
+
+
+@pytest.fixture
+def verbs(sandbox: RunningSandbox) -> Verbs:
+    """The command line in the hands of the people of the session's sandbox."""
+    return Verbs(sandbox)
