@@ -16,12 +16,13 @@ import shutil
 import sqlite3
 import threading
 import time
-import zlib
 from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from xxhash import xxh3_64_intdigest
 
 from provenafs.content.direct import buffer, read_at, write_at
 from provenafs.content.readahead import GRANULE
@@ -30,7 +31,7 @@ SEGMENT = 8 * 1024 * 1024  # bytes
 _DISK_BLOCK = 4096
 _BUSY_S = 5.0
 _VERIFIED_KEPT = 50_000
-_VERSION = 1
+_VERSION = 2
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS segments (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -52,7 +53,7 @@ class Damaged(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A row: which granules are present, as bits, and the CRC-32 of each."""
+    """A row: which granules are present, as bits, and the XXH3 of each."""
 
     id: int
     number: int
@@ -354,7 +355,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _segment(row: tuple[int, int, bytes, bytes]) -> Segment:
-    return Segment(row[0], row[1], int.from_bytes(row[2], "little"), array("I", row[3]))
+    return Segment(row[0], row[1], int.from_bytes(row[2], "little"), array("Q", row[3]))
 
 
 def _bits(first: int, last: int) -> int:
@@ -362,4 +363,4 @@ def _bits(first: int, last: int) -> int:
 
 
 def _checksums(data: memoryview) -> list[int]:
-    return [zlib.crc32(data[at : at + GRANULE]) for at in range(0, len(data), GRANULE)]
+    return [xxh3_64_intdigest(data[at : at + GRANULE]) for at in range(0, len(data), GRANULE)]
