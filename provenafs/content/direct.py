@@ -6,9 +6,10 @@ the disk needs (open(2), O_DIRECT).
 
 from __future__ import annotations
 
-import fcntl
 import mmap
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 _ALIGNMENT = 4096  # bytes; of offsets, lengths and memory
 _WORTHWHILE = 1024 * 1024  # bytes; less is left to the page cache
@@ -25,28 +26,33 @@ def buffer(size: int) -> memoryview:
 
 def read_at(file: int, into: memoryview, offset: int) -> int:
     """Fill `into`, as far as the file goes; returns how many bytes came."""
-    aligned = _aligned(into, offset)
     done = 0
-    if aligned and _set_direct(file, on=True):
-        try:
-            done = _read(file, into[:aligned], offset)
-        except OSError:
-            done = 0
-        finally:
-            _set_direct(file, on=False)
+    aligned = _aligned(into, offset)
+    if aligned:
+        with suppress(OSError), _direct(file, os.O_RDONLY) as direct:
+            done = _read(direct, into[:aligned], offset)
     return done + _read(file, into[done:], offset + done)
 
 
 def write_at(file: int, data: memoryview, offset: int) -> None:
     """Write all of `data`."""
     done = 0
-    if _aligned(data, offset) and _set_direct(file, on=True):
-        try:
-            done = _write_directly(file, data, offset)
-        finally:
-            _set_direct(file, on=False)
+    aligned = _aligned(data, offset)
+    if aligned:
+        with suppress(OSError), _direct(file, os.O_WRONLY) as direct:
+            done = _write_directly(direct, data[:aligned], offset)
     while done < len(data):
         done += os.pwrite(file, data[done:], offset + done)
+
+
+@contextmanager
+def _direct(file: int, mode: int) -> Iterator[int]:
+    """A descriptor of one's own for the same file: the flag is set for all users of one."""
+    direct = os.open(f"/proc/self/fd/{file}", mode | os.O_DIRECT | os.O_CLOEXEC)
+    try:
+        yield direct
+    finally:
+        os.close(direct)
 
 
 def _aligned(data: memoryview, offset: int) -> int:
@@ -54,16 +60,6 @@ def _aligned(data: memoryview, offset: int) -> int:
     if len(data) < _WORTHWHILE or offset % _ALIGNMENT:
         return 0
     return len(data) // _ALIGNMENT * _ALIGNMENT
-
-
-def _set_direct(file: int, *, on: bool) -> bool:
-    """Whether the file system knows direct access."""
-    flags = fcntl.fcntl(file, fcntl.F_GETFL)
-    try:
-        fcntl.fcntl(file, fcntl.F_SETFL, flags | os.O_DIRECT if on else flags & ~os.O_DIRECT)
-    except OSError:
-        return False
-    return True
 
 
 def _read(file: int, into: memoryview, offset: int) -> int:
@@ -78,7 +74,7 @@ def _read(file: int, into: memoryview, offset: int) -> int:
 
 def _write_directly(file: int, data: memoryview, offset: int) -> int:
     """Write from aligned memory; returns how many bytes were written before the disk refused."""
-    done, end = 0, _aligned(data, offset)
+    done, end = 0, len(data)
     bounce = _bounces.pop() if _bounces else memoryview(mmap.mmap(-1, _BOUNCE))
     try:
         while done < end:

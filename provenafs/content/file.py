@@ -19,13 +19,13 @@ import trio
 
 from provenafs.content.index import Entry, Kind
 from provenafs.content.journal import NOBODY, Row, State, new_row
-from provenafs.content.planner import SINGLE_PUT, part_range, plan, send_parts
+from provenafs.content.planner import SINGLE_PUT
+from provenafs.content.publisher import Publisher
 from provenafs.content.staging import ReadBase, StagedBytes
-from provenafs.content.uploads import Base, Upload, put
+from provenafs.content.uploads import Base
 from provenafs.content.volume import Volume, is_scratch
 from provenafs.errors import FSError, Transient
-from provenafs.s3.errors import NoSuchKey, PreconditionFailed, S3Error, Unavailable
-from provenafs.s3.writing import Metadata, content_type
+from provenafs.s3.errors import NoSuchKey, PreconditionFailed, Unavailable
 
 if TYPE_CHECKING:
     from provenafs.content.files import Files
@@ -51,15 +51,12 @@ class File:
         self._size = entry.size  # of the object
         self._lock = trio.Lock()
         self._staged: StagedBytes | None = None
-        self._row = ""
         self._state = State.OPEN
-        self._publications = 0
-        self._upload: Upload | None = None
+        self._publisher = Publisher(files.uploads, volume, files.journal)
         self._sequential_end = 0
         self._untouched = entry.etag is None  # as made or emptied, and nothing written since
         self._mtime = entry.mtime
         self._mtime_was_set = False
-        self._stored_mtime: float | None = None  # what the object carries
         self._conflict: FSError | None = None
 
     @classmethod
@@ -83,15 +80,13 @@ class File:
         )
         file = cls(files, volume, entry)
         file.key = row.key
-        reader = file._reader()
-        file._staged = await files.area.recover(row.id, row.base_size, reader)
-        file._row, file._state, file.changed, file._untouched = row.id, row.state, True, False
-        file._publications = int(row.write_id.rpartition("-")[2]) if "-" in row.write_id else 0
+        file._staged = await files.area.recover(row.id, row.base_size, file._reader())
+        file._state, file.changed, file._untouched = row.state, True, False
+        file._publisher.recover(row)
         if key != row.key:
             file.key, file.etag = key, None
         elif row.upload_id is not None:
-            file._upload = file._new_upload()
-            file._upload.resume(row.upload_id, row.parts)
+            file._publisher.resume(row)
             for _, start, end, _, _ in row.parts:
                 file._staged.note_missing(start, end)
         return file
@@ -151,7 +146,7 @@ class File:
     @property
     def sent_bytes(self) -> int:
         """How much of it is acknowledged by the server, in bytes."""
-        return 0 if self._upload is None else self._upload.sent_bytes
+        return self._publisher.sent_bytes
 
     # Reading and changing
 
@@ -165,8 +160,7 @@ class File:
         async with self._lock:
             staged = await self._begin_change(keep=True)
             staged.refuse_punched(offset, offset + len(data))
-            if self._upload is not None:
-                self._upload.spoil(offset, offset + len(data))
+            self._publisher.spoil(offset, offset + len(data))
             await staged.write(offset, data)
             self._untouched = False
             self._note_change()
@@ -182,8 +176,7 @@ class File:
                 return
             staged = await self._begin_change(keep=size > 0)
             staged.refuse_punched(size - 1, size + 1)
-            if self._upload is not None:
-                self._upload.spoil(size)
+            self._publisher.spoil(size)
             await staged.truncate(size)
             self._untouched = size == 0
             self._sequential_end = min(self._sequential_end, size)
@@ -224,7 +217,7 @@ class File:
                 files.area.discard(row.id)
                 files.journal.remove_later(row.id)
                 raise
-            self._row, self._staged, self._state = row.id, staged, State.OPEN
+            self._publisher.row, self._staged, self._state = row.id, staged, State.OPEN
         elif self._state is State.SENT:
             await self.volume.may_write()
             await self._staged.restart_log()
@@ -240,72 +233,31 @@ class File:
             self._state = State.OPEN
         return self._staged
 
+    @property
+    def _row(self) -> str:
+        return self._publisher.row
+
     def _reader(self) -> ReadBase | None:
         """Reads of the object version that this file was made from."""
-        bucket, key, size, etag = self.volume.drive.bucket, self.key, self._size, self.etag
-        if etag is None:
-            return None
-
-        async def read(offset: int, length: int) -> memoryview:
-            try:
-                return await bucket.read_range(key, offset, min(length, size - offset), etag)
-            except (PreconditionFailed, NoSuchKey):
-                raise FSError(errno.ESTALE, f"{key} was changed by somebody else") from None
-            finally:
-                self._files.uploads.progress.made()
-
-        return read
+        return self._publisher.reader(self.key, self.etag, self._size)
 
     # Sending parts while more is being written
 
     def _send_ahead(self, staged: StagedBytes) -> None:
-        if self._sequential_end <= SINGLE_PUT or staged.base_size or self.is_scratch:
+        end = self._sequential_end
+        if end <= SINGLE_PUT or staged.base_size or self.is_scratch or self.unlinked:
             return
-        if self.unlinked:
-            return
-        upload = self._upload = self._upload or self._new_upload()
-        while True:
-            start, end = part_range(upload.next_number)
-            if end > self._sequential_end:
-                return
-            self._files.nursery.start_soon(
-                upload.send_ahead, staged, upload.next_number, start, end
-            )
-            upload.next_number += 1
-
-    def _new_upload(self) -> Upload:
-        async def begun(upload_id: str) -> None:
-            await self._files.journal.update(self._row, upload_id=upload_id)
-
-        return Upload(
-            self._files.uploads, self.volume.writer, self.key, self._new_metadata(), begun
-        )
-
-    def _write_id(self, number: int) -> str:
-        return f"{self._row}-{number}"
-
-    def _new_metadata(self) -> Metadata:
-        self._publications += 1
-        known = self._mtime if self._upload is None else None
-        return Metadata(self._write_id(self._publications), known, content_type(self.key))
+        self._publisher.send_ahead(staged, self.key, self._mtime, end, self._files.nursery)
 
     async def punch(self) -> bool:
         """Give the disk space of acknowledged parts back; False if there was none."""
-        staged = self._staged
-        if staged is None or self._upload is None:
-            return False
-        freed = 0
-        for start, end in self._upload.acknowledged():
-            if end <= self._sequential_end and staged.local.touches(start, end):
-                freed += await staged.punch(start, end)
-        return freed > 0
+        return self._staged is not None and await self._publisher.punch(
+            self._staged, self._sequential_end
+        )
 
     async def a_part(self) -> bool:
         """Wait for a part that is under way; False if there is none."""
-        if self._upload is None or not self._upload.is_sending:
-            return False
-        await self._upload.a_part()
-        return True
+        return await self._publisher.a_part()
 
     # Closing and storing
 
@@ -353,15 +305,14 @@ class File:
         await self.volume.may_write()
         staged = await self._ensure_staged()
         await staged.sync()
-        upload = self._upload
         await self._files.journal.update(
             self._row,
             state=State.CLOSED,
             key=self.key,
             size=staged.size,
             mtime=self._mtime,
-            write_id=self._write_id(self._publications + (upload is None)),
-            parts=() if upload is None else tuple(upload.parts()),
+            write_id=self._publisher.coming_write_id,
+            parts=self._publisher.parts(),
         )
         self._state, self.changed = State.CLOSED, False
         self._files.send_behind(self)
@@ -375,20 +326,18 @@ class File:
         staged = await self._ensure_staged()
         try:
             await self.volume.may_write()
-            what = f"storing {self.key}"
-            etag = await self._files.uploads.progress.bound(lambda: self._send(staged), what)
+            etag = await self._publisher.publish(staged, Base(self.key, self.etag), self._mtime)
         except Exception as error:
             await self._note_failure(error)
             raise self._conflict or error from error
         self.etag, self._size = etag, staged.size
-        self._upload = None
         staged.rebase(self._reader() or _nothing)
         self.changed, self._untouched, self._state = False, False, State.SENT
         self._files.journal.update_later(
             self._row, state=State.SENT, size=staged.size, base_etag=etag, reason=""
         )
         self._show_published()
-        if self._mtime_was_set and self._stored_mtime != self._mtime:
+        if self._mtime_was_set and self._publisher.stored_mtime != self._mtime:
             self._touch()
 
     def _show_published(self) -> None:
@@ -403,56 +352,6 @@ class File:
         self._files.index.update(
             self.ino, size=self._size, etag=self.etag, modified=now, mtime=mtime
         )
-
-    async def _send(self, staged: StagedBytes) -> str:
-        try:
-            return await self._send_once(staged)
-        except PreconditionFailed:
-            if not await self._is_ours(staged):
-                raise
-            return await self._send_once(staged)
-        except NoSuchKey:
-            # The upload may have been cleaned away; the base may be gone, which fails again.
-            if staged.punched:
-                message = f"the server gave up the upload of {self.key} before it was complete"
-                raise FSError(errno.EIO, message) from None
-            self._upload = None
-            return await self._send_once(staged)
-
-    async def _is_ours(self, staged: StagedBytes) -> bool:
-        """Whether the object is what an earlier publication made that we took for failed."""
-        try:
-            head = await self.volume.writer.head(self.key)
-        except NoSuchKey:
-            return False
-        if not head.metadata.write_id.startswith(f"{self._row}-") or head.etag == self.etag:
-            return False
-        self.etag, self._size = head.etag, head.size
-        staged.read_base = self._reader()
-        return True
-
-    async def _send_once(self, staged: StagedBytes) -> str:
-        base = Base(self.key, self.etag)
-        if staged.punched:
-            parts = tuple(send_parts(0, staged.size, 1, last=True))
-        else:
-            parts = plan(staged.dirty, staged.base_size if self.etag else 0, staged.size)
-        if len(parts) == 1 and not staged.punched:
-            await self._drop_upload()
-            metadata = self._new_metadata()
-            self._stored_mtime = metadata.mtime
-            return await put(self._files.uploads, self.volume.writer, staged, base, metadata)
-        upload = self._upload = self._upload or self._new_upload()
-        self._stored_mtime = upload.metadata.mtime
-        return await upload.complete(staged, parts, base)
-
-    async def _drop_upload(self) -> None:
-        upload, self._upload = self._upload, None
-        if upload is not None:
-            try:
-                await upload.abort()
-            except S3Error as error:
-                log.warning("an unfinished upload is left behind: %s", error)
 
     async def _note_failure(self, error: Exception) -> None:
         if isinstance(error, (PreconditionFailed, NoSuchKey)) or (
@@ -473,7 +372,6 @@ class File:
     async def _record_failure(self, reason: str) -> None:
         assert self._staged is not None
         await self._staged.sync()
-        upload = self._upload
         await self._files.journal.update(
             self._row,
             state=State.FAILED,
@@ -481,9 +379,9 @@ class File:
             reason=reason,
             size=self._staged.size,
             mtime=self._mtime,
-            write_id=self._write_id(self._publications),
-            upload_id=None if upload is None else upload.upload_id,
-            parts=() if upload is None else tuple(upload.parts()),
+            write_id=self._publisher.write_id,
+            upload_id=self._publisher.upload_id,
+            parts=self._publisher.parts(),
         )
 
     def _touch(self) -> None:
@@ -510,7 +408,7 @@ class File:
             return True
 
     async def _discard(self) -> None:
-        await self._drop_upload()
+        await self._publisher.drop()
         staged, self._staged = self._staged, None
         if staged is not None:
             staged.close()
@@ -524,7 +422,7 @@ class File:
             return
         log.warning("%s is not stored: its bytes are kept, see 'provenafs recover'", self.key)
         if not self._staged.punched:
-            await self._drop_upload()
+            await self._publisher.drop()
         staged, self._staged = self._staged, None
         staged.close()
         await self._files.journal.update(self._row, owner=NOBODY)
@@ -556,7 +454,7 @@ class File:
         if self.has_punched:
             message = "the file is larger than the staging area and still being uploaded"
             raise FSError(errno.EBUSY, message)
-        await self._drop_upload()
+        await self._publisher.drop()
 
     @property
     def moving(self) -> trio.Lock:

@@ -77,7 +77,10 @@ class Clients:
             aws_session_token=credentials.session_token,
             config=Config(
                 signature_version="s3v4",
-                s3={"addressing_style": "path" if self.endpoint_url else "virtual"},
+                s3={
+                    "addressing_style": "path" if self.endpoint_url else "virtual",
+                    "payload_signing_enabled": False,
+                },
                 retries={"total_max_attempts": 1, "mode": "standard"},
                 use_dualstack_endpoint=False,
                 use_fips_endpoint=False,

@@ -110,15 +110,15 @@ class ObjectWriter:
         progress: Progress | None = None,
     ) -> str:
         """Store an object in one request; returns its ETag. PreconditionFailed on a conflict."""
-        arguments = {
-            **metadata.arguments(),
-            **_condition(expected),
-            "ChecksumCRC32": _crc32(body),
-        }
+        arguments = {**metadata.arguments(), **_condition(expected)}
 
         def send(s3: S3Client) -> str:
             answer = s3.put_object(
-                Bucket=self._name, Key=key, Body=_body(body, progress), **arguments
+                Bucket=self._name,
+                Key=key,
+                Body=_body(body, progress),
+                ChecksumCRC32=_crc32(body),
+                **arguments,
             )
             return str(answer.get("ETag", ""))
 
@@ -205,7 +205,6 @@ class ObjectWriter:
         progress: Progress | None = None,
     ) -> UploadedPart:
         """Send one part. NoSuchKey when the upload is not there any more."""
-        crc32 = _crc32(body)
 
         def send(s3: S3Client) -> UploadedPart:
             answer = s3.upload_part(
@@ -214,7 +213,7 @@ class ObjectWriter:
                 UploadId=upload_id,
                 PartNumber=number,
                 Body=_body(body, progress),
-                ChecksumCRC32=crc32,
+                ChecksumCRC32=_crc32(body),
             )
             return UploadedPart(number, answer["ETag"], answer.get("ChecksumCRC32"))
 
