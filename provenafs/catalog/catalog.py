@@ -153,6 +153,11 @@ class Catalog:
                 self._parsed.popitem(last=False)
         return known
 
+    def appeared(self, handle: str) -> None:
+        """A dataset was just made: the list and look-ups find it at once."""
+        self._unknown.pop(handle, None)
+        self._listed_at = 0.0
+
     async def search(self, query: str, limit: int = 50) -> list[SearchHit]:
         """Datasets matching `query`, best first; may name some this user cannot fetch."""
         return await self._provena.search.datasets(query, limit)

@@ -67,6 +67,15 @@ class Dataset:
             return FSError(errno.EACCES, f"{self.handle} is locked")
         return None
 
+    def version_refusal(self) -> FSError | None:
+        """Why no new version can be made, or None; neither a lock nor a release matters."""
+        if "admin" in self.roles:
+            return None
+        return FSError(
+            errno.EACCES,
+            f"you cannot make a version of {self.handle}: you have no admin role on it",
+        )
+
     def write_refusal(self) -> FSError | None:
         """Why the files cannot be changed, or None: role and lock are EACCES, release is EROFS."""
         if not self.may_write_data:

@@ -10,6 +10,7 @@ from functools import partial
 
 from provenafs.catalog.catalog import Catalog, transient
 from provenafs.catalog.dataset import Dataset
+from provenafs.catalog.versioning import Versioning
 from provenafs.content.changes import Changes
 from provenafs.content.content import Content
 from provenafs.content.drive import Drive
@@ -46,6 +47,7 @@ class Context:
     files: Files
     changes: Changes
     edits: Edits
+    versioning: Versioning
     status: Callable[[], dict[str, object]]
     started: float = field(default_factory=time.time)
     volumes: dict[str, Volume] = field(default_factory=dict)
@@ -95,19 +97,20 @@ class Context:
 
     async def check_writable(self, handle: str) -> None:
         """Raise why the files cannot be changed now: EACCES for role and lock, EROFS else."""
-        with transient():
-            dataset = await self.catalog.dataset(handle, max_age=_WRITE_STATE_AGE_S)
-        refusal = dataset.write_refusal()
+        refusal = (await self.fresh(handle)).write_refusal()
         if refusal is not None:
             raise refusal
 
     async def check_metadata_writable(self, handle: str) -> None:
         """Raise why the metadata cannot be changed now: EACCES for role and lock."""
-        with transient():
-            dataset = await self.catalog.dataset(handle, max_age=_WRITE_STATE_AGE_S)
-        refusal = dataset.metadata_refusal()
+        refusal = (await self.fresh(handle)).metadata_refusal()
         if refusal is not None:
             raise refusal
+
+    async def fresh(self, handle: str) -> Dataset:
+        """A dataset as it is now, near enough to decide on a change; raises Transient."""
+        with transient():
+            return await self.catalog.dataset(handle, max_age=_WRITE_STATE_AGE_S)
 
     async def by_name(self) -> dict[str, str]:
         """Handles by the file name made from their display name.

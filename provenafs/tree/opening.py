@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from provenafs.catalog.catalog import Catalog
 from provenafs.catalog.rejected import Rejected
 from provenafs.catalog.saving import Saving
+from provenafs.catalog.versioning import Versioning
 from provenafs.config import Settings
 from provenafs.content.changes import Changes
 from provenafs.content.content import open_content
@@ -62,4 +63,5 @@ async def open_context(
         saving = Saving(catalog, provena.datastore)
         rejected = Rejected(settings.state_dir / "rejected" / settings.profile)
         edits = Edits(catalog, content, saving, rejected, settings.reason)
-        yield Context(catalog, content, files, changes, edits, listeners.status)
+        versioning = Versioning(catalog, provena.datastore)
+        yield Context(catalog, content, files, changes, edits, versioning, listeners.status)

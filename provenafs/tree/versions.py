@@ -10,17 +10,20 @@ from provenafs.catalog import documents
 from provenafs.content.index import Entry
 from provenafs.errors import FSError
 from provenafs.provena.records import HistoryEntry
+from provenafs.tree import version_maker
 from provenafs.tree.context import Context
 from provenafs.tree.directory import VirtualDirectory
 from provenafs.tree.documents import Document, Link, text_xattrs
 from provenafs.tree.names import directory_name
 from provenafs.tree.node import Attributes, Listing, Node
+from provenafs.tree.version_maker import VersionMaker
 
+_FIXED = ("metadata", version_maker.NAME)
 _HISTORY_FILE = re.compile(r"(?P<id>0|[1-9][0-9]*)\.json")
 
 
 class VersionsDirectory(VirtualDirectory):
-    """v1, v2 … as links to the datasets of the chain, latest, and metadata/."""
+    """v1, v2 … as links to the datasets of the chain, latest, metadata/, and create, not listed."""
 
     def __init__(self, context: Context, ino: int, handle: str) -> None:
         super().__init__(context, ino)
@@ -30,6 +33,8 @@ class VersionsDirectory(VirtualDirectory):
     def child(self, entry: Entry) -> Node:
         if entry.name == "metadata":
             return HistoryDirectory(self.context, entry.ino, self._handle)
+        if entry.name == version_maker.NAME:
+            return VersionMaker(self.context, entry.ino, self._handle)
         return _VersionLink(self, entry)
 
     async def links(self) -> dict[str, str]:
@@ -40,7 +45,7 @@ class VersionsDirectory(VirtualDirectory):
         return links
 
     async def lookup(self, name: str) -> Node:
-        if name != "metadata" and name not in await self.links():
+        if name not in _FIXED and name not in await self.links():
             raise FSError(errno.ENOENT)
         return self.child_called(name)
 
