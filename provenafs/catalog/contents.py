@@ -45,11 +45,18 @@ async def objects(bucket: Bucket, prefix: str) -> AsyncIterator[ObjectInfo]:
 
     In byte order of the keys. Raises S3Error.
     """
+    async for item in objects_and_markers(bucket, prefix):
+        if not item.key.endswith("/"):
+            yield item
+
+
+async def objects_and_markers(bucket: Bucket, prefix: str) -> AsyncIterator[ObjectInfo]:
+    """Every object below a dataset's prefix but the service's own metadata.json. See objects."""
     token: str | None = None
     while True:
         page = await bucket.list(prefix, delimiter="", token=token)
         for item in page.objects:
-            if not item.key.endswith("/") and item.key != prefix + _SERVER_METADATA:
+            if item.key not in (prefix, prefix + _SERVER_METADATA):
                 yield item
         token = page.next_token
         if token is None:

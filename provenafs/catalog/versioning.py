@@ -64,6 +64,13 @@ class Versioning:
             await self._refresh(handle, new.handle)
             return new
 
+    async def following(self, handle: str) -> Version:
+        """The next version of a dataset that has one; raises NotFound."""
+        record = (await self._catalog.dataset(handle, max_age=0)).record
+        if record.next_version is None:
+            raise NotFound(f"{handle} has no next version: make one")
+        return Version(record.next_version, record.version + 1)
+
     async def _newest(self, handle: str) -> DatasetRecord:
         """The record of a dataset that this user may make the next version of."""
         dataset = await self._catalog.dataset(handle, max_age=0)

@@ -97,7 +97,7 @@ class ObjectWriter:
 
         def send(s3: S3Client) -> Head:
             answer: Any = s3.head_object(Bucket=self._name, Key=key)
-            return _head(answer)
+            return head_of(answer)
 
         return await self._retried("looking at", key, send)
 
@@ -442,17 +442,21 @@ def _completed(part: UploadedPart) -> dict[str, Any]:
     return listed
 
 
-def _head(answer: Mapping[str, Any]) -> Head:
+def head_of(answer: Mapping[str, Any]) -> Head:
+    """What boto3's answer to a HEAD tells."""
+    modified: datetime = answer["LastModified"]
+    return Head(answer["ContentLength"], answer["ETag"], modified.timestamp(), metadata_of(answer))
+
+
+def metadata_of(answer: Mapping[str, Any]) -> Metadata:
+    """What boto3's answer to a HEAD or GET tells beside the bytes."""
     other = dict(answer["Metadata"])
-    write_id = other.pop(WRITE_ID, "")
-    metadata = Metadata(
-        write_id,
+    return Metadata(
+        other.pop(WRITE_ID, ""),
         _seconds(other.pop(MTIME, None)),
         answer.get("ContentType", "binary/octet-stream"),
         other,
     )
-    modified: datetime = answer["LastModified"]
-    return Head(answer["ContentLength"], answer["ETag"], modified.timestamp(), metadata)
 
 
 def _seconds(text: str | None) -> float | None:
