@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 import trio
 
+from provenafs.catalog.chain import Chains
 from provenafs.catalog.dataset import Dataset
 from provenafs.catalog.records import RecordStore, Summary
 from provenafs.content.database import Database
@@ -63,6 +64,7 @@ class Catalog:
         self._unknown: dict[str, tuple[float, ProvenaError]] = {}
         self._down_until = 0.0
         self._parsed: OrderedDict[str, Dataset] = OrderedDict()
+        self._chains = Chains(self.record)
 
     async def datasets(self) -> list[Summary]:
         """The datasets to show in the root, oldest first."""
@@ -94,26 +96,10 @@ class Catalog:
     async def versions(self, handle: str) -> list[tuple[int, str]]:
         """The version chain through a dataset, as (number, handle), oldest first.
 
-        A neighbour that this user cannot fetch, or that is gone, is named by its link and ends
-        the walk.
+        It is shown as the records tell it, also where it is forked, broken or half made: those are
+        told in the log. See Chains.through.
         """
-        record = await self.record(handle)
-        chain = [(record.version, handle)]
-        await self._walk_versions(record, chain, step=-1)
-        await self._walk_versions(record, chain, step=1)
-        return sorted(chain)
-
-    async def _walk_versions(
-        self, record: DatasetRecord, chain: list[tuple[int, str]], step: int
-    ) -> None:
-        while (link := record.previous_version if step < 0 else record.next_version) is not None:
-            if any(handle == link for _, handle in chain):
-                return
-            chain.append((record.version + step, link))
-            try:
-                record = await self.record(link)
-            except (NotFound, Unauthorised):
-                return
+        return await self._chains.through(handle)
 
     async def dataset(self, handle: str, max_age: float | None = None) -> Dataset:
         """A dataset with this user's roles and the lock, no older than `max_age` (the TTL) seconds.

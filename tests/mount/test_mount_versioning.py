@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from broken_versions import delete, fork, make_version, mint_unversionable
 from faultproxy import answer, fault_proxy, lose_answer
 from mount.conftest import MountAs
 from mounting import Drive
@@ -260,3 +261,63 @@ def test_a_service_that_fails(sandbox: RunningSandbox, mount_as: MountAs, handle
         path.write_text("now")
         assert api.count(lambda request: request.path.endswith("/register/version")) == 2
     assert _next(sandbox, handle) is not None
+
+
+def test_a_version_that_was_not_completed(sandbox: RunningSandbox, writer: Drive) -> None:
+    handle = mint_unversionable(sandbox, "Not to be versioned")
+    folder = writer.dataset(handle)
+    (folder / "data/old.txt").write_text("old")
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        (folder / "versions/create").write_text("half")
+    words = _words(writer, handle)
+    assert "not completed" in words
+    new = _next(sandbox, handle)
+    assert new is not None
+    assert new["id"] in words
+    assert os.readlink(folder / "versions/latest") == "v2"
+    latest = folder / "versions/latest"
+    assert (latest / "data/old.txt").read_text() == "old"
+    for attempt in (
+        lambda: (latest / "data/new.txt").write_text("no"),
+        lambda: (latest / "data/old.txt").write_text("no"),
+        lambda: (latest / "data/old.txt").unlink(),
+    ):
+        with pytest.raises(OSError, match=os.strerror(errno.EROFS)):
+            attempt()
+    assert f"{new['id']} was not completed" in writer.log
+    assert (folder / "data/old.txt").read_text() == "old"
+
+
+def test_a_fork_is_shown_as_it_is(sandbox: RunningSandbox, writer: Drive, handle: str) -> None:
+    named, lost = fork(sandbox, handle)
+    folder = writer.dataset(handle)
+    assert os.readlink(folder / "versions/v2").endswith(named.replace("/", "-"))
+    beside = writer.dataset(lost) / "versions"
+    assert sorted(os.listdir(beside)) == ["latest", "metadata", "v1", "v2"]
+    assert os.readlink(beside / "v2").endswith(lost.replace("/", "-"))
+    assert os.readlink(beside / "v1").endswith(folder.name)
+    (warning,) = [line for line in writer.log.splitlines() if "fork" in line]
+    assert lost in warning
+    assert named in warning
+    # Of both branches, not of the fork, a next one can be made.
+    (beside / "create").write_text("on")
+    (writer.dataset(named) / "versions/create").write_text("on")
+    assert os.readlink(beside / "latest") == "v3"
+    with pytest.raises(OSError, match=os.strerror(errno.EINVAL)):
+        (folder / "versions/create").write_text("no")
+
+
+def test_a_chain_with_a_gap_is_shown_as_it_is(
+    sandbox: RunningSandbox, writer: Drive, handle: str
+) -> None:
+    middle = make_version(sandbox, handle)
+    last = make_version(sandbox, middle)
+    delete(sandbox, middle)
+    for dataset, shown in ((handle, ["v1", "v2"]), (last, ["v2", "v3"])):
+        versions = writer.dataset(dataset) / "versions"
+        assert sorted(os.listdir(versions)) == ["latest", "metadata", *shown]
+        assert os.readlink(versions / "v2").endswith(middle.replace("/", "-"))
+    assert not (writer.dataset(handle) / "versions/v2").exists()
+    assert f"{middle}, a neighbour of {handle} in its versions, is gone" in writer.log
+    with pytest.raises(OSError, match=os.strerror(errno.EINVAL)):
+        (writer.dataset(handle) / "versions/create").write_text("instead")
