@@ -51,8 +51,8 @@ class Chains:
             chain.append((record.version + direction, link))
             try:
                 neighbour = await self._record(link)
-            except NotFound:
-                self._warn(f"{link}, a neighbour of {record.id} in its versions, is gone")
+            except NotFound as error:
+                self._warn(f"{link}, a neighbour of {record.id} in its versions, is gone: {error}")
                 return
             except Unauthorised:
                 return

@@ -17,6 +17,8 @@ import trio
 
 from provenafs.catalog.catalog import Catalog
 from provenafs.catalog.contents import objects_and_markers
+from provenafs.catalog.dataset import Dataset
+from provenafs.catalog.unfinished import Unfinished
 from provenafs.content.progress import Memory
 from provenafs.errors import FSError
 from provenafs.s3.bucket import Bucket
@@ -51,23 +53,21 @@ class Copied:
     differing: tuple[str, ...]
 
 
-async def open_copy(catalog: Catalog, service: Service, source: str, target: str) -> DataCopy:
+async def open_copy(
+    catalog: Catalog, service: Service, source: str, target: str, uploads: Unfinished
+) -> DataCopy:
     """A copy of all files of one dataset into another; raises why it may not be made."""
     old = await catalog.dataset(source, max_age=0)
     new = await catalog.dataset(target, max_age=0)
     refusal = old.read_refusal() or new.write_refusal()
     if refusal is not None:
         raise refusal
-    return DataCopy(
-        Folder(
-            Bucket(old.record.s3.bucket_name, catalog.credentials(source), service),
-            old.record.s3.path,
-        ),
-        Folder(
-            Bucket(new.record.s3.bucket_name, catalog.credentials(target), service),
-            new.record.s3.path,
-        ),
-    )
+
+    def folder(dataset: Dataset) -> Folder:
+        bucket, prefix = dataset.record.s3
+        return Folder(Bucket(bucket, catalog.credentials(dataset.handle), service), prefix)
+
+    return DataCopy(folder(old), folder(new), uploads)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +89,12 @@ class DataCopy:
     Memory is bounded for the bytes; both listings are held.
     """
 
-    def __init__(self, source: Folder, target: Folder) -> None:
+    def __init__(self, source: Folder, target: Folder, uploads: Unfinished) -> None:
+        """`uploads` keeps the multipart uploads that are begun."""
         self._source = source
         self._target = target
         self._writer = ObjectWriter(target.bucket)
+        self._uploads = uploads
         self._memory = Memory(_BYTES_IN_MEMORY)
         self._originals: dict[str, ObjectInfo] = {}
         self._found: dict[str, ObjectInfo] = {}
@@ -110,6 +112,8 @@ class DataCopy:
 
         Raises FSError(ESTALE) if a file changes meanwhile, and S3Error.
         """
+        for key, upload_id in self._uploads.left_behind:
+            await self._writer.abort(key, upload_id)
         paths = iter(self._originals)
         await run_all(partial(self._work, paths, tell) for _ in range(_FILES_AT_ONCE))
         await self._check()
@@ -184,6 +188,7 @@ class DataCopy:
     async def _upload(self, key: str, metadata: Metadata) -> AsyncIterator[str]:
         """A multipart upload that is given up when it fails or is interrupted."""
         upload_id = await self._writer.create_upload(key, metadata)
+        self._uploads.begun(key, upload_id)
         try:
             yield upload_id
         except BaseException:

@@ -11,6 +11,7 @@ from rich.filesize import decimal
 
 from provenafs.catalog.catalog import Catalog
 from provenafs.catalog.copying import Copied, open_copy
+from provenafs.catalog.unfinished import unfinished
 from provenafs.catalog.versioning import Version, Versioning
 from provenafs.cli.output import print_json, printable
 from provenafs.cli.progress import progress_of_bytes
@@ -28,6 +29,7 @@ from provenafs.config import ConfigError, Settings
 from provenafs.content.index import Index
 from provenafs.provena.client import Provena
 from provenafs.s3.calls import Service
+from provenafs.tree.names import directory_name
 
 
 def version(
@@ -92,8 +94,12 @@ class _Work:
     async def _copy(self, catalog: Catalog, new: Version) -> Copied:
         self._say(f"To go on after an interruption: provenafs version {self._handle} --resume")
         service = Service(self._settings.s3_endpoint_url, self._settings.io_timeout)
-        copy = await open_copy(catalog, service, self._handle, new.handle)
-        with progress_of_bytes() as progress:
+        begun = self._settings.state_dir / "copies" / self._settings.profile
+        with (
+            unfinished(begun / directory_name(new.handle)) as uploads,
+            progress_of_bytes() as progress,
+        ):
+            copy = await open_copy(catalog, service, self._handle, new.handle, uploads)
             line = progress.add_task("copying", total=await copy.look())
             copied = await copy.run(lambda size: progress.advance(line, size))
         for path in copied.differing:

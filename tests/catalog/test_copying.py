@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ import trio
 from faultproxy import FaultProxy, fault_proxy, s3_failure, stall
 
 from provenafs.catalog.copying import DataCopy, Folder
+from provenafs.catalog.unfinished import Unfinished, unfinished
 from provenafs.errors import FSError
 from provenafs.s3.errors import S3Error
 from tests.content.servers import BUCKET, RecordingBucket, client, moto
@@ -58,8 +61,9 @@ class _Case:
             **place, UploadId=upload, MultipartUpload={"Parts": parts}
         )
 
-    def copy(self) -> DataCopy:
-        return DataCopy(Folder(self.bucket, self.old), Folder(self.bucket, self.new))
+    def copy(self, uploads: Unfinished | None = None) -> DataCopy:
+        old, new = Folder(self.bucket, self.old), Folder(self.bucket, self.new)
+        return DataCopy(old, new, uploads or Unfinished(io.StringIO()))
 
     def objects(self, prefix: str) -> dict[str, bytes]:
         return objects(self.s3, prefix)
@@ -220,3 +224,26 @@ async def test_an_interruption_leaves_no_upload(address: str, proxy: FaultProxy)
     assert scope.cancelled_caught
     assert "Uploads" not in case.s3.list_multipart_uploads(Bucket=BUCKET)
     assert case.objects(case.new) == {}
+
+
+async def test_what_a_killed_copy_left_is_given_up(address: str, tmp_path: Path) -> None:
+    case = _Case(address, "killed")
+    case.put("a", b"old")
+    key, path = case.new + "large.bin", tmp_path / "copies/killed"
+    mine, other = (
+        case.s3.create_multipart_upload(Bucket=BUCKET, Key=key)["UploadId"] for _ in range(2)
+    )
+    path.parent.mkdir()
+    with path.open("w+") as file:
+        Unfinished(file).begun(key, mine)
+        file.write('["cut o')
+    with unfinished(path) as uploads:
+        with pytest.raises(FSError, match="another process"), unfinished(path):
+            pass
+        copy = case.copy(uploads)
+        await copy.look()
+        await copy.run(_ignore)
+    left = case.s3.list_multipart_uploads(Bucket=BUCKET)["Uploads"]
+    assert [upload["UploadId"] for upload in left] == [other]
+    case.s3.abort_multipart_upload(Bucket=BUCKET, Key=key, UploadId=other)
+    assert not path.exists()

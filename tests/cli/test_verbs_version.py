@@ -284,6 +284,8 @@ def test_a_copy_that_is_killed_goes_on(sandbox: RunningSandbox, handle: str) -> 
         new = _next(sandbox, handle)
         assert new is not None
         assert NOISE not in _files(sandbox, new)
+        noted = list(Path(environ["XDG_STATE_HOME"]).glob("**/copies/*/*"))
+        assert new.replace("/", "-") in [path.name for path in noted]
         s3.heal()
         before = s3.count(_is_put_whole)
         again = run_cli(environ, *arguments)
@@ -295,6 +297,7 @@ def test_a_copy_that_is_killed_goes_on(sandbox: RunningSandbox, handle: str) -> 
         assert copied["files"] + copied["present"] == 31
         assert copied["files"] < 31
         assert s3.count(_is_put_whole) - before == copied["files"] - 1
+        assert s3.count(lambda request: request.method == "DELETE") == 1  # what the first left
     assert _files(sandbox, new) == _files(sandbox, handle)
     assert _next(sandbox, new) is None
 

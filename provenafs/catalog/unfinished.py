@@ -1,0 +1,54 @@
+"""The multipart uploads that a copy has begun, on disk: what a killed one left is given up later.
+
+Nobody else could tell them from the uploads of others: a bucket's list of uploads names no owner.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from provenafs.errors import FSError
+
+
+class Unfinished:
+    """The uploads into one dataset that are under way, by key and id; one copy has them at a time.
+
+    Finished ones stay named until the end: to give them up then does nothing.
+    """
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+        file.seek(0)
+        self.left_behind: list[tuple[str, str]] = [
+            (key, upload_id) for key, upload_id in map(json.loads, _whole_lines(file))
+        ]
+
+    def begun(self, key: str, upload_id: str) -> None:
+        """Note an upload before its first part is sent."""
+        self._file.write(json.dumps([key, upload_id]) + "\n")
+        self._file.flush()
+
+
+@contextmanager
+def unfinished(path: Path) -> Iterator[Unfinished]:
+    """Hold the file at `path`, which goes when all went well; FSError(EBUSY) if another does."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            message = "another process on this machine is copying into the same dataset"
+            raise FSError(errno.EBUSY, message) from None
+        yield Unfinished(file)
+        path.unlink(missing_ok=True)
+
+
+def _whole_lines(file: IO[str]) -> list[str]:
+    """Without a last one that was cut off."""
+    return [line for line in file if line.endswith("\n")]
