@@ -56,6 +56,7 @@ class Catalog:
         self._records = RecordStore(database)
         self._only = tuple(only)
         self._listed_at = 0.0
+        self._appearances = 0
         self._list_lock = trio.Lock()
         self._fetch_limiter = trio.CapacityLimiter(_CONCURRENT_FETCHES)
         self._fetch_locks: weakref.WeakValueDictionary[str, trio.Lock] = (
@@ -143,6 +144,7 @@ class Catalog:
         """A dataset was just made: the list and look-ups find it at once."""
         self._unknown.pop(handle, None)
         self._listed_at = 0.0
+        self._appearances += 1
 
     async def search(self, query: str, limit: int = 50) -> list[SearchHit]:
         """Datasets matching `query`, best first; may name some this user cannot fetch."""
@@ -177,6 +179,7 @@ class Catalog:
         )
 
     async def _refresh_list(self) -> None:
+        appearances = self._appearances
         listing = self._records.begin_listing()
         page: list[DatasetRecord] = []
         try:
@@ -192,7 +195,8 @@ class Catalog:
         else:
             self._records.put_listed(listing, page)
             self._records.finish_listing(listing)
-        self._listed_at = time.monotonic()
+        # What appeared while the list was read may not be in it.
+        self._listed_at = time.monotonic() if appearances == self._appearances else 0.0
 
     async def _fetch(self, handle: str) -> Dataset:
         try:

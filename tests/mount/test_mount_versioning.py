@@ -321,3 +321,16 @@ def test_a_chain_with_a_gap_is_shown_as_it_is(
     assert f"{middle}, a neighbour of {handle} in its versions, is gone" in writer.log
     with pytest.raises(OSError, match=os.strerror(errno.EINVAL)):
         (writer.dataset(handle) / "versions/create").write_text("instead")
+
+
+def test_a_mount_that_shows_only_some_datasets(
+    sandbox: RunningSandbox, mount_as: MountAs, handle: str
+) -> None:
+    drive = mount_as("alice", "--dataset", handle)
+    versions = drive.dataset(handle) / "versions"
+    (versions / "create").write_text("beyond what is shown")
+    new = _next(sandbox, handle)
+    assert new is not None
+    assert os.readlink(versions / "v2") == f"../../{new['id'].replace('/', '-')}"
+    assert not (versions / "v2").exists()
+    assert "not among the datasets of this mount" in drive.log
