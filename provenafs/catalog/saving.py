@@ -62,7 +62,7 @@ class Saving:
             return Saved.UNCHANGED
         lock = self._locks.setdefault(handle, trio.Lock())
         async with lock:
-            await self._validate(document)
+            await validate(self._datastore, document)
             dataset = await self._fetch_unchanged(handle, read, wanted)
             if fingerprint(dataset.record.collection_format) == wanted:
                 return Saved.ALREADY_SO
@@ -85,14 +85,6 @@ class Saving:
                 " was overwritten, read it again and make the change in what it says now",
             )
         return dataset
-
-    async def _validate(self, document: dict[str, Any]) -> None:
-        try:
-            await self._datastore.validate(document)
-        except Invalid as error:
-            words = str(error)
-            more = [line for line in _complaints(document) if line.partition(":")[0] not in words]
-            raise Invalid("; ".join([f"the metadata was refused: {words}", *more])) from None
 
     async def _send(
         self, record: DatasetRecord, document: dict[str, Any], wanted: str, reason: str
@@ -162,6 +154,16 @@ def parse(text: bytes) -> dict[str, Any]:
     except ValueError as error:
         raise Invalid(f"the metadata holds what JSON cannot carry: {error}") from None
     return document
+
+
+async def validate(datastore: DataStore, document: dict[str, Any]) -> None:
+    """Raises Invalid with the service's words, and those of the model, if it is not taken."""
+    try:
+        await datastore.validate(document)
+    except Invalid as error:
+        words = str(error)
+        more = [line for line in _complaints(document) if line.partition(":")[0] not in words]
+        raise Invalid("; ".join([f"the metadata was refused: {words}", *more])) from None
 
 
 def _where(error: json.JSONDecodeError) -> str:

@@ -10,16 +10,13 @@ from dataclasses import dataclass
 import trio
 
 from provenafs.catalog.catalog import Catalog
+from provenafs.catalog.lost_answers import pauses_before_looks
 from provenafs.errors import FSError
 from provenafs.provena.datastore import DataStore
 from provenafs.provena.errors import Invalid, NotFound, ProvenaError, Unauthorised, Unavailable
 from provenafs.provena.records import DatasetRecord
 
 log = logging.getLogger(__name__)
-
-# Without an answer the service may still be at work: its own limit is 20 s.
-_MAY_BE_AT_WORK = frozenset({None, 502, 504})
-_LOOK_AFTER_S = (0.0, 1.0, 3.0, 6.0, 12.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +86,7 @@ class Versioning:
     ) -> Version:
         """The version may have been made all the same, or be in the making: the record tells."""
         new: DatasetRecord | None = None
-        at_work = error.status in _MAY_BE_AT_WORK
-        for pause in _LOOK_AFTER_S if at_work else _LOOK_AFTER_S[:1]:
+        for pause in pauses_before_looks(error):
             await trio.sleep(pause)
             new = await self._made(old.id, reason, error)
             if new is not None and new.has_own_folder:

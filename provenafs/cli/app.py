@@ -40,6 +40,7 @@ VERBS = {
     "info": Verb("records", "info", "Show a dataset's state, and what you may do with it."),
     "search": Verb("records", "search", "Find datasets by words."),
     "metadata": Verb("metadata", "app", "Show, check, edit and revert metadata."),
+    "mint": Verb("mint", "mint", "Register a new dataset."),
     "version": Verb("version", "version", "Make a new version of a dataset."),
     "lock": Verb("governance", "lock", "Stop changes to a dataset."),
     "unlock": Verb("governance", "unlock", "Allow changes to a dataset again."),

@@ -10,6 +10,7 @@ from functools import partial
 
 from provenafs.catalog.catalog import Catalog, transient
 from provenafs.catalog.dataset import Dataset
+from provenafs.catalog.minting import Minting
 from provenafs.catalog.versioning import Versioning
 from provenafs.content.changes import Changes
 from provenafs.content.content import Content
@@ -20,6 +21,7 @@ from provenafs.content.volume import Volume
 from provenafs.provena.search import SearchHit
 from provenafs.s3.bucket import Bucket
 from provenafs.tree.edits import Edits
+from provenafs.tree.mint_texts import MintTexts
 from provenafs.tree.names import directory_name, escape
 
 # Credentials once issued outlive a lock or a release by hours: what decides on a write is no
@@ -48,8 +50,10 @@ class Context:
     changes: Changes
     edits: Edits
     versioning: Versioning
+    minting: Minting
     status: Callable[[], dict[str, object]]
     started: float = field(default_factory=time.time)
+    mint_texts: MintTexts = field(default_factory=MintTexts)
     volumes: dict[str, Volume] = field(default_factory=dict)
     last_errors: OrderedDict[str, str] = field(default_factory=OrderedDict)
     _names: dict[str, str] = field(default_factory=dict)
@@ -141,9 +145,9 @@ class Context:
             self._searches.popitem(last=False)
         return hits
 
-    def record_error(self, handle: str, message: str) -> None:
-        """Keep the words of a refusal for `.provena/last-error.txt`."""
-        self.last_errors[handle] = message
-        self.last_errors.move_to_end(handle)
+    def record_error(self, directory: str, message: str) -> None:
+        """Keep the words of a refusal below a directory of the root, for its last-error.txt."""
+        self.last_errors[directory] = message
+        self.last_errors.move_to_end(directory)
         while len(self.last_errors) > _ERRORS_KEPT:
             self.last_errors.popitem(last=False)

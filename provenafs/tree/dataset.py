@@ -14,9 +14,10 @@ from provenafs.tree import metadata_file
 from provenafs.tree.context import Context
 from provenafs.tree.data import DataDirectory
 from provenafs.tree.directory import VirtualDirectory
-from provenafs.tree.documents import Document, LiveDocument, text_xattrs
+from provenafs.tree.documents import Document, text_xattrs
+from provenafs.tree.last_error import LastErrorFile
 from provenafs.tree.metadata_file import MetadataFile
-from provenafs.tree.names import MAX_NAME_BYTES
+from provenafs.tree.names import MAX_NAME_BYTES, directory_name
 from provenafs.tree.node import Attributes, Handle, Listing, Node
 from provenafs.tree.rejected import RejectedDirectory
 from provenafs.tree.scratch import ScratchNode, is_scratch
@@ -185,7 +186,7 @@ class ProvenaDirectory(VirtualDirectory):
             case "record.json":
                 return RecordFile(self.context, entry.ino, self._handle)
             case "last-error.txt":
-                return LastErrorFile(self.context, entry.ino, self._handle)
+                return LastErrorFile(self.context, entry.ino, directory_name(self._handle))
             case "rejected":
                 return RejectedDirectory(self.context, entry.ino, self._handle)
         raise FSError(errno.ESTALE)
@@ -204,16 +205,3 @@ class RecordFile(DatasetDocument):
 
     async def content(self) -> bytes:
         return documents.record_json(await self.dataset())
-
-
-class LastErrorFile(LiveDocument):
-    """The words of the last refusal on this dataset; empty if there was none."""
-
-    def __init__(self, context: Context, ino: int, handle: str) -> None:
-        super().__init__(ino)
-        self._context = context
-        self._handle = handle
-
-    async def content(self) -> bytes:
-        message = self._context.last_errors.get(self._handle)
-        return b"" if message is None else message.encode() + b"\n"

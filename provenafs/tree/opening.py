@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from provenafs.catalog.catalog import Catalog
+from provenafs.catalog.minting import Minting
 from provenafs.catalog.rejected import Rejected
 from provenafs.catalog.saving import Saving
 from provenafs.catalog.versioning import Versioning
@@ -64,4 +65,7 @@ async def open_context(
         rejected = Rejected(settings.state_dir / "rejected" / settings.profile)
         edits = Edits(catalog, content, saving, rejected, settings.reason)
         versioning = Versioning(catalog, provena.datastore)
-        yield Context(catalog, content, files, changes, edits, versioning, listeners.status)
+        minting = Minting(catalog, provena, settings.state_dir / "mints" / settings.profile)
+        yield Context(
+            catalog, content, files, changes, edits, versioning, minting, listeners.status
+        )

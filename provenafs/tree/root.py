@@ -13,6 +13,7 @@ from provenafs.tree.context import Context
 from provenafs.tree.dataset import DatasetDirectory
 from provenafs.tree.directory import VirtualDirectory
 from provenafs.tree.documents import Document, Link
+from provenafs.tree.mint import MintDirectory
 from provenafs.tree.mount_info import MountInfo
 from provenafs.tree.names import MAX_NAME_BYTES, directory_name, handle_of
 from provenafs.tree.node import Attributes, Listing, Node, Snapshot
@@ -30,6 +31,8 @@ class Root(VirtualDirectory):
         match entry.name:
             case "by-name":
                 return ByName(self.context, entry.ino)
+            case "mint":
+                return MintDirectory(self.context, entry.ino)
             case "search":
                 return SearchRoot(self.context, entry.ino)
             case ".provenafs":
@@ -56,7 +59,7 @@ class Root(VirtualDirectory):
         raise FSError(errno.EPERM, "datasets are not made with mkdir: use mint/")
 
 
-_FIXED = (".provenafs", "by-name", "search")
+_FIXED = (".provenafs", "by-name", "mint", "search")
 
 
 class _RootListing(Snapshot):

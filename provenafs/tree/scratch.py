@@ -1,4 +1,4 @@
-"""Files that editors make beside `metadata.json` for a moment: they live in memory.
+"""Files that editors make beside a document for a moment: they live in memory.
 
 They are never stored: what is left of them at the end of the mount is gone.
 """
@@ -17,19 +17,23 @@ from provenafs.tree.text import Text
 # vim: 4913 and .metadata.json.swp; backups: metadata.json~ and .bak; sed -i: sedXXXXXX; emacs:
 # .#metadata.json and #metadata.json#; GLib: .goutputstream-XXXXXX; VS Code, Kate, rsync and shells:
 # metadata.json with something behind it.
-_NAME = re.compile(
-    r"4913|sed[A-Za-z0-9]{6}|\.goutputstream-\w+|\.#-emacs\w+"
-    r"|(?!metadata\.json$)[.#~]*metadata\.json.*",
-    re.DOTALL,
-)
+_ANYWHERE = r"4913|sed[A-Za-z0-9]{6}|\.goutputstream-\w+|\.#-emacs\w+"
 _LARGEST = 32 * 1024**2  # bytes
 _MOST = 128 * 1024**2  # bytes of all together
 _MOST_FILES = 256
 
 
+def scratch_names(document: str) -> re.Pattern[str]:
+    """The names that editors use for a moment beside documents of such names, a pattern."""
+    return re.compile(f"{_ANYWHERE}|(?!{document}$)[.#~]*{document}.*", re.DOTALL)
+
+
+_BESIDE_METADATA = scratch_names(r"metadata\.json")
+
+
 def is_scratch(name: str) -> bool:
     """Whether a name beside metadata.json is one that editors use for a moment."""
-    return _NAME.fullmatch(name) is not None
+    return _BESIDE_METADATA.fullmatch(name) is not None
 
 
 class ScratchFiles:

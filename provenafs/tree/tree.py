@@ -10,7 +10,6 @@ from provenafs.errors import FSError
 from provenafs.tree.context import Context
 from provenafs.tree.data import DataDirectory
 from provenafs.tree.directory import VirtualDirectory
-from provenafs.tree.names import handle_of
 from provenafs.tree.node import Node
 from provenafs.tree.root import Root
 
@@ -69,6 +68,5 @@ class Tree:
     def record_error(self, ino: int, error: FSError) -> None:
         """Keep the words of a refusal where the user finds them, if it was within a dataset."""
         path = self.context.index.path(ino)
-        handle = handle_of(path[0].name) if path else None
-        if handle is not None:
-            self.context.record_error(handle, error.message)
+        if path:
+            self.context.record_error(path[0].name, error.message)

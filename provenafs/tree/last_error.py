@@ -1,0 +1,19 @@
+"""`last-error.txt`: the words of the last refusal, since an errno has none."""
+
+from __future__ import annotations
+
+from provenafs.tree.context import Context
+from provenafs.tree.documents import LiveDocument
+
+
+class LastErrorFile(LiveDocument):
+    """The last refusal below one directory of the root; empty if there was none."""
+
+    def __init__(self, context: Context, ino: int, directory: str) -> None:
+        super().__init__(ino)
+        self._context = context
+        self._directory = directory
+
+    async def content(self) -> bytes:
+        message = self._context.last_errors.get(self._directory)
+        return b"" if message is None else message.encode() + b"\n"
