@@ -29,4 +29,6 @@ def record_json(dataset: Dataset) -> bytes:
         "roles": sorted(dataset.roles),
         "locked": dataset.locked,
     }
-    return json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n"
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    # Half a surrogate pair is valid JSON, but no text.
+    return text.encode("utf-8", "replace") + b"\n"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from provenafs.catalog import documents
+from provenafs.catalog.citation import citation_cff
+from provenafs.catalog.crate import ro_crate_metadata
 from provenafs.catalog.dataset import Dataset
 from provenafs.content.index import Entry
 from provenafs.errors import FSError
@@ -24,7 +26,12 @@ from provenafs.tree.scratch import ScratchNode, is_scratch
 from provenafs.tree.versions import VersionsDirectory
 
 _NAMES = (".provena", "data", "metadata.json", "versions")
-_PROVENA_NAMES = ("last-error.txt", "record.json", "rejected")
+_DOCUMENTS = {
+    "citation.cff": citation_cff,
+    "record.json": documents.record_json,
+    "ro-crate-metadata.json": ro_crate_metadata,
+}
+_PROVENA_NAMES = (*_DOCUMENTS, "last-error.txt", "rejected")
 
 
 class DatasetDirectory(VirtualDirectory):
@@ -158,20 +165,22 @@ class DatasetDirectory(VirtualDirectory):
 
 
 class DatasetDocument(Document):
-    """A document made from one dataset's record."""
+    """A document that `make` makes from one dataset's record."""
 
-    def __init__(self, context: Context, ino: int, handle: str) -> None:
+    def __init__(
+        self, context: Context, ino: int, handle: str, make: Callable[[Dataset], bytes]
+    ) -> None:
         super().__init__(ino)
-        self.context = context
-        self.handle = handle
+        self._context = context
+        self._handle = handle
+        self._make = make
 
-    async def dataset(self) -> Dataset:
-        """The dataset, no older than the TTL."""
-        return await self.context.catalog.dataset(self.handle)
+    async def content(self) -> bytes:
+        return self._make(await self._context.catalog.dataset(self._handle))
 
     async def age(self) -> tuple[float, float]:
-        dataset = await self.dataset()
-        return float(dataset.record.updated_timestamp), self.context.timeout(dataset.fetched_at)
+        dataset = await self._context.catalog.dataset(self._handle)
+        return float(dataset.record.updated_timestamp), self._context.timeout(dataset.fetched_at)
 
 
 class ProvenaDirectory(VirtualDirectory):
@@ -183,8 +192,9 @@ class ProvenaDirectory(VirtualDirectory):
 
     def child(self, entry: Entry) -> Node:
         match entry.name:
-            case "record.json":
-                return RecordFile(self.context, entry.ino, self._handle)
+            case name if name in _DOCUMENTS:
+                make = _DOCUMENTS[name]
+                return DatasetDocument(self.context, entry.ino, self._handle, make)
             case "last-error.txt":
                 return LastErrorFile(self.context, entry.ino, directory_name(self._handle))
             case "rejected":
@@ -198,10 +208,3 @@ class ProvenaDirectory(VirtualDirectory):
 
     async def listing(self) -> Listing:
         return await self.snapshot(_PROVENA_NAMES)
-
-
-class RecordFile(DatasetDocument):
-    """The whole registry item, the user's roles and the lock."""
-
-    async def content(self) -> bytes:
-        return documents.record_json(await self.dataset())

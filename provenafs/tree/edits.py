@@ -111,7 +111,8 @@ class Edits:
         """What the kernel has to forget after a save."""
         dataset = (directory_name(record.id),)
         yield self._change(*dataset, "metadata.json")
-        yield self._change(*dataset, ".provena", "record.json")
+        for name in ("record.json", "citation.cff", "ro-crate-metadata.json"):
+            yield self._change(*dataset, ".provena", name)
         for entry in record.history[:1]:
             yield self._change(*dataset, "versions", "metadata", f"{entry.id}.json")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from mounting import Drive
+from paper_rules import check_cff, check_crate
 from running_sandbox import RunningSandbox
 
 OCEAN = "10378.1/1451860"
@@ -111,6 +112,23 @@ def test_record_json_is_the_whole_item(sandbox: RunningSandbox, alice: Drive) ->
     assert document["locked"] is False
     assert "admin" in document["roles"]
     assert file.stat().st_size == len(file.read_bytes())
+
+
+def test_every_dataset_has_a_valid_citation_and_crate(alice: Drive, bob: Drive) -> None:
+    """Made from the record: without a role on the files too."""
+    handles = [name for name in os.listdir(alice.path) if name.startswith("10378.1-")]
+    assert len(handles) > 10
+    for folder in (*(alice.path / name for name in handles), bob.dataset(METADATA_ONLY)):
+        papers = folder / ".provena"
+        url = "https://hdl.handle.net/" + os.getxattr(folder, "user.provena.handle").decode()
+        record = json.loads((papers / "record.json").read_bytes())["item"]
+        title = record["collection_format"]["dataset_info"]["name"]
+        citation = (papers / "citation.cff").read_bytes()
+        assert check_cff(citation, url)["title"] == title
+        crate = (papers / "ro-crate-metadata.json").read_bytes()
+        assert check_crate(crate, url)[url]["name"] == title
+        assert (papers / "citation.cff").stat().st_size == len(citation)
+        assert (papers / "ro-crate-metadata.json").stat().st_size == len(crate)
 
 
 def test_by_name_has_a_link_per_dataset(sandbox: RunningSandbox, alice: Drive) -> None:

@@ -146,6 +146,19 @@ def _assert_saved(sandbox: RunningSandbox, drive: Drive, handle: str) -> None:
     assert _document(folder / ".provena/record.json")["item"] == item
 
 
+def test_a_save_changes_the_documents_made_from_the_record(writer: Drive, handle: str) -> None:
+    folder = writer.dataset(handle)
+    papers = [folder / ".provena/citation.cff", folder / ".provena/ro-crate-metadata.json"]
+    before = [(path.read_bytes(), path.stat()) for path in papers]
+    document = _document(folder / "metadata.json")
+    document["dataset_info"]["description"] = "Described anew"
+    (folder / "metadata.json").write_text(json.dumps(document))
+    for path, (content, stat) in zip(papers, before, strict=True):
+        assert b"Described anew" in path.read_bytes()
+        assert path.read_bytes() != content
+        assert path.stat().st_size == len(path.read_bytes()) != stat.st_size
+
+
 def test_a_save_without_a_change_makes_no_entry(
     sandbox: RunningSandbox, writer: Drive, handle: str
 ) -> None:
