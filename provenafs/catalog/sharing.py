@@ -5,14 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
+import trio
+
 from provenafs.provena.datastore import Access, DataStore
 from provenafs.provena.errors import Invalid, NotFound
 from provenafs.provena.records import S3Location
 
 LONGEST_LINK_S = 24 * 3600
+USUAL_LINK_S = 3 * 3600
 KEYS_LAST_S = 8 * 3600
 """A link dies with the keys it was signed with, whatever was asked for."""
 
+# Whoever asks for an xattr asks twice, for its length and for its text: both have to fit.
+_LINK_KEPT_S = 30.0
 _MISSING = "does not exist in dataset"
 
 
@@ -49,6 +54,25 @@ async def share(datastore: DataStore, handle: str, path: str, seconds: int) -> s
         if _MISSING in str(error):
             raise NotFound(f"{handle} has no file '{path}'") from None
         raise Invalid(f"the data store gives no link to '{path}': {error}") from None
+
+
+class Links:
+    """Links of the usual length; one that was just made is given once more."""
+
+    def __init__(self, datastore: DataStore) -> None:
+        self._datastore = datastore
+        self._kept: dict[tuple[str, str], tuple[float, str]] = {}
+
+    async def get(self, handle: str, path: str) -> str:
+        """A link to one file, a secret; raises as `share` does."""
+        now = trio.current_time()
+        self._kept = {of: kept for of, kept in self._kept.items() if now < kept[0]}
+        kept = self._kept.get((handle, path))
+        if kept is not None:
+            return kept[1]
+        url = await share(self._datastore, handle, path, USUAL_LINK_S)
+        self._kept[handle, path] = (trio.current_time() + _LINK_KEPT_S, url)
+        return url
 
 
 async def issue_keys(

@@ -11,6 +11,7 @@ from functools import partial
 from provenafs.catalog.catalog import Catalog, transient
 from provenafs.catalog.dataset import Dataset
 from provenafs.catalog.minting import Minting
+from provenafs.catalog.sharing import Links
 from provenafs.catalog.versioning import Versioning
 from provenafs.content.changes import Changes
 from provenafs.content.content import Content
@@ -51,6 +52,7 @@ class Context:
     edits: Edits
     versioning: Versioning
     minting: Minting
+    links: Links
     status: Callable[[], dict[str, object]]
     started: float = field(default_factory=time.time)
     mint_texts: MintTexts = field(default_factory=MintTexts)

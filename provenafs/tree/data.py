@@ -19,6 +19,7 @@ from provenafs.tree.documents import is_write, text_xattrs
 from provenafs.tree.node import Attributes, DirectoryEntry, Handle, Listing, Node
 
 _ENTRIES_PER_READ = 1000
+_SHARE_URL = "user.provena.share_url"
 
 
 class _DataNode(Node):
@@ -128,6 +129,14 @@ class DataFile(_DataNode):
         cached = str(self._cached_bytes(volume))
         pinned = "1" if volume.drive.is_pinned(entry) else None
         return text_xattrs({"etag": entry.etag, "key": key, "cached": cached, "pinned": pinned})
+
+    async def xattr(self, name: str) -> bytes:
+        """`user.provena.share_url` lets anybody download the file: never listed, made if asked."""
+        if name != _SHARE_URL:
+            return await super().xattr(name)
+        drive = (await self.volume()).drive
+        path = drive.key(self.entry).removeprefix(drive.prefix)
+        return (await self.context.links.get(self.handle, path)).encode()
 
     async def set_xattr(self, name: str, value: bytes) -> None:
         """`user.provena.pinned` can be set to 1 and 0, `user.provena.cached` to 0: evicted."""

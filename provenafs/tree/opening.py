@@ -10,6 +10,7 @@ from provenafs.catalog.catalog import Catalog
 from provenafs.catalog.minting import Minting
 from provenafs.catalog.rejected import Rejected
 from provenafs.catalog.saving import Saving
+from provenafs.catalog.sharing import Links
 from provenafs.catalog.versioning import Versioning
 from provenafs.config import Settings
 from provenafs.content.changes import Changes
@@ -66,6 +67,15 @@ async def open_context(
         edits = Edits(catalog, content, saving, rejected, settings.reason)
         versioning = Versioning(catalog, provena.datastore)
         minting = Minting(catalog, provena, settings.state_dir / "mints" / settings.profile)
+        links = Links(provena.datastore)
         yield Context(
-            catalog, content, files, changes, edits, versioning, minting, listeners.status
+            catalog,
+            content,
+            files,
+            changes,
+            edits,
+            versioning,
+            minting,
+            links,
+            listeners.status,
         )
