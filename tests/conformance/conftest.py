@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,21 +23,27 @@ _INSTALL_S, _RUN_S = 300, 240
 
 
 @pytest.fixture(scope="session")
-def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str | None]:
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServices]:
+    """A sandbox without samples."""
+    with running_services(tmp_path_factory.mktemp("conformance")) as services:
+        yield services
+
+
+@pytest.fixture(scope="session")
+def outcomes(
+    client_python: Path, services: RunningServices, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str | None]:
     """What became of each row: None, or a traceback."""
-    python = _client_python()
-    folder = tmp_path_factory.mktemp("conformance")
-    with running_services(folder) as services:
-        run = subprocess.run(
-            [python, str(HERE / "client_rows.py")],
-            input=json.dumps(_setup(services)),
-            env=_environment(services),
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=_RUN_S,
-            check=False,
-        )
+    run = subprocess.run(
+        [client_python, str(HERE / "client_rows.py")],
+        input=json.dumps(_setup(services)),
+        env=_environment(services),
+        cwd=tmp_path_factory.mktemp("rows"),
+        capture_output=True,
+        text=True,
+        timeout=_RUN_S,
+        check=False,
+    )
     assert run.returncode == 0, run.stderr
     results: dict[str, str | None] = json.loads(run.stdout.splitlines()[-1])
     return results
@@ -61,7 +68,8 @@ def _environment(services: RunningServices) -> dict[str, str]:
     return {**kept, "AWS_ENDPOINT_URL": services.s3_endpoint, "NO_PROXY": "127.0.0.1"}
 
 
-def _client_python() -> Path:
+@pytest.fixture(scope="session")
+def client_python() -> Path:
     """The interpreter of the client's environment, which is made where it is missing or old."""
     python, mark = ENVIRONMENT / "bin" / "python", ENVIRONMENT / "installed.txt"
     wanted = REQUIREMENTS.read_text()
