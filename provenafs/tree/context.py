@@ -73,7 +73,8 @@ class Context:
 
     def timeout(self, fetched_at: float) -> float:
         """For how many seconds what was fetched then may still be trusted."""
-        return max(0.0, fetched_at + self.catalog.ttl - time.time())
+        age = time.time() - fetched_at
+        return max(0.0, self.catalog.ttl - age) if age >= 0 else 0.0
 
     def volume(self, dataset: Dataset, root: Entry) -> Volume:
         """The object tree of a dataset; `root` is the entry of its `data` directory."""
@@ -90,7 +91,12 @@ class Context:
         return volume
 
     def trusted_until(self, handle: str, listed_at: float) -> float:
-        """Until when, in seconds since the epoch, a listing of a dataset's files is trusted."""
+        """Until when, in seconds since the epoch, a listing of a dataset's files is trusted.
+
+        One of the future is not: the clock was put back.
+        """
+        if listed_at > time.time():
+            return 0.0
         volume = self.volumes.get(handle)
         return listed_at + (self.catalog.ttl if volume is None else volume.drive.ttl)
 

@@ -93,6 +93,23 @@ def test_a_passing_fault_is_not_noticed(
     assert path.read_bytes() == original(sandbox, drive, path)
 
 
+def test_throttled_read_ahead_does_not_hammer(
+    sandbox: RunningSandbox, mount_as: MountAs, s3: FaultProxy
+) -> None:
+    drive = mount_as("alice", "--s3-endpoint", s3.address)
+    path = large_file(drive)
+    refused = 12
+    with path.open("rb") as file:
+        begin = file.read(8 * 1024 * 1024)
+        before = s3.count(is_read)
+        s3.fail(is_read, LASTING["503"], times=refused)
+        rest = file.read()
+    assert begin + rest == original(sandbox, drive, path)
+    # Each refusal is repeated once at most, and what was refused ahead when it is needed.
+    pieces = -(-path.stat().st_size // (1024 * 1024))
+    assert s3.count(is_read) - before <= pieces + 2 * refused
+
+
 @pytest.mark.parametrize("name", [name for name in LASTING if name != "stalled"])
 def test_a_passing_fault_of_a_listing_is_not_noticed(
     sandbox: RunningSandbox, mount_as: MountAs, s3: FaultProxy, name: str
