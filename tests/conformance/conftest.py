@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -73,6 +74,14 @@ def client_python() -> Path:
     """The interpreter of the client's environment, which is made where it is missing or old."""
     python, mark = ENVIRONMENT / "bin" / "python", ENVIRONMENT / "installed.txt"
     wanted = REQUIREMENTS.read_text()
+    with REQUIREMENTS.open() as lock:
+        # Tests may run in several processes.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _install(python, mark, wanted)
+    return python
+
+
+def _install(python: Path, mark: Path, wanted: str) -> None:
     if not mark.exists() or mark.read_text() != wanted:
         shutil.rmtree(ENVIRONMENT, ignore_errors=True)
         for command in (
@@ -81,4 +90,3 @@ def client_python() -> Path:
         ):
             subprocess.run(command, check=True, capture_output=True, timeout=_INSTALL_S)
         mark.write_text(wanted)
-    return python
