@@ -7,6 +7,7 @@ and the shape of its 422 answers then come out the same without imitation.
 from __future__ import annotations
 
 import re
+from copy import deepcopy
 from datetime import date
 from typing import Any
 
@@ -199,7 +200,7 @@ class CollectionFormat(Strict):
 
 def collection_schema() -> dict[str, Any]:
     """The JSON schema the service shows, which hides `dataset_info.version`."""
-    schema = CollectionFormat.schema()
+    schema = deepcopy(CollectionFormat.schema())  # the model keeps its own
     del schema["definitions"]["DatasetInfo"]["properties"]["version"]
     return schema
 
