@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from datetime import datetime
 from typing import Annotated
 
 import typer
 from ProvenaInterfaces.RegistryModels import AccessSettings, LockEvent
 
 from provenafs.cli.app import plain_app
+from provenafs.cli.output import print_fields, print_json, print_outcome, print_table, when
 from provenafs.cli.target import (
     JsonOption,
     ProfileOption,
@@ -29,25 +28,35 @@ _Reason = Annotated[str, typer.Option(help="Why; it is kept in the lock's histor
 
 
 def lock(
-    target: TargetArgument, reason: _Reason, yes: YesOption = False, profile: ProfileOption = None
+    target: TargetArgument,
+    reason: _Reason,
+    yes: YesOption = False,
+    profile: ProfileOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Stop changes to a dataset's files and metadata."""
     found = Target.parse(target)
     demand(reason, "reason")
     confirm(f"Lock {found.handle}", yes=yes)
     ask(found.settings(profile), lambda provena: provena.registry.lock(found.handle, reason))
-    print(f"{found.handle} is locked.")
+    print_outcome(as_json, f"{found.handle} is locked.", handle=found.handle, locked=True)
 
 
 def unlock(
-    target: TargetArgument, reason: _Reason, yes: YesOption = False, profile: ProfileOption = None
+    target: TargetArgument,
+    reason: _Reason,
+    yes: YesOption = False,
+    profile: ProfileOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Allow changes to a dataset again."""
     found = Target.parse(target)
     demand(reason, "reason")
     confirm(f"Unlock {found.handle}", yes=yes)
     ask(found.settings(profile), lambda provena: provena.registry.unlock(found.handle, reason))
-    print(f"{found.handle} is not locked any more.")
+    print_outcome(
+        as_json, f"{found.handle} is not locked any more.", handle=found.handle, locked=False
+    )
 
 
 def lock_history(
@@ -59,13 +68,17 @@ def lock_history(
         found.settings(profile), lambda provena: provena.registry.lock_history(found.handle)
     )
     if as_json:
-        print(json.dumps([event.model_dump(mode="json") for event in events], indent=2))
-        return
-    if not events:
+        print_json([event.model_dump(mode="json") for event in events])
+    elif events:
+        print_table(
+            ("when", "what", "who", "why"),
+            [
+                (when(event.timestamp), event.action_type.value, event.username, event.reason)
+                for event in events
+            ],
+        )
+    else:
         print(f"{found.handle} was never locked.")
-    for event in events:
-        when = datetime.fromtimestamp(event.timestamp).strftime("%Y-%m-%d %H:%M:%S")
-        print(f"{when}  {event.action_type.value:<6}  {event.username}  {event.reason}")
 
 
 @app.command()
@@ -76,12 +89,10 @@ def show(
     found = Target.parse(target)
     settings = ask(found.settings(profile), lambda provena: provena.registry.access(found.handle))
     if as_json:
-        print(json.dumps(settings.model_dump(mode="json"), indent=2))
+        print_json(settings.model_dump(mode="json"))
         return
-    print(f"owner: {settings.owner}")
-    print(f"everybody: {', '.join(settings.general) or 'nothing'}")
-    for group, roles in settings.groups.items():
-        print(f"group {group}: {', '.join(roles) or 'nothing'}")
+    groups = {f"group {group}": _words(roles) for group, roles in settings.groups.items()}
+    print_fields({"owner": settings.owner, "everybody": _words(settings.general), **groups})
 
 
 @app.command("set")
@@ -96,6 +107,7 @@ def set_(
     ] = None,
     yes: YesOption = False,
     profile: ProfileOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Change what everybody or a group may do; the rest stays as it is."""
     found = Target.parse(target)
@@ -104,15 +116,21 @@ def set_(
         raise ConfigError("nothing is to be changed: say --everybody or --group")
     confirm(f"Change who may use {found.handle}", yes=yes)
 
-    async def change(provena: Provena) -> None:
+    async def change(provena: Provena) -> AccessSettings:
         before = await provena.registry.access(found.handle)
         groups = {name: roles for name, roles in (before.groups | changes).items() if roles}
         general = before.general if everybody is None else _roles(everybody)
         after = AccessSettings(owner=before.owner, general=general, groups=groups)
         await provena.registry.set_access(found.handle, after)
+        return after
 
-    ask(found.settings(profile), change)
-    print(f"The access to {found.handle} is changed.")
+    after = ask(found.settings(profile), change)
+    print_outcome(
+        as_json,
+        f"The access to {found.handle} is changed.",
+        handle=found.handle,
+        **after.model_dump(mode="json"),
+    )
 
 
 def _group(text: str) -> tuple[str, list[str]]:
@@ -120,6 +138,10 @@ def _group(text: str) -> tuple[str, list[str]]:
     if not name or not equals:
         raise ConfigError(f"'{text}' is not of the form GROUP=ROLE,ROLE")
     return name, _roles(roles)
+
+
+def _words(roles: list[str]) -> str:
+    return ", ".join(roles) or "nothing"
 
 
 def _roles(text: str) -> list[str]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import difflib
 import json
-from datetime import datetime
-from pathlib import Path
 from typing import Annotated, Any
 
 import click
@@ -14,7 +12,10 @@ import typer
 from provenafs.catalog.catalog import Catalog
 from provenafs.catalog.documents import metadata_json, without_nulls
 from provenafs.catalog.saving import Saved, Saving, fingerprint, parse
+from provenafs.catalog.saving import validate as check
 from provenafs.cli.app import plain_app
+from provenafs.cli.input import read_document
+from provenafs.cli.output import print_json, print_outcome, print_table, when
 from provenafs.cli.target import (
     JsonOption,
     ProfileOption,
@@ -58,13 +59,14 @@ def show(
 
 @app.command()
 def validate(
-    file: Annotated[Path, typer.Argument(help="A metadata document.", dir_okay=False)],
+    file: Annotated[str, typer.Argument(help="A metadata document; - reads the standard input.")],
     profile: ProfileOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Ask the data store whether it would take a document; exit status 7 if not."""
-    document = parse(file.read_bytes())
-    ask(load_settings(profile=profile), lambda provena: provena.datastore.validate(document))
-    print(f"{file} is valid.")
+    document = parse(read_document(file))
+    ask(load_settings(profile=profile), lambda provena: check(provena.datastore, document))
+    print_outcome(as_json, f"{file} is valid.", file=file, valid=True)
 
 
 @app.command()
@@ -72,9 +74,10 @@ def edit(
     target: TargetArgument,
     reason: Annotated[str | None, typer.Option(help="Why; it is kept in the history.")] = None,
     file: Annotated[
-        Path | None, typer.Option(help="Take this document rather than open an editor.")
+        str | None, typer.Option(help="Take this document rather than open an editor.")
     ] = None,
     profile: ProfileOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Change the metadata in an editor ($EDITOR), or take it from a file."""
     found = Target.parse(target)
@@ -83,19 +86,18 @@ def edit(
     if file is None:
         before = json.dumps(without_nulls(record.collection_format), indent=2, ensure_ascii=False)
         edited = click.edit(before, extension=".json")
-        text = before if edited is None else edited
+        text = (before if edited is None else edited).encode()
     else:
-        text = file.read_text()
+        text = read_document(file)
     why = demand(settings.reason if reason is None else reason, "reason")
 
     async def save(provena: Provena) -> Saved:
         catalog = Catalog(provena, Index(None).database, ttl=0.0)
         saving = Saving(catalog, provena.datastore)
-        return await saving.save(
-            found.handle, text.encode(), fingerprint(record.collection_format), why
-        )
+        return await saving.save(found.handle, text, fingerprint(record.collection_format), why)
 
-    print(_WORDS[ask(settings, save)])
+    saved = ask(settings, save)
+    print_outcome(as_json, _WORDS[saved], handle=found.handle, saved=saved.name.lower())
 
 
 @app.command()
@@ -105,11 +107,12 @@ def history(
     """Show who changed the metadata, when and why, newest first."""
     entries = _record(target, profile).history
     if as_json:
-        print(json.dumps([_row(entry) for entry in entries], indent=2, ensure_ascii=False))
-        return
-    for entry in entries:
-        when = datetime.fromtimestamp(entry.timestamp).strftime("%Y-%m-%d %H:%M:%S")
-        print(f"{entry.id:>4}  {when}  {entry.username}  {entry.reason}")
+        print_json([_row(entry) for entry in entries])
+    else:
+        print_table(
+            ("number", "when", "who", "why"),
+            [(entry.id, when(entry.timestamp), entry.username, entry.reason) for entry in entries],
+        )
 
 
 @app.command()
@@ -139,6 +142,7 @@ def revert(
     reason: Annotated[str, typer.Option(help="Why; it is kept in the history.")],
     yes: YesOption = False,
     profile: ProfileOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Make an earlier state of the metadata the present one."""
     found = Target.parse(target)
@@ -149,7 +153,12 @@ def revert(
         found.settings(profile),
         lambda provena: provena.datastore.revert_metadata(found.handle, version, reason),
     )
-    print(f"The metadata of {found.handle} is that of state {version} again.")
+    print_outcome(
+        as_json,
+        f"The metadata of {found.handle} is that of state {version} again.",
+        handle=found.handle,
+        state=version,
+    )
 
 
 def _record(target: str, profile: str | None) -> DatasetRecord:

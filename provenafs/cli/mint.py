@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Annotated, TypeVar
 
 import typer
@@ -13,7 +11,8 @@ from provenafs.catalog.catalog import Catalog
 from provenafs.catalog.documents import metadata_json
 from provenafs.catalog.minting import Minting
 from provenafs.catalog.saving import parse, validate
-from provenafs.cli.output import print_json, print_outcome
+from provenafs.cli.input import read_document
+from provenafs.cli.output import print_outcome
 from provenafs.cli.target import JsonOption, ProfileOption, YesOption, ask, confirm
 from provenafs.config import ConfigError, Settings, load_settings
 from provenafs.content.index import Index
@@ -43,7 +42,7 @@ def mint(
     if file is None:
         print(metadata_json(_ask(settings, lambda minting: minting.template())).decode())
         return
-    text = _read(file)
+    text = read_document(file)
     document = parse(text)
     if validate_only:
         ask(settings, lambda provena: validate(provena.datastore, document))
@@ -52,10 +51,7 @@ def mint(
     name = document.get("dataset_info", {}).get("name", "without a name")
     confirm(f"Register a new dataset '{name}' for good", yes=yes)
     handle = _ask(settings, lambda minting: minting.mint(text))
-    if as_json:
-        print_json({"handle": handle})
-    else:
-        print(handle)
+    print_outcome(as_json, handle, handle=handle)
 
 
 def _ask(settings: Settings, question: Callable[[Minting], Awaitable[_T]]) -> _T:
@@ -65,12 +61,3 @@ def _ask(settings: Settings, question: Callable[[Minting], Awaitable[_T]]) -> _T
         return await question(Minting(catalog, provena, intents))
 
     return ask(settings, put)
-
-
-def _read(file: str) -> bytes:
-    if file == "-":
-        return sys.stdin.buffer.read()
-    try:
-        return Path(file).read_bytes()
-    except OSError as error:
-        raise ConfigError(f"{file} cannot be read: {error.strerror}") from None

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable
-from datetime import datetime
 from typing import Annotated, Any
 
 import typer
 
 from provenafs.cli.app import plain_app
+from provenafs.cli.output import print_json, print_outcome, print_table, when
 from provenafs.cli.target import (
     JsonOption,
     ProfileOption,
@@ -38,6 +37,7 @@ def request(
     notes: _Notes,
     yes: YesOption = False,
     profile: ProfileOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Ask a reviewer to approve the release; the files cannot be changed meanwhile."""
     found = Target.parse(target)
@@ -47,26 +47,37 @@ def request(
         found.settings(profile),
         lambda provena: provena.datastore.request_release(found.handle, reviewer, notes),
     )
-    print(words or f"The review of {found.handle} is asked for.")
+    sentence = words or f"The review of {found.handle} is asked for."
+    print_outcome(as_json, sentence, handle=found.handle, reviewer=reviewer, details=words)
 
 
 @app.command()
 def approve(
-    target: TargetArgument, notes: _Notes, yes: YesOption = False, profile: ProfileOption = None
+    target: TargetArgument,
+    notes: _Notes,
+    yes: YesOption = False,
+    profile: ProfileOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Release a dataset that you were asked to review: its files cannot be changed any more."""
-    _decide(target, notes, profile, yes=yes, approved=True)
+    _decide(target, notes, profile, as_json, yes=yes, approved=True)
 
 
 @app.command()
 def reject(
-    target: TargetArgument, notes: _Notes, yes: YesOption = False, profile: ProfileOption = None
+    target: TargetArgument,
+    notes: _Notes,
+    yes: YesOption = False,
+    profile: ProfileOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Send a dataset that you were asked to review back to its owner."""
-    _decide(target, notes, profile, yes=yes, approved=False)
+    _decide(target, notes, profile, as_json, yes=yes, approved=False)
 
 
-def _decide(target: str, notes: str, profile: str | None, *, yes: bool, approved: bool) -> None:
+def _decide(
+    target: str, notes: str, profile: str | None, as_json: bool, *, yes: bool, approved: bool
+) -> None:
     found = Target.parse(target)
     demand(notes, "note")
     confirm(f"{'Approve' if approved else 'Reject'} the release of {found.handle}", yes=yes)
@@ -74,7 +85,10 @@ def _decide(target: str, notes: str, profile: str | None, *, yes: bool, approved
         found.settings(profile),
         lambda provena: provena.datastore.decide_release(found.handle, notes, approve=approved),
     )
-    print(words or f"The release of {found.handle} is {'approved' if approved else 'rejected'}.")
+    sentence = (
+        words or f"The release of {found.handle} is {'approved' if approved else 'rejected'}."
+    )
+    print_outcome(as_json, sentence, handle=found.handle, approved=approved, details=words)
 
 
 @app.command("list")
@@ -96,12 +110,17 @@ def history(
             }
             for event in events
         ]
-        print(json.dumps(rows, indent=2, ensure_ascii=False))
-        return
-    if not events:
+        print_json(rows)
+    elif events:
+        print_table(
+            ("when", "what", "reviewer", "words"),
+            [
+                (when(event.timestamp), event.action, event.approver, event.notes)
+                for event in events
+            ],
+        )
+    else:
         print(f"A review of {found.handle} was never asked for.")
-    for event in events:
-        print(f"{_when(event.timestamp)}  {event.action:<7}  {event.approver}  {event.notes}")
 
 
 @app.command()
@@ -121,40 +140,54 @@ def inbox(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
             {"handle": record.id, "name": record.display_name, "since": record.release_timestamp}
             for record in records
         ]
-        print(json.dumps(rows, indent=2, ensure_ascii=False))
-        return
-    if not records:
+        print_json(rows)
+    elif records:
+        print_table(
+            ("handle", "since", "name"),
+            [
+                (record.id, when(record.release_timestamp or 0), record.display_name)
+                for record in records
+            ],
+        )
+    else:
         print("Nothing waits for your review.")
-    for record in records:
-        print(f"{record.id}  {_when(record.release_timestamp or 0)}  {record.display_name}")
 
 
 @reviewers.command("list")
 def list_reviewers(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
     """List the Person handles of the reviewers."""
     people = ask(load_settings(profile=profile), lambda provena: provena.datastore.reviewers())
-    print(json.dumps(people, indent=2) if as_json else "\n".join(people) or "There is none.")
+    if as_json:
+        print_json(people)
+    else:
+        print("\n".join(people) or "There is none.")
 
 
 @reviewers.command()
-def add(person: _Person, yes: YesOption = False, profile: ProfileOption = None) -> None:
+def add(
+    person: _Person,
+    yes: YesOption = False,
+    profile: ProfileOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Make a Person a reviewer."""
     confirm(f"Make {person} a reviewer", yes=yes)
     _change(profile, lambda provena: provena.datastore.add_reviewer(person))
-    print(f"{person} is a reviewer.")
+    print_outcome(as_json, f"{person} is a reviewer.", person=person, reviewer=True)
 
 
 @reviewers.command()
-def remove(person: _Person, yes: YesOption = False, profile: ProfileOption = None) -> None:
+def remove(
+    person: _Person,
+    yes: YesOption = False,
+    profile: ProfileOption = None,
+    as_json: JsonOption = False,
+) -> None:
     """Make a Person no reviewer any more."""
     confirm(f"Remove {person} from the reviewers", yes=yes)
     _change(profile, lambda provena: provena.datastore.remove_reviewer(person))
-    print(f"{person} is no reviewer.")
+    print_outcome(as_json, f"{person} is no reviewer.", person=person, reviewer=False)
 
 
 def _change(profile: str | None, change: Callable[[Provena], Awaitable[None]]) -> None:
     ask(load_settings(profile=profile), change)
-
-
-def _when(timestamp: int) -> str:
-    return datetime.fromtimestamp(timestamp).strftime("%Y-%m-%d %H:%M:%S")

@@ -38,7 +38,7 @@ _PUNCH_HOLE_KEEP_SIZE = 0x01 | 0x02
 # Left on the disk, so that the journal can still be written when it is full of staged bytes.
 _JOURNAL_RESERVE = 4 * 1024 * 1024
 _THREADS = 16
-_RECENT = 24 * 1024 * 1024  # bytes kept in memory until the part that they belong to is sent
+_RECENT = 16 * 1024 * 1024  # bytes kept in memory until the part that they belong to is sent
 _libc = ctypes.CDLL(None, use_errno=True)
 _T = TypeVar("_T")
 

@@ -20,7 +20,7 @@ from provenafs.s3.writing import Metadata, ObjectWriter, UploadedPart
 
 log = logging.getLogger(__name__)
 
-_BODIES_IN_MEMORY = 96 * 1024 * 1024  # bytes, over all files of a mount
+_BODIES_IN_MEMORY = 40 * 1024 * 1024  # bytes, over all files of a mount
 _COPIES_AT_ONCE = 8
 _PARTS_AT_ONCE = 8  # of one file
 

@@ -7,6 +7,7 @@ import io
 import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from running_sandbox import RunningSandbox, run_cli
 
@@ -27,7 +28,7 @@ def run(
     return done
 
 
-def answer(sandbox: RunningSandbox, user: str, *arguments: str) -> object:
+def answer(sandbox: RunningSandbox, user: str, *arguments: str) -> Any:
     """What a verb says to machines."""
     return json.loads(run(sandbox, user, *arguments, "--json").stdout)
 
@@ -50,7 +51,7 @@ def test_metadata_is_shown_compared_edited_and_reverted(
     assert "Edited" in run(sandbox, "alice", "metadata", "diff", handle, "0", status=1).stdout
     revert = ("metadata", "revert", handle, "0", "--reason", "a mistake")
     assert "say --yes" in run(sandbox, "alice", *revert, status=2).stderr
-    run(sandbox, "alice", *revert, "--yes")
+    assert answer(sandbox, "alice", *revert, "--yes") == {"handle": handle, "state": 0}
     assert run(sandbox, "alice", "metadata", "show", handle).stdout == text
     run(sandbox, "bob", *revert, "--yes", status=5)
     run(sandbox, "alice", "metadata", "revert", handle, "9", "--reason", "r", "--yes", status=4)
@@ -63,6 +64,11 @@ def test_bad_metadata_is_refused_in_words(sandbox: RunningSandbox, tmp_path: Pat
     assert "line 1" in run(sandbox, "alice", "metadata", "validate", str(file), status=7).stderr
     file.write_text('{"dataset_info": {}}')
     run(sandbox, "alice", "metadata", "validate", str(file), status=7)
+    file.write_bytes(b'{"\xff": 1}')
+    edit = ("metadata", "edit", TABLES, "--file", str(file), "--reason", "r")
+    assert "not UTF-8" in run(sandbox, "alice", *edit, status=7).stderr
+    file.unlink()
+    assert "cannot be read" in run(sandbox, "alice", *edit, status=2).stderr
 
 
 def test_locks_and_access(sandbox: RunningSandbox) -> None:
@@ -71,7 +77,8 @@ def test_locks_and_access(sandbox: RunningSandbox) -> None:
     run(sandbox, "bob", *lock, status=5)
     run(sandbox, "alice", *lock)
     run(sandbox, "alice", *lock, status=7)
-    run(sandbox, "alice", "unlock", handle, "--reason", "done", "--yes")
+    unlocked = answer(sandbox, "alice", "unlock", handle, "--reason", "done", "--yes")
+    assert unlocked == {"handle": handle, "locked": False}
     events = answer(sandbox, "alice", "lock-history", handle)
     assert [event["action_type"] for event in events] == ["LOCK", "UNLOCK"]
     run(sandbox, "alice", "access", "set", handle, "--everybody", "metadata-read", "--yes")
@@ -87,7 +94,7 @@ def test_a_review_from_request_to_release(sandbox: RunningSandbox) -> None:
     decide = ("review", "approve", handle, "--notes", "good", "--yes")
     run(sandbox, "carol", *decide, status=7)  # nothing is pending
     request = ("review", "request", handle, "--reviewer", CAROL, "--notes", "please", "--yes")
-    run(sandbox, "alice", *request)
+    assert answer(sandbox, "alice", *request)["reviewer"] == CAROL
     run(sandbox, "alice", *request, status=7)
     assert handle in [row["handle"] for row in answer(sandbox, "carol", "review", "inbox")]
     run(sandbox, "bob", *decide, status=5)
