@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 _TROUBLE = (OSError, sqlite3.Error)
 _READERS = 8
-_WRITERS = 2
+_WRITERS = 4
 _MOST_WAITING = 12  # blocks; a disk slower than the network must not slow the reader down
 _PAUSE_S = 60.0  # after the disk refused
 _MIN_FREE = 2 * 1024**3  # bytes left to others, or 5 % of a small disk
