@@ -7,11 +7,11 @@ only after the bucket.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import time
 import uuid
+from contextlib import AsyncExitStack, suppress
 
 from provenafs.content.directories import rename_directory
 from provenafs.content.file import File
@@ -108,7 +108,7 @@ class Changes:
 
     async def _unlink_known(self, volume: Volume, entry: Entry, file: File) -> None:
         """The name goes at once; the object of an open file stays until it is released."""
-        if file.etag is not None and file.handles and not file.is_complete:
+        if file.etag is not None and file.uses and not file.is_complete:
             await self._files.deletions.delete_when_released(volume, file, file.etag)
         else:
             await self._delete(volume, entry, file.key, file.etag)
@@ -198,9 +198,11 @@ class Changes:
         """Rename a file; whether the bucket has lost a key by it."""
         if found is not None and found.kind is not Kind.OBJECT:
             raise FSError(errno.EISDIR)
-        file = self._files.file(volume, entry)
-        replaced = None if found is None else self._files.file(volume, found)
-        try:
+        async with AsyncExitStack() as uses:
+            file = await uses.enter_async_context(self._files.using(volume, entry))
+            replaced = None
+            if found is not None:
+                replaced = await uses.enter_async_context(self._files.using(volume, found))
             # Only with the lock is it sure that no publication to the old key is under way.
             async with file.moving:
                 unpublished = file.is_unpublished
@@ -208,12 +210,6 @@ class Changes:
                     await self._rename_unpublished(file, entry, target, new_name, new_key, replaced)
             if not unpublished:
                 await self._rename_object(volume, file, entry, target, new_name, new_key, replaced)
-            elif file.handles == 0 and not file.is_scratch:
-                await file.store()
-        finally:
-            await self._files.settle(file)
-            if replaced is not None:
-                await self._files.settle(replaced)
         return not unpublished
 
     async def _rename_unpublished(
@@ -280,7 +276,7 @@ class Changes:
             self._index.move(entry.ino, target.ino, new_name)
             self._index.update(entry.ino, etag=etag)
             # Another object that somebody has stored under the old name meanwhile is theirs.
-            with contextlib.suppress(PreconditionFailed):
+            with suppress(PreconditionFailed):
                 await volume.writer.delete(source, source_etag)
 
     def _metadata_to_carry(self, entry: Entry, key: str) -> Metadata | None:

@@ -44,7 +44,7 @@ class File:
         self.key = volume.drive.key(entry)
         self.name = entry.name
         self.etag = entry.etag
-        self.handles = 0
+        self.uses = 0  # handles, and operations by name that are under way
         self.changed = entry.etag is None
         self.unlinked = False
         self._files = files
@@ -97,6 +97,11 @@ class File:
     def has_failed(self) -> bool:
         """Whether a close was answered with an error, so that only the user may send it."""
         return self._state is State.FAILED
+
+    @property
+    def must_be_stored(self) -> bool:
+        """Whether there is a change that the bucket should have, and that was not refused."""
+        return self.changed and not (self.has_failed or self.is_scratch or self.unlinked)
 
     @property
     def is_staged(self) -> bool:
@@ -393,7 +398,7 @@ class File:
     async def finish(self) -> bool:
         """Let go of the staged bytes unless they are still needed; False if the file stays."""
         async with self._lock:
-            if self.handles or self.is_owed:
+            if self.uses or self.is_owed:
                 return False
             if self.unlinked:
                 await self._discard()

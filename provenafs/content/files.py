@@ -112,15 +112,35 @@ class Files:
 
     def open(self, volume: Volume, entry: Entry) -> FileHandle:
         """Open a file for reading, writing or both."""
-        file = self.file(volume, entry)
-        file.handles += 1
-        return FileHandle(self, file, volume.drive.open(entry))
+        file = self._file(volume, entry)
+        file.uses += 1
+        return FileHandle(self, file, volume.drive.open(self.index.get(entry.ino) or entry))
 
-    def file(self, volume: Volume, entry: Entry) -> File:
-        """The file of an entry: the one that is known, or one to be let go of by `settle`."""
+    @asynccontextmanager
+    async def using(self, volume: Volume, entry: Entry) -> AsyncIterator[File]:
+        """The file of an entry, for an operation by name. At the end: S3Error, FSError."""
+        file = self._file(volume, entry)
+        file.uses += 1
+        try:
+            yield file
+        finally:
+            await self._let_go(file)
+
+    async def _let_go(self, file: File) -> None:
+        """Give a use of a file back; the last one stores what no close has. S3Error, FSError."""
+        try:
+            while file.uses == 1 and file.must_be_stored:
+                await file.store()
+        finally:
+            file.uses -= 1
+            await self.settle(file)
+
+    def _file(self, volume: Volume, entry: Entry) -> File:
         known = self._files.get(entry.ino)
         if known is None:
-            known = self._files[entry.ino] = File(self, volume, entry)
+            # The entry may be older than what was stored meanwhile.
+            current = self.index.get(entry.ino) or entry
+            known = self._files[entry.ino] = File(self, volume, current)
         return known
 
     def known(self, ino: int) -> File | None:
@@ -137,36 +157,26 @@ class Files:
 
     async def truncate(self, volume: Volume, entry: Entry, size: int) -> None:
         """Cut or extend a file with zeros; published at once unless a handle is open."""
-        file = self.file(volume, entry)
-        try:
+        async with self.using(volume, entry) as file:
             await file.truncate(size)
-            if file.handles == 0 and not file.is_scratch:
-                await file.store()
-        finally:
-            await self.settle(file)
 
     async def set_mtime(self, volume: Volume, entry: Entry, mtime: float) -> None:
         """Give a file a modification time, in seconds since the epoch."""
-        file = self.file(volume, entry)
+        file = self._file(volume, entry)
         file.set_mtime(mtime)
         await self.settle(file)
 
     async def released(self, file: File) -> None:
-        """A handle was released; the last one stores what no close has stored."""
-        file.handles -= 1
-        if file.handles:
-            return
-        if file.changed and not file.has_failed and not file.is_scratch:
-            try:
-                await file.store()
-            except Exception as error:
-                log.error("%s could not be stored: %s", file.key, error)
-                self.failed(file.ino, error)
-        await self.settle(file)
+        """A handle was released, to whom no failure can be told any more."""
+        try:
+            await self._let_go(file)
+        except Exception as error:
+            log.error("%s could not be stored: %s", file.key, error)
+            self.failed(file.ino, error)
 
     async def settle(self, file: File) -> None:
-        """Forget a file that has no handle and owes nothing; what failed is left to recovery."""
-        if file.handles or file.is_owed:
+        """Forget a file that nobody uses and owes nothing; what failed is left to recovery."""
+        if file.uses or file.is_owed:
             return  # without a look at the lock, which an upload may hold
         if await file.finish() and self._files.get(file.ino) is file:
             del self._files[file.ino]

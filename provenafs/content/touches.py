@@ -74,7 +74,7 @@ class Touches:
 
     def _is_free(self, ino: int) -> bool:
         file = self._files.known(ino)
-        return file is None or not (file.handles or file.changed or file.is_owed)
+        return file is None or not (file.uses or file.changed or file.is_owed)
 
     async def _copy(self, touch: _Touch) -> None:
         entry = self._files.index.get(touch.ino)

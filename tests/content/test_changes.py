@@ -61,6 +61,38 @@ async def test_a_file_is_renamed_while_it_is_stored(
     assert await store.read("d/b") == data
 
 
+async def test_names_change_while_files_are_stored_behind(
+    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+) -> None:
+    """What a name was found to be may be older than what was stored behind since."""
+    expected = {}
+    async with open_store(moto_address, prefix, tmp_path, writeback=True) as store:
+        for number in range(40):
+            name, target = f"{number}", f"{number}.renamed"
+            await _create(store, name)
+            await trio.sleep(number % 20 / 1000)
+            await store.rename(name, target)
+            expected[target] = b""
+            await _create(store, name)
+            await trio.sleep(number % 20 / 1000)
+            await store.truncate(name, 1)
+            expected[name] = b"\0"
+        await store.files.drain()
+        assert store.failures == []
+        assert [row for row, _ in await store.files.journal.rows()] == []
+    assert objects(other_user, prefix) == expected
+
+
+async def test_an_operation_by_name_knows_what_was_stored_meanwhile(
+    store: Store, other_user: Any
+) -> None:
+    await store.write("a", b"old")
+    before = await store.entry("a")
+    await store.write("a", b"new")
+    await store.files.truncate(store.volume, before, 2)
+    assert objects(other_user, store.prefix) == {"a": b"ne"}
+
+
 async def test_a_directory_outlives_a_file_that_was_just_stored(
     store: Store, other_user: Any
 ) -> None:
@@ -242,3 +274,10 @@ async def _errno(awaitable: Any) -> int:
     with pytest.raises(FSError) as caught:
         await awaitable
     return caught.value.errno
+
+
+async def _create(store: Store, path: str) -> None:
+    """As touch(1) does."""
+    handle = await store.open(path, os.O_CREAT | os.O_WRONLY)
+    await handle.flush()
+    await handle.release()
