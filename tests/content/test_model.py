@@ -22,6 +22,7 @@ from provenafs.content.index import Entry
 from provenafs.errors import FSError
 from tests.content.servers import BUCKET, client
 from tests.content.store import Store, objects, open_store
+from tests.soaking import is_soaking, times
 
 _NAMES = ("a", "b", "d/a", "d/b", "d", "e", "e/a")
 _PATH = st.sampled_from(_NAMES)
@@ -187,7 +188,12 @@ def test_files_behave_as_on_a_local_disk(moto_address: str, writeback: bool) -> 
     other_user = client(moto_address)
     runs = iter(range(10**6))
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(
+        max_examples=times(60),
+        derandomize=not is_soaking(),
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+    )
     @given(st.lists(_OPERATION, min_size=5, max_size=40))
     def run(operations: list[tuple[Any, ...]]) -> None:
         prefix = f"datasets/model-{writeback}-{next(runs)}/"
