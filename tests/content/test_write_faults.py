@@ -6,12 +6,14 @@ The server behind it honours conditions, so that our own success has to be told 
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
+import trio.testing
 from faultproxy import Fault, FaultProxy, Request, cut, fault_proxy, lose_answer, s3_failure, stall
 
 from provenafs.content.journal import State
@@ -136,3 +138,21 @@ async def test_what_was_acknowledged_is_sent_once_the_server_is_back(
             await store.files.drain()
         assert store.failures == []
     assert objects(other_user, prefix) == {f"{number}": b"x" for number in range(20)}
+
+
+async def test_what_went_to_recovery_is_not_stored_by_those_who_waited(
+    store: Store, proxy: FaultProxy, other_user: Any
+) -> None:
+    proxy.fail(is_put, s3_failure("403 Forbidden", "AccessDenied"))
+    handle = await store.open("a", os.O_CREAT | os.O_WRONLY)
+    await handle.write(0, b"mine")
+    with pytest.raises(S3Error):
+        await handle.flush()
+    proxy.heal()
+    async with trio.open_nursery() as nursery, handle.file.moving:
+        nursery.start_soon(handle.release)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(handle.file.store_now)
+        await trio.testing.wait_all_tasks_blocked()
+    assert objects(other_user, store.prefix) == {}
+    assert [row.state for row, _ in await store.files.journal.rows()] == [State.FAILED]

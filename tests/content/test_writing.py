@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from provenafs import __version__
 from provenafs.s3.errors import NoSuchKey, PreconditionFailed
 from provenafs.s3.writing import Metadata, ObjectWriter, content_type
 from tests.content.servers import BUCKET, RecordingBucket
@@ -108,6 +109,13 @@ async def test_checksums_are_sent(
     await writer.put(f"{prefix}a", b"123456789", None, Metadata("w1"))
     assert bucket.sent[-1][1]["x-amz-checksum-crc32"] == "y/Q5Jg=="
     assert "expect" not in bucket.sent[-1][1]
+
+
+async def test_requests_name_the_product(
+    writer: ObjectWriter, bucket: RecordingBucket, prefix: str
+) -> None:
+    await writer.put(f"{prefix}a", b"x", None, Metadata("w1"))
+    assert bucket.sent[-1][1]["user-agent"] == f"provenafs/{__version__}"
 
 
 def test_media_types_come_from_names() -> None:
