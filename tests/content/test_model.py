@@ -163,8 +163,9 @@ class Remote:
         await self.store.unlink(path)
 
     async def rename(self, path: str, new_path: str) -> None:
-        await self._find(path)
+        await self._walk_to(path)
         await self._walk_to(new_path)
+        await self._find(path)
         if new_path.startswith(f"{path}/"):
             raise FSError(errno.EINVAL)
         if path.startswith(f"{new_path}/"):
