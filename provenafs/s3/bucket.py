@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
@@ -13,6 +13,7 @@ from provenafs.s3.calls import Caller, Service
 from provenafs.s3.clients import DEFAULT_REGION
 from provenafs.s3.errors import Unavailable
 from provenafs.s3.listing import PAGE
+from provenafs.s3.sender import ObjectRequest
 from provenafs.s3.types import Access, Credentials, CredentialSource, ListPage, ObjectInfo
 
 if TYPE_CHECKING:
@@ -143,6 +144,21 @@ class Bucket:
             limiter=limiter,
             access=access,
             retry=retry,
+        )
+
+    async def change(self, what: str, request: Callable[[], ObjectRequest]) -> Mapping[str, str]:
+        """Send what `request` makes for an attempt, once; see Caller.call. Returns the headers.
+
+        Raises S3Error.
+        """
+        region = await self._region()
+        sender = self.service.clients.sender
+        return await self._caller.call(
+            what,
+            lambda credentials: sender.send(request(), region, credentials),
+            limiter=self.service.uploads,
+            access=Access.WRITE,
+            retry=False,
         )
 
     async def _region(self) -> str:

@@ -14,6 +14,7 @@ from botocore.handlers import add_expect_header
 
 from provenafs import __version__
 from provenafs.s3.listing import FastListParserFactory
+from provenafs.s3.sender import Sender
 from provenafs.s3.types import Credentials
 
 if TYPE_CHECKING:
@@ -46,6 +47,9 @@ class Clients:
         self.endpoint_url = endpoint_url
         self._read_timeout = read_timeout
         self._connections = connections
+        self.sender = Sender(
+            endpoint_url, (_CONNECT_TIMEOUT_S, read_timeout), connections, _USER_AGENT
+        )
         self._session = botocore.session.Session(session_vars=_NO_USER_SETTINGS)
         self._session.register_component("response_parser_factory", FastListParserFactory())
         self._lock = threading.Lock()

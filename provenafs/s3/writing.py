@@ -23,6 +23,7 @@ import trio
 from provenafs.s3.bucket import Bucket
 from provenafs.s3.errors import NoSuchKey, PreconditionFailed, Unavailable
 from provenafs.s3.parallel import run_all
+from provenafs.s3.sender import ObjectRequest
 from provenafs.s3.types import Access
 
 if TYPE_CHECKING:
@@ -54,10 +55,19 @@ class Metadata:
 
     def arguments(self) -> dict[str, Any]:
         """As boto3 takes it."""
-        metadata = {**self.other, WRITE_ID: self.write_id}
+        return {"ContentType": self.content_type, "Metadata": self._pairs()}
+
+    def headers(self) -> dict[str, str]:
+        """As it is sent."""
+        pairs = self._pairs().items()
+        named = {f"x-amz-meta-{name.lower()}": value for name, value in pairs}
+        return {"content-type": self.content_type, **named}
+
+    def _pairs(self) -> dict[str, str]:
+        pairs = {**self.other, WRITE_ID: self.write_id}
         if self.mtime is not None:
-            metadata[MTIME] = f"{self.mtime:.9f}".rstrip("0").rstrip(".")
-        return {"ContentType": self.content_type, "Metadata": metadata}
+            pairs[MTIME] = f"{self.mtime:.9f}".rstrip("0").rstrip(".")
+        return pairs
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,26 +120,28 @@ class ObjectWriter:
         progress: Progress | None = None,
     ) -> str:
         """Store an object in one request; returns its ETag. PreconditionFailed on a conflict."""
-        arguments = {**metadata.arguments(), **_condition(expected)}
+        headers = {
+            **metadata.headers(),
+            **_condition_header(expected),
+            "x-amz-checksum-crc32": _crc32(body),
+        }
 
-        def send(s3: S3Client) -> str:
-            answer = s3.put_object(
-                Bucket=self._name,
-                Key=key,
-                Body=_body(body, progress),
-                ChecksumCRC32=_crc32(body),
-                **arguments,
+        async def attempt() -> str:
+            answer = await self.bucket.change(
+                f"storing {key}",
+                lambda: ObjectRequest("PUT", self._name, key, headers, _body(body, progress)),
             )
-            return str(answer.get("ETag", ""))
+            return answer.get("ETag", "")
 
-        return await self._conditional("storing", key, send, self._was_written(key, metadata))
+        return await self._conditional(attempt, self._was_written(key, metadata))
 
     async def delete(self, key: str, expected: str | None) -> None:
         """Delete an object; `expected` None whatever it is. Gone already is as good."""
-        arguments: dict[str, Any] = {} if expected is None else {"IfMatch": expected}
+        headers = {} if expected is None else _condition_header(expected)
+        request = ObjectRequest("DELETE", self._name, key, headers)
 
-        def send(s3: S3Client) -> str:
-            s3.delete_object(Bucket=self._name, Key=key, **arguments)
+        async def attempt() -> str:
+            await self.bucket.change(f"deleting {key}", lambda: request)
             return ""
 
         async def is_gone() -> str | None:
@@ -140,7 +152,7 @@ class ObjectWriter:
             return None
 
         try:
-            await self._conditional("deleting", key, send, is_gone)
+            await self._conditional(attempt, is_gone)
         except NoSuchKey:
             return
 
@@ -178,7 +190,8 @@ class ObjectWriter:
             return str(answer["CopyObjectResult"]["ETag"])
 
         return await self._conditional(
-            "copying to", key, send, self._was_copied(key, expected, source_etag, metadata)
+            partial(self._boto, "copying to", key, send),
+            self._was_copied(key, expected, source_etag, metadata),
         )
 
     # Multipart uploads
@@ -260,7 +273,8 @@ class ObjectWriter:
             return str(answer["ETag"])
 
         return await self._conditional(
-            "completing the upload of", key, send, self._was_written(key, metadata)
+            partial(self._boto, "completing the upload of", key, send),
+            self._was_written(key, metadata),
         )
 
     async def abort(self, key: str, upload_id: str) -> None:
@@ -311,26 +325,24 @@ class ObjectWriter:
         attempts = _Attempts(self.bucket.service.io_timeout)
         while True:
             try:
-                return await self._once(operation, key, send)
+                return await self._boto(operation, key, send)
             except Unavailable:
                 if not await attempts.pause():
                     raise
 
     async def _conditional(
         self,
-        operation: str,
-        key: str,
-        send: Callable[[S3Client], str],
+        attempt: Callable[[], Awaitable[str]],
         done: Callable[[], Awaitable[str | None]],
     ) -> str:
-        """Send until there is an answer that is ours.
+        """Attempt until there is an answer that is ours.
 
         `done` looks whether an earlier attempt was carried out: the new ETag if so, else None.
         """
         attempts = _Attempts(self.bucket.service.io_timeout)
         while True:
             try:
-                return await self._once(operation, key, send)
+                return await attempt()
             except Unavailable:
                 if not await attempts.pause():
                     raise
@@ -340,7 +352,7 @@ class ObjectWriter:
                     raise
                 return etag
 
-    async def _once(self, operation: str, key: str, send: Callable[[S3Client], _T]) -> _T:
+    async def _boto(self, operation: str, key: str, send: Callable[[S3Client], _T]) -> _T:
         service = self.bucket.service
         return await self.bucket.boto(
             f"{operation} {key}", send, service.uploads, access=Access.WRITE, retry=False
@@ -429,6 +441,10 @@ def _body(data: bytes | memoryview, progress: Progress | None) -> Any:
 
 def _condition(expected: str | None) -> dict[str, Any]:
     return {"IfNoneMatch": "*"} if expected is None else {"IfMatch": expected}
+
+
+def _condition_header(expected: str | None) -> dict[str, str]:
+    return {"if-none-match": "*"} if expected is None else {"if-match": expected}
 
 
 def _crc32(data: bytes | memoryview) -> str:

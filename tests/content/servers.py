@@ -48,7 +48,7 @@ async def credentials(access: Access, rejected: Credentials | None) -> Credentia
 
 
 class RecordingBucket(Bucket):
-    """A bucket that remembers the requests boto3 sent, with their headers in lower case."""
+    """A bucket that remembers the requests it sent, with their headers in lower case."""
 
     def __init__(self, address: str, io_timeout: float = 10.0) -> None:
         super().__init__(BUCKET, credentials, Service(address, io_timeout))
@@ -63,6 +63,12 @@ class RecordingBucket(Bucket):
                 s3.meta.events.register("before-send.s3", self._record)
             return s3
 
+        def send(request: Any) -> Any:
+            self._record(request)
+            return session_send(request)
+
+        session = self.service.clients.sender.session
+        session_send, session.send = session.send, send  # type: ignore[method-assign]
         self.service.clients.boto = boto  # type: ignore[method-assign]
 
     def _record(self, request: Any, **_: Any) -> None:

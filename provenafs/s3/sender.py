@@ -1,0 +1,104 @@
+"""Requests for single objects, sent without a client.
+
+Of a small PUT through boto3 most is boto3: its validators, handlers and serialisers take 1.5 ms
+of processor time beside 0.5 ms for all that is needed. One request is made per file here, so
+that this is what many small files cost.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.exceptions import ClientError
+from botocore.httpsession import URLLib3Session
+from botocore.parsers import RestXMLParser
+from botocore.utils import get_environ_proxies
+
+from provenafs.s3.signature import signed
+from provenafs.s3.types import Credentials
+
+_SOCKET_OPTIONS = [
+    (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectRequest:
+    """A request for `key` of `bucket`; its headers in lower case."""
+
+    method: str
+    bucket: str
+    key: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Any = None  # bytes, or a file object with a length
+
+
+class Sender:
+    """Signs and sends requests, with the proxies and certificates of the environment. Thread-safe.
+
+    A connection serves all credentials.
+    """
+
+    def __init__(
+        self, endpoint_url: str | None, timeouts: tuple[float, float], connections: int, agent: str
+    ) -> None:
+        """`endpoint_url` None means AWS; `timeouts`, in seconds, to connect and without a byte."""
+        self._endpoint_url = endpoint_url
+        self._agent = agent
+        # The stubs know less than botocore takes.
+        settings: dict[str, Any] = {
+            "verify": os.environ.get("REQUESTS_CA_BUNDLE") or True,
+            "proxies": get_environ_proxies(endpoint_url or "https://s3.amazonaws.com"),
+            "timeout": timeouts,
+            "max_pool_connections": connections,
+            "socket_options": _SOCKET_OPTIONS,
+        }
+        self.session = URLLib3Session(**settings)
+        self._parser: Any = RestXMLParser()
+
+    def send(
+        self, request: ObjectRequest, region: str, credentials: Credentials
+    ) -> Mapping[str, str]:
+        """The headers of the answer. Raises botocore's errors, as a client does."""
+        url = f"{_address(self._endpoint_url, request.bucket, region)}/{quote(request.key)}"
+        headers: Any = self._headers(request, url, region, credentials)
+        prepared = AWSPreparedRequest(
+            request.method, url, headers, request.body, stream_output=False
+        )
+        answer = self.session.send(prepared)
+        if answer.status_code >= 300:
+            raise ClientError(self._parsed(answer), request.method)
+        return answer.headers
+
+    def _parsed(self, answer: AWSResponse) -> Any:
+        response = {
+            "status_code": answer.status_code,
+            "headers": answer.headers,
+            "body": answer.content,
+        }
+        return self._parser.parse(response, None)
+
+    def _headers(
+        self, request: ObjectRequest, url: str, region: str, credentials: Credentials
+    ) -> dict[str, str]:
+        headers = {"user-agent": self._agent, **request.headers}
+        if request.body is not None:
+            headers["content-length"] = str(len(request.body))
+        parts = urlsplit(url)
+        now = datetime.now(UTC)
+        return signed(request.method, parts.netloc, parts.path, headers, region, credentials, now)
+
+
+def _address(endpoint_url: str | None, bucket: str, region: str) -> str:
+    """The URL of a bucket, without a final slash; `endpoint_url` None means AWS."""
+    if endpoint_url is None:
+        return f"https://{bucket}.s3.{region}.amazonaws.com"
+    return f"{endpoint_url.rstrip('/')}/{bucket}"
