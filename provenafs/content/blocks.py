@@ -8,11 +8,12 @@ from __future__ import annotations
 import hashlib
 import logging
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import trio
 
+from provenafs.content.readahead import GRANULE
 from provenafs.content.segments import Damaged, Segments
 
 log = logging.getLogger(__name__)
@@ -21,6 +22,7 @@ _TROUBLE = (OSError, sqlite3.Error)
 _READERS = 8
 _WRITERS = 4
 _MOST_WAITING = 12  # blocks; a disk slower than the network must not slow the reader down
+_MOST_IN_BATCH = 64  # small objects, 4 MiB at most
 _PAUSE_S = 60.0  # after the disk refused
 _MIN_FREE = 2 * 1024**3  # bytes left to others, or 5 % of a small disk
 _SPARE = 0.9  # evicted down to this part of the limit
@@ -33,6 +35,14 @@ def object_id(bucket: str, key: str, etag: str) -> bytes:
     return hashlib.blake2b(name, digest_size=16).digest()
 
 
+class _Batch:
+    """Small objects to be written in one transaction."""
+
+    def __init__(self) -> None:
+        self.objects: list[tuple[bytes, memoryview]] = []
+        self.is_written = trio.Event()
+
+
 class BlockCache:
     """Blocks of object versions on disk. Ranges begin and end at granules, or end the object."""
 
@@ -43,6 +53,8 @@ class BlockCache:
         self._readers = trio.CapacityLimiter(_READERS)
         self._writers = trio.CapacityLimiter(_WRITERS)
         self._waiting = 0
+        self._batch = _Batch()  # being collected
+        self._one_batch = trio.Lock()
         self._paused_until = -1.0
         self._since_check = limit  # bytes written since the limit was last checked
         self._segments: Segments | None = None
@@ -63,6 +75,9 @@ class BlockCache:
             found = store.find(name, start, end)
             if found is None:
                 return None
+            at_hand = store.at_hand(found)
+            if at_hand is not None:
+                return at_hand[start:end]
             return await trio.to_thread.run_sync(
                 store.load, found, start, end, limiter=self._readers, abandon_on_cancel=True
             )
@@ -74,9 +89,12 @@ class BlockCache:
 
     async def store(self, name: bytes, start: int, data: memoryview) -> None:
         """Keep bytes from `start`, unless the disk is busy, full or broken."""
-        if self._segments is None or self._waiting >= _MOST_WAITING:
+        if self._segments is None or trio.current_time() < self._paused_until:
             return
-        if trio.current_time() < self._paused_until:
+        if start == 0 and len(data) < GRANULE:
+            await self._store_small(name, data)
+            return
+        if self._waiting >= _MOST_WAITING:
             return
         self._waiting += 1
         try:
@@ -136,6 +154,32 @@ class BlockCache:
         except _TROUBLE as error:
             self._paused_until = trio.current_time() + _PAUSE_S
             log.warning("nothing is cached for %d s: %s", _PAUSE_S, error)
+
+    async def _store_small(self, name: bytes, data: memoryview) -> None:
+        """In a batch with all that come while the one before is being written."""
+        batch = self._batch
+        if len(batch.objects) >= _MOST_IN_BATCH:
+            return
+        batch.objects.append((name, data))
+        if len(batch.objects) > 1:
+            await batch.is_written.wait()
+            return
+        try:
+            async with self._one_batch:
+                self._batch = _Batch()
+                await self._in_worker(self._store_batch, batch.objects)
+        finally:
+            if self._batch is batch:  # cancelled before its turn
+                self._batch = _Batch()
+            batch.is_written.set()
+
+    def _store_batch(self, objects: Sequence[tuple[bytes, memoryview]]) -> None:
+        store = self._segments
+        assert store is not None
+        size = sum(len(data) for _, data in objects)
+        if self._make_room(store, size):
+            store.store_small(objects)
+            self._since_check += size
 
     def _store(self, name: bytes, start: int, data: memoryview) -> None:
         store = self._segments

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -25,5 +26,13 @@ class Neighbours:
             if Path(f"/proc/{pid}/exe").readlink().name in self._names:
                 return True
         with suppress(OSError):
-            return Path(f"/proc/{pid}/comm").read_bytes().rstrip(b"\n") in self._short
+            return _comm(pid) in self._short
         return False
+
+
+def _comm(pid: int) -> bytes:
+    descriptor = os.open(f"/proc/{pid}/comm", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(descriptor, _COMM_BYTES + 1).rstrip(b"\n")
+    finally:
+        os.close(descriptor)
