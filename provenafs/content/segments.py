@@ -293,7 +293,8 @@ class Segments:
         with self._transaction() as connection:
             connection.executemany("DELETE FROM segments WHERE id = ?", [(i,) for i in segments])
         with self._lock:
-            self._writer.execute("PRAGMA incremental_vacuum").fetchall()
+            # As a script: `execute` stops after the first page that is given back.
+            self._writer.executescript("PRAGMA incremental_vacuum")
 
     def note_use(self) -> None:
         """Write down what was read since the last time."""

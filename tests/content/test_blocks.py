@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from provenafs.content.blocks import BlockCache, object_id
 from provenafs.content.readahead import GRANULE
@@ -86,6 +87,67 @@ async def test_damage_is_noticed_and_healed(tmp_path: Path, damage: str) -> None
         assert not await holds(made)
         await made.store(NAME, 0, memoryview(BODY))
         assert await holds(made)
+
+
+async def keep_small(made: BlockCache, count: int, size: int) -> dict[bytes, memoryview]:
+    """Small objects by name, stored all at once, as directory read-ahead does."""
+    bodies = {
+        object_id("bucket", f"small/{number}", ""): memoryview(BODY)[number : number + size]
+        for number in range(count)
+    }
+    async with trio.open_nursery() as nursery:
+        for name, body in bodies.items():
+            nursery.start_soon(made.store, name, 0, body)
+    return bodies
+
+
+@pytest.mark.parametrize("size", [1, 4096, GRANULE - 1])
+async def test_small_objects_are_kept_without_a_file_each(tmp_path: Path, size: int) -> None:
+    with cache(tmp_path) as made:
+        bodies = await keep_small(made, 50, size)
+        assert files(tmp_path) == []
+        assert {made.cached_bytes(name) for name in bodies} == {size}
+    with cache(tmp_path) as made:
+        for name, body in bodies.items():
+            assert await made.read(name, 0, size) == body
+
+
+async def test_a_damaged_small_object_is_fetched_again(tmp_path: Path) -> None:
+    with cache(tmp_path) as made:
+        (name,) = await keep_small(made, 1, 4096)
+    database = sqlite3.connect(tmp_path / "blocks.sqlite", isolation_level=None)
+    database.execute("UPDATE segments SET data = zeroblob(4096)")
+    database.close()
+    with cache(tmp_path) as made:
+        assert await made.read(name, 0, 4096) is None
+        bodies = await keep_small(made, 1, 4096)
+        assert await made.read(name, 0, 4096) == bodies[name]
+
+
+async def test_evicted_small_objects_give_their_space_back(tmp_path: Path) -> None:
+    with cache(tmp_path, limit=4 * MIB) as made:
+        for _ in range(4):
+            bodies = await keep_small(made, 60, 60_000)
+            for name in bodies:
+                await made.evict(name)
+    assert os.stat(tmp_path / "blocks.sqlite").st_size < MIB
+
+
+async def test_small_objects_keep_to_the_limit(tmp_path: Path) -> None:
+    with cache(tmp_path, limit=2 * MIB) as made:
+        names = list(await keep_small(made, 60, 60_000))
+        names += await keep_small(made, 120, 60_000)
+        assert sum(made.cached_bytes(name) for name in set(names)) <= 2 * MIB + 64 * 60_000
+
+
+async def test_a_cancelled_batch_does_not_hold_up_the_next(tmp_path: Path) -> None:
+    with cache(tmp_path) as made:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(keep_small, made, 50, 4096)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.cancel_scope.cancel()
+        bodies = await keep_small(made, 50, 2048)
+        assert all([await made.read(name, 0, 2048) == body for name, body in bodies.items()])
 
 
 async def test_the_least_recently_used_go_first(tmp_path: Path) -> None:
