@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from provenafs.content.database import Database
 
@@ -54,8 +54,11 @@ class Kind(IntEnum):
     VIRTUAL = 3  # made by the tree itself: dataset directories, documents, links
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+_KINDS = {kind.value: kind for kind in Kind}  # a tenth of the time of Kind(value)
+
+
+# A named tuple, made for every name of every listing: a dataclass would take four times as long.
+class Entry(NamedTuple):
     """One row: size in bytes, times in seconds since the epoch.
 
     `mtime` is what this client knows better than LIST (set or written here), else None.
@@ -331,5 +334,5 @@ class Index:
 def _entry(row: Sequence[Any]) -> Entry:
     ino, parent, name, kind, size, etag, modified, mtime, staged, listed_at = row
     return Entry(
-        ino, parent, name, Kind(kind), size, etag, modified, mtime, bool(staged), listed_at
+        ino, parent, name, _KINDS[kind], size, etag, modified, mtime, bool(staged), listed_at
     )

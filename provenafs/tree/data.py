@@ -7,7 +7,6 @@ import os
 import stat
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from provenafs.catalog.dataset import Dataset
 from provenafs.content.files import FileHandle
@@ -18,7 +17,7 @@ from provenafs.tree.context import Context
 from provenafs.tree.documents import is_write, text_xattrs
 from provenafs.tree.node import Attributes, DirectoryEntry, Handle, Listing, Node
 
-_ENTRIES_PER_READ = 1000
+_ENTRIES_PER_READ = 256  # a little more than the kernel takes at a time
 _SHARE_URL = "user.provena.share_url"
 
 
@@ -121,7 +120,7 @@ class DataFile(_DataNode):
         file = self.context.files.known(self.ino)
         if file is None or self.context.index.get(self.ino) is not None:
             return self.entry
-        return replace(self.entry, size=file.size, mtime=file.mtime, staged=True)
+        return self.entry._replace(size=file.size, mtime=file.mtime, staged=True)
 
     async def xattrs(self) -> Mapping[str, bytes]:
         volume = await self.volume()
