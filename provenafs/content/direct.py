@@ -8,20 +8,53 @@ from __future__ import annotations
 
 import mmap
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 _ALIGNMENT = 4096  # bytes; of offsets, lengths and memory
 _WORTHWHILE = 1024 * 1024  # bytes; less is left to the page cache
 _BOUNCE = 1024 * 1024
+_BUFFERS_KEPT = 6
 _bounces: list[memoryview] = []  # aligned memory not in use, as many as there were writers at once
 
 
 def buffer(size: int) -> memoryview:
-    """Memory of `size` bytes that can be read into directly."""
+    """Memory of `size` bytes, all zero, that can be read into directly."""
     if size < _WORTHWHILE:
         return memoryview(bytearray(size))
     return memoryview(mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+
+
+class Buffers:
+    """Memory to read into directly, used again once nobody looks at it any more. Thread-safe.
+
+    To clear new pages would take a quarter of the time of a read.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: list[mmap.mmap] = []
+
+    def take(self, size: int) -> memoryview:
+        """Memory of `size` bytes with anything in it; in use for as long as a view of it exists."""
+        if size < _WORTHWHILE:
+            return buffer(size)
+        with self._lock:
+            for memory in self._kept:
+                if len(memory) == size and _is_unused(memory):
+                    return memoryview(memory)
+            memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+            self._kept = [*self._kept, memory][-_BUFFERS_KEPT:]
+            return memoryview(memory)
+
+
+def _is_unused(memory: mmap.mmap) -> bool:
+    try:
+        memory.resize(len(memory))  # does nothing, but is refused while there is a view
+    except BufferError:
+        return False
+    return True
 
 
 def read_at(file: int, into: memoryview, offset: int) -> int:

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from xxhash import xxh3_64_intdigest
 
-from provenafs.content.direct import buffer, read_at, write_at
+from provenafs.content.direct import Buffers, read_at, write_at
 from provenafs.content.readahead import GRANULE
 
 SEGMENT = 8 * 1024 * 1024  # bytes
@@ -86,6 +86,7 @@ class Segments:
         self._lock = threading.Lock()  # guards _writer
         self._verified: dict[int, int] = {}  # granules checked by this process, by segment
         self._touched: dict[int, int] = {}
+        self._buffers = Buffers()
         try:
             self._open()
         except sqlite3.DatabaseError as error:
@@ -137,7 +138,7 @@ class Segments:
 
         Raises OSError, Damaged.
         """
-        data = buffer(end - start)
+        data = self._buffers.take(end - start)
         for segment in segments:
             base = segment.number * SEGMENT
             low, high = max(start, base), min(end, base + SEGMENT)
