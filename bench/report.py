@@ -112,6 +112,7 @@ def draw_chart(path: Path, results: Sequence[Result]) -> None:
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)
+    pyplot.close(figure)
 
 
 def _ratio(result: Result, peer: str) -> float | None:
