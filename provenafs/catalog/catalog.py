@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import time
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import trio
 
 from provenafs.catalog.chain import Chains
 from provenafs.catalog.dataset import Dataset
+from provenafs.catalog.failures import as_file_errors
 from provenafs.catalog.records import RecordStore, Summary
 from provenafs.content.database import Database
-from provenafs.errors import Transient
 from provenafs.provena.client import Provena
 from provenafs.provena.errors import (
     LoginRequired,
@@ -151,11 +149,11 @@ class Catalog:
         return await self._provena.search.datasets(query, limit)
 
     def credentials(self, handle: str) -> CredentialSource:
-        """Where the S3 bucket of a dataset gets its keys from."""
+        """Where the S3 bucket of a dataset gets its keys from; it raises FSError."""
         broker = self._provena.broker
 
         async def source(access: Access, rejected: Credentials | None) -> Credentials:
-            with transient():
+            with as_file_errors():
                 issued = await broker.get(
                     handle, access.value, None if rejected is None else rejected.access_key_id
                 )
@@ -223,17 +221,6 @@ class Catalog:
         if len(self._unknown) >= _UNKNOWN_KEPT:
             self._unknown.clear()
         self._unknown[handle] = (time.monotonic() + min(self.ttl, _UNKNOWN_KEPT_S), error)
-
-
-@contextmanager
-def transient() -> Iterator[None]:
-    """Let the rooms that know no service see that its absence may pass. Raises Transient."""
-    try:
-        yield
-    except Unavailable as error:
-        raise Transient(errno.EIO, str(error)) from error
-    except LoginRequired as error:
-        raise Transient(errno.EACCES, str(error)) from error
 
 
 def _is_fresh(dataset: Dataset, age: float) -> bool:

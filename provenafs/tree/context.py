@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
-from provenafs.catalog.catalog import Catalog, transient
+from provenafs.catalog.catalog import Catalog
 from provenafs.catalog.dataset import Dataset
+from provenafs.catalog.failures import as_file_errors
 from provenafs.catalog.minting import Minting
 from provenafs.catalog.sharing import Links
 from provenafs.catalog.versioning import Versioning
@@ -102,7 +103,7 @@ class Context:
 
     async def volume_of(self, handle: str) -> Volume:
         """The object tree of a dataset by its handle, wherever the user is in the mount."""
-        with transient():
+        with as_file_errors():
             dataset = await self.catalog.dataset(handle)
         directory = self.allot(ROOT_INO, directory_name(handle))
         return self.volume(dataset, self.allot(directory.ino, "data"))
@@ -120,8 +121,8 @@ class Context:
             raise refusal
 
     async def fresh(self, handle: str) -> Dataset:
-        """A dataset as it is now, near enough to decide on a change; raises Transient."""
-        with transient():
+        """A dataset as it is now, near enough to decide on a change; raises FSError."""
+        with as_file_errors():
             return await self.catalog.dataset(handle, max_age=_WRITE_STATE_AGE_S)
 
     async def by_name(self) -> dict[str, str]:

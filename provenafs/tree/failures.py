@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import errno
 
+from provenafs.catalog.failures import service_failure
 from provenafs.errors import FSError
-from provenafs.provena import errors as provena
+from provenafs.provena.errors import ProvenaError
 from provenafs.s3 import errors as s3
 
 # First match wins: subclasses stand before their bases.
 _ERRNO: tuple[tuple[type[Exception], int], ...] = (
-    (provena.Unauthorised, errno.EACCES),
-    (provena.NotFound, errno.ENOENT),
-    (provena.Locked, errno.EACCES),
-    (provena.Released, errno.EROFS),
-    (provena.Invalid, errno.EINVAL),
-    (provena.ProvenaError, errno.EIO),
     (s3.NoSuchKey, errno.ESTALE),
     (s3.PreconditionFailed, errno.ESTALE),
     (s3.AccessDenied, errno.EACCES),
@@ -29,6 +24,8 @@ def as_fs_error(error: Exception) -> FSError | None:
         return error
     if isinstance(error, ExceptionGroup) and len(error.exceptions) == 1:
         return as_fs_error(error.exceptions[0])
+    if isinstance(error, ProvenaError):
+        return service_failure(error)
     for kind, number in _ERRNO:
         if isinstance(error, kind):
             return FSError(number, str(error))
