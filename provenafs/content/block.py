@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from enum import Enum
 
 import trio
 
 from provenafs.content.budget import Budget
 from provenafs.content.source import Source
+
+log = logging.getLogger(__name__)
 
 
 class Purpose(Enum):
@@ -55,6 +58,8 @@ class Block:
         try:
             if self.data is not None:
                 await source.keep(self.start, self.data)
+        except Exception as error:  # a read does not fail for want of a cache
+            log.error("%d bytes were not cached: %s", self.end - self.start, error)
         finally:
             self._is_over = True
             if self._dropped or self.data is None:

@@ -15,13 +15,15 @@ import trio
 
 from provenafs.content.readahead import GRANULE
 from provenafs.content.segments import Damaged, Segments
+from provenafs.s3.buffers import Buffers
 
 log = logging.getLogger(__name__)
 
 _TROUBLE = (OSError, sqlite3.Error)
+_DAMAGED_TABLE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _READERS = 8
 _WRITERS = 4
-_MOST_WAITING = 12  # blocks; a disk slower than the network must not slow the reader down
+_MOST_WAITING = 8  # blocks; a disk slower than the network must not slow the reader down
 _MOST_IN_BATCH = 64  # small objects, 4 MiB at most
 _PAUSE_S = 60.0  # after the disk refused
 _MIN_FREE = 2 * 1024**3  # bytes left to others, or 5 % of a small disk
@@ -46,7 +48,9 @@ class _Batch:
 class BlockCache:
     """Blocks of object versions on disk. Ranges begin and end at granules, or end the object."""
 
-    def __init__(self, folder: Path, limit: int, min_free: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, buffers: Buffers, limit: int, min_free: int | None = None
+    ) -> None:
         """`limit` and `min_free` (on the disk, by default 2 GiB or 5 %) in bytes."""
         self._limit = limit
         self._min_free = min_free
@@ -61,7 +65,7 @@ class BlockCache:
         if limit <= 0:
             return
         try:
-            self._segments = Segments(folder)
+            self._segments = Segments(folder, buffers)
         except _TROUBLE as error:
             log.warning("nothing is cached in %s: %s", folder, error)
 
@@ -81,10 +85,15 @@ class BlockCache:
             return await trio.to_thread.run_sync(
                 store.load, found, start, end, limiter=self._readers, abandon_on_cancel=True
             )
+        except FileNotFoundError:  # evicted meanwhile, or deleted by hand
+            pass
         except (*_TROUBLE, Damaged) as error:
-            if not isinstance(error, FileNotFoundError):
-                log.warning("cached bytes are fetched again: %s", error)
-        await self._remove([segment.id for segment in found or ()])
+            log.warning("cached bytes are fetched again: %s", error)
+            await self._give_up_if_damaged(error)
+        if found is None:
+            await self.evict(name)
+        else:
+            await self._in_worker(store.remove, [segment.id for segment in found])
         return None
 
     async def store(self, name: bytes, start: int, data: memoryview) -> None:
@@ -111,15 +120,15 @@ class BlockCache:
         except sqlite3.Error:
             return 0
 
-    async def pin(self, name: bytes) -> None:
-        """Never evict an object version to make room."""
+    async def pin(self, path: bytes, name: bytes) -> None:
+        """Never evict an object version to make room, nor any other of this path but it."""
         if self._segments is not None:
-            await self._in_worker(self._segments.pin, name)
+            await self._in_worker(self._segments.pin, path, name)
 
-    async def unpin(self, name: bytes) -> None:
-        """Let an object version be evicted again."""
+    async def unpin(self, path: bytes) -> None:
+        """Let what is pinned at a path be evicted again."""
         if self._segments is not None:
-            await self._in_worker(self._segments.unpin, name)
+            await self._in_worker(self._segments.unpin, path)
 
     def is_pinned(self, name: bytes) -> bool:
         """Whether an object version is never evicted to make room."""
@@ -141,19 +150,22 @@ class BlockCache:
         if self._segments is not None:
             self._segments.close()
 
-    async def _remove(self, segments: list[int]) -> None:
-        if self._segments is not None and segments:
-            await self._in_worker(self._segments.remove, segments)
-
     async def _in_worker(self, work: Callable[..., None], *arguments: object) -> None:
         """Run `work` in a thread; trouble with the disk stops caching for a while."""
         try:
             await trio.to_thread.run_sync(
                 work, *arguments, limiter=self._writers, abandon_on_cancel=True
             )
-        except _TROUBLE as error:
+        except (*_TROUBLE, Damaged) as error:
             self._paused_until = trio.current_time() + _PAUSE_S
             log.warning("nothing is cached for %d s: %s", _PAUSE_S, error)
+            await self._give_up_if_damaged(error)
+
+    async def _give_up_if_damaged(self, error: Exception) -> None:
+        """A damaged table heals no more: nothing is cached until the next mount makes it anew."""
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED_TABLE and self._segments:
+            store, self._segments = self._segments, None
+            await trio.to_thread.run_sync(store.discard, abandon_on_cancel=True)
 
     async def _store_small(self, name: bytes, data: memoryview) -> None:
         """In a batch with all that come while the one before is being written."""

@@ -60,7 +60,7 @@ async def open_content(
     `memory` is in bytes, for all that is read ahead together; `cache_size` in bytes on disk.
     """
     slot, index = _open_index(cache_dir)
-    blocks = BlockCache(cache_dir, cache_size)
+    blocks = BlockCache(cache_dir, s3.buffers, cache_size)
     try:
         async with trio.open_nursery() as nursery:
             yield Content(index, s3, ttl, changed, nursery, Budget(memory), blocks)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +19,9 @@ PRAGMA cache_size = -32768;
 # EXCLUSIVE: one mount has it, so that its statements need no locks, and take a third less time.
 # synchronous = OFF: what is lost by a power cut is fetched again; a database that does not open
 # is deleted and made anew. WAL keeps it consistent under SIGKILL.
+_DISK_TROUBLE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR)
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_T = TypeVar("_T")
 
 
 class Database:
@@ -31,6 +33,7 @@ class Database:
 
     def __init__(self, path: Path | None, schema: str, version: int) -> None:
         """Open `path` (None: in memory) with `schema`; another `version` starts from nothing."""
+        self._path = path
         self._connection = self._open(path, schema, version)
 
     def _open(self, path: Path | None, schema: str, version: int) -> sqlite3.Connection:
@@ -60,43 +63,49 @@ class Database:
 
     def execute(self, statement: str, parameters: Sequence[Any] = ()) -> sqlite3.Cursor:
         """Run one statement."""
-        try:
-            return self._connection.execute(statement, parameters)
-        except sqlite3.OperationalError as error:
-            self._move_to_memory(error)
-            return self._connection.execute(statement, parameters)
+        return self._run(lambda: self._connection.execute(statement, parameters))
 
     def execute_many(self, statement: str, rows: Iterable[Sequence[Any]]) -> None:
         """Run one statement for many rows, in one transaction."""
         rows = list(rows)
-        try:
-            with self.transaction():
-                self._connection.executemany(statement, rows)
-        except sqlite3.OperationalError as error:
-            self._move_to_memory(error)
-            with self.transaction():
-                self._connection.executemany(statement, rows)
+        self.transact(lambda: self._connection.executemany(statement, rows))
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Group statements; nested use joins the outer transaction."""
+    def transact(self, work: Callable[[], _T]) -> _T:
+        """Run `work` in one transaction, nested use in the outer one.
+
+        It is run again where the disk has refused the first one.
+        """
+        return self._run(lambda: self._transact(work))
+
+    def _run(self, work: Callable[[], _T]) -> _T:
         if self._connection.in_transaction:
-            yield
-            return
+            return work()  # the outermost one is repeated as a whole
+        try:
+            return work()
+        except sqlite3.DatabaseError as error:
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+            if code in _DAMAGED and self._path is not None:
+                log.error("%s is damaged, the next mount makes it anew: %s", self._path, error)
+                _discard(self._path)
+            if code not in _DISK_TROUBLE:
+                raise
+            self._move_to_memory(error)
+            return work()
+
+    def _transact(self, work: Callable[[], _T]) -> _T:
+        if self._connection.in_transaction:
+            return work()
         self._connection.execute("BEGIN")
         try:
-            yield
+            result = work()
+            self._connection.execute("COMMIT")
         except BaseException:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
             raise
-        self._connection.execute("COMMIT")
+        return result
 
-    def _move_to_memory(self, error: sqlite3.OperationalError) -> None:
-        """Continue in memory when the disk refuses; any other error is a bug and is raised."""
-        disk_trouble = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR)
-        if error.sqlite_errorcode & 0xFF not in disk_trouble or self._connection.in_transaction:
-            raise error
+    def _move_to_memory(self, error: sqlite3.DatabaseError) -> None:
         log.warning("cache database continues in memory: %s", error)
         memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         self._connection.backup(memory)

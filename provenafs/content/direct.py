@@ -6,16 +6,15 @@ the disk needs (open(2), O_DIRECT).
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 _ALIGNMENT = 4096  # bytes; of offsets, lengths and memory
 _WORTHWHILE = 1024 * 1024  # bytes; less is left to the page cache
 _BOUNCE = 1024 * 1024
-_BUFFERS_KEPT = 6
 _bounces: list[memoryview] = []  # aligned memory not in use, as many as there were writers at once
 
 
@@ -24,37 +23,6 @@ def buffer(size: int) -> memoryview:
     if size < _WORTHWHILE:
         return memoryview(bytearray(size))
     return memoryview(mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
-
-
-class Buffers:
-    """Memory to read into directly, used again once nobody looks at it any more. Thread-safe.
-
-    To clear new pages would take a quarter of the time of a read.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._kept: list[mmap.mmap] = []
-
-    def take(self, size: int) -> memoryview:
-        """Memory of `size` bytes with anything in it; in use for as long as a view of it exists."""
-        if size < _WORTHWHILE:
-            return buffer(size)
-        with self._lock:
-            for memory in self._kept:
-                if len(memory) == size and _is_unused(memory):
-                    return memoryview(memory)
-            memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-            self._kept = [*self._kept, memory][-_BUFFERS_KEPT:]
-            return memoryview(memory)
-
-
-def _is_unused(memory: mmap.mmap) -> bool:
-    try:
-        memory.resize(len(memory))  # does nothing, but is refused while there is a view
-    except BufferError:
-        return False
-    return True
 
 
 def read_at(file: int, into: memoryview, offset: int) -> int:
@@ -106,14 +74,13 @@ def _read(file: int, into: memoryview, offset: int) -> int:
 
 
 def _write_directly(file: int, data: memoryview, offset: int) -> int:
-    """Write from aligned memory; returns how many bytes were written before the disk refused."""
+    """Write past the page cache; returns how many bytes were written before the disk refused."""
     done, end = 0, len(data)
     bounce = _bounces.pop() if _bounces else memoryview(mmap.mmap(-1, _BOUNCE))
     try:
         while done < end:
             piece = data[done : min(done + _BOUNCE, end)]
-            bounce[: len(piece)] = piece
-            count = os.pwrite(file, bounce[: len(piece)], offset + done)
+            count = _pwrite(file, piece, offset + done, bounce)
             done += count
             if count < len(piece):
                 break
@@ -122,3 +89,14 @@ def _write_directly(file: int, data: memoryview, offset: int) -> int:
     finally:
         _bounces.append(bounce)
     return done
+
+
+def _pwrite(file: int, piece: memoryview, offset: int, bounce: memoryview) -> int:
+    """Write from where the bytes are, or by way of `bounce` where their memory is not aligned."""
+    try:
+        return os.pwrite(file, piece, offset)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+    bounce[: len(piece)] = piece
+    return os.pwrite(file, bounce[: len(piece)], offset)

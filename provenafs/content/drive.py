@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import time
@@ -20,7 +21,7 @@ from provenafs.content.reader import Reader
 from provenafs.content.siblings import Siblings
 from provenafs.content.source import Source
 from provenafs.content.walker import Walker
-from provenafs.errors import Transient
+from provenafs.errors import FSError, Transient
 from provenafs.s3.bucket import Bucket
 from provenafs.s3.errors import Unavailable
 
@@ -70,13 +71,16 @@ class Drive:
         self._listings: dict[int, Listing] = {}
 
     def key(self, entry: Entry) -> str:
-        """The key of an entry's object; of a directory, its prefix without the final slash."""
+        """The key of an entry's object; of a directory, its prefix without the final slash.
+
+        ESTALE where a directory above it is gone.
+        """
         names: list[str] = []
         while entry.ino != self._root.ino:
             names.append(entry.name)
             parent = self._index.get(entry.parent)
             if parent is None:
-                break
+                raise FSError(errno.ESTALE, f"the directory of {entry.name} is gone")
             entry = parent
         return self.prefix + "/".join(reversed(names))
 
@@ -189,17 +193,20 @@ class Drive:
         return self._content.blocks.is_pinned(self._object_id(entry))
 
     async def pin(self, entry: Entry) -> None:
-        """Keep this version of an object in the block cache once it is there."""
-        await self._content.blocks.pin(self._object_id(entry))
+        """Keep this version of an object, and none before it, in the block cache."""
+        await self._content.blocks.pin(self._path_id(entry), self._object_id(entry))
 
     async def unpin(self, entry: Entry) -> None:
         """Let an object be evicted again."""
-        await self._content.blocks.unpin(self._object_id(entry))
+        await self._content.blocks.unpin(self._path_id(entry))
 
     async def evict(self, entry: Entry) -> None:
         """Remove an object from the block cache; it is not pinned any more."""
         await self.unpin(entry)
         await self._content.blocks.evict(self._object_id(entry))
+
+    def _path_id(self, entry: Entry) -> bytes:
+        return object_id(self.bucket.name, self.key(entry), "")
 
     def _object_id(self, entry: Entry) -> bytes:
         return object_id(self.bucket.name, self.key(entry), entry.etag or "")
@@ -216,7 +223,10 @@ class Drive:
 
     def _source_ahead(self, entry: Entry) -> Source | None:
         """The source of an entry whose bytes are not all on disk."""
-        source = self._source(entry)
+        try:
+            source = self._source(entry)
+        except FSError:  # its directory is gone
+            return None
         return source if source.cached_bytes < entry.size else None
 
     def _is_fresh(self, directory: Entry) -> bool:

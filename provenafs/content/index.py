@@ -13,6 +13,7 @@ Invariants
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -105,13 +106,20 @@ class Index:
 
     def __init__(self, path: Path | None) -> None:
         """Open the index at `path`, or one in memory."""
-        self.database = Database(path, _SCHEMA, _VERSION)
-        self._stamp: int = self._execute("SELECT coalesce(max(stamp), 0) FROM entries").fetchone()[
-            0
-        ]
+        try:
+            self._open(path)
+        except sqlite3.DatabaseError:  # damaged: the database has deleted it
+            self._open(path)
         self._running: set[int] = set()  # stamps of listings under way
         self._removed: dict[tuple[int, str], int] = {}  # our deletions while listings run
         self._expired: dict[int, int] = {}  # directories found out of date while listings run
+
+    def _open(self, path: Path | None) -> None:
+        self.database = Database(path, _SCHEMA, _VERSION)
+        self._remove_orphans()
+        self._stamp: int = self._execute("SELECT coalesce(max(stamp), 0) FROM entries").fetchone()[
+            0
+        ]
 
     def close(self) -> None:
         """Close the database; the file stays for the next mount."""
@@ -190,10 +198,13 @@ class Index:
         )
 
     def move(self, ino: int, parent: int, name: str) -> None:
-        """Give an entry another name, which must be free, after a rename of our own."""
+        """Give an entry another name after a rename of our own; what a LIST saw there goes."""
         entry = self.get(ino)
         if entry is None:
             return
+        listed = self.child(parent, name)
+        if listed is not None and listed.ino != ino:
+            self._delete_subtree([listed.ino])
         self._note_removal(entry)
         self._removed.pop((parent, name), None)
         self.update(ino, parent=parent, name=name)
@@ -242,13 +253,16 @@ class Index:
             for item in page
             if removed.get((parent, item.name), 0) < stamp
         ]  # fmt: skip
-        with self.database.transaction():
+
+        def work() -> list[Change]:
             self._upsert(rows)
             changes = self._replaced(stamp, parent, rows)
             if changes:
                 self._delete_subtree([change.ino for change in changes])
                 self._upsert(rows)
-        return changes
+            return changes
+
+        return self.database.transact(work)
 
     def finish_listing(
         self, stamp: int, parent: int, listed_at: float | None = None
@@ -261,14 +275,15 @@ class Index:
                 (parent, stamp),
             )
         ]
-        with self.database.transaction():
+        if self._expired.get(parent, 0) > stamp:
+            listed_at = 0.0
+        noted_at = time.time() if listed_at is None else listed_at
+
+        def work() -> None:
             self._delete_subtree([change.ino for change in gone])
-            if self._expired.get(parent, 0) > stamp:
-                listed_at = 0.0
-            self._execute(
-                "UPDATE entries SET listed_at = ? WHERE ino = ?",
-                (time.time() if listed_at is None else listed_at, parent),
-            )
+            self._execute("UPDATE entries SET listed_at = ? WHERE ino = ?", (noted_at, parent))
+
+        self.database.transact(work)
         return gone
 
     def end_listing(self, stamp: int) -> None:
@@ -307,6 +322,15 @@ class Index:
             (parent, stamp, names, parent, stamp, Kind.OBJECT, directories),
         )
         return [Change(parent, name, ino) for ino, name in cursor]
+
+    def _remove_orphans(self) -> None:
+        """A listing may end after its directory was removed."""
+        orphans = self._execute(
+            "SELECT ino FROM entries WHERE parent IN ("
+            " SELECT parent FROM (SELECT DISTINCT parent FROM entries)"
+            " WHERE parent <> 0 AND parent NOT IN (SELECT ino FROM entries))"
+        )
+        self._delete_subtree([ino for (ino,) in orphans])
 
     def _delete_subtree(self, inos: Sequence[int]) -> None:
         if not inos:

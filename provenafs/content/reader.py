@@ -58,8 +58,14 @@ class Reader:
         self._budget.forget(self)
 
     def shed(self) -> None:
-        """Drop what was read ahead; it is fetched again if it is read after all."""
-        self._drop([block for block in self._blocks if block.purpose is Purpose.AHEAD])
+        """Drop what nobody waits for; it is fetched again if it is read after all."""
+        self._drop(
+            [
+                block
+                for block in self._blocks
+                if block.purpose is Purpose.AHEAD or block.done.is_set()
+            ]
+        )
 
     def _begin(self) -> None:
         assert self._first_read is not None

@@ -1,12 +1,14 @@
 """The files and the table of the block cache, shared by all mounts of a profile.
 
 Invariants
-- A segment is a stretch of one object version and has one row and one file, named by the row's id.
-  Ids are never reused, so that a segment evicted by one mount is never taken for a later one.
+- A segment is a stretch of one object version and has one row and one file, named by the row's id,
+  in the folder of the table it belongs to. Ids are never reused, so that a segment evicted by one
+  mount is never taken for a later one; nor is the folder, when a damaged table is made anew.
 - A granule counts as present only once its bytes are written and its checksum is in the row. What
   SIGKILL or a power cut leaves behind is either not present or fails its checksum.
 - Each process checks a granule's checksum before it serves it for the first time.
-- Files go before rows, so that no file is left without a row.
+- A file is made and deleted in the transaction that makes and deletes its row, so that what
+  another mount still writes never appears in a file made later.
 - An object smaller than a granule is in its row, without a file: SQLite takes a tenth of the time.
 """
 
@@ -25,19 +27,21 @@ from pathlib import Path
 
 from xxhash import xxh3_64_intdigest
 
-from provenafs.content.direct import Buffers, read_at, write_at
+from provenafs.content.direct import read_at, write_at
 from provenafs.content.readahead import GRANULE
+from provenafs.s3.buffers import Buffers
 
 SEGMENT = 8 * 1024 * 1024  # bytes
 _DISK_BLOCK = 4096
 _BUSY_S = 5.0
 _VERIFIED_KEPT = 50_000
-_VERSION = 3
+_VERSION = 4
 # synchronous = OFF: see the invariants; checksums find what a power cut leaves behind.
 _PRAGMAS = """
 PRAGMA auto_vacuum = INCREMENTAL;
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = OFF;
+PRAGMA journal_size_limit = 67108864;
 """
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS segments (
@@ -51,7 +55,11 @@ CREATE TABLE IF NOT EXISTS segments (
     data BLOB,
     UNIQUE (object, number)
 );
-CREATE TABLE IF NOT EXISTS pins (object BLOB PRIMARY KEY) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS segments_by_use ON segments (used, id, object, bytes);
+CREATE TABLE IF NOT EXISTS pins (path BLOB PRIMARY KEY, object BLOB NOT NULL) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS pins_by_object ON pins (object);
+CREATE TABLE IF NOT EXISTS folder (one INTEGER PRIMARY KEY CHECK (one = 1), name TEXT NOT NULL);
+INSERT OR IGNORE INTO folder VALUES (1, lower(hex(randomblob(8))));
 """
 _COLUMNS = "id, number, present, sums, data"
 
@@ -79,20 +87,20 @@ class Segment:
 class Segments:
     """The store itself. `find` is quick and for the trio thread; the others are for workers."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, buffers: Buffers) -> None:
         """Open or make the store in `folder`; OSError or sqlite3.Error where it cannot be."""
-        self._folder = folder / "blocks"
+        self._folders = folder / "blocks"
         self._path = folder / "blocks.sqlite"
         self._lock = threading.Lock()  # guards _writer
         self._verified: dict[int, int] = {}  # granules checked by this process, by segment
         self._touched: dict[int, int] = {}
-        self._buffers = Buffers()
+        self._buffers = buffers
         try:
             self._open()
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError):
                 raise
-            self._discard()
+            self.discard()
             self._open()
 
     def close(self) -> None:
@@ -161,7 +169,7 @@ class Segments:
         if self._verified.get(segment.id, 0) & wanted == wanted:
             return
         for position, checksum in enumerate(_checksums(data), first):
-            if segment.sums[position] != checksum:
+            if position >= len(segment.sums) or segment.sums[position] != checksum:
                 raise Damaged(f"segment {segment.id} is damaged")
         if len(self._verified) > _VERIFIED_KEPT:
             self._verified.clear()
@@ -202,16 +210,20 @@ class Segments:
                 (object_id, number, int(time.time())),
             )
             segment = self._row(connection, object_id, number)
+            if segment is not None and not segment.present:
+                self._create(self._file(segment.id))
         if segment is None or segment.has(offset, offset + len(data)):
             return
-        self._write(segment.id, offset, data)
+        try:
+            self._write(segment.id, offset, data)
+        except FileNotFoundError:  # deleted from the disk: nothing of it is present any more
+            self.remove([segment.id])
+            return
         checksums = _checksums(data)
         with self._transaction() as connection:
             current = self._row(connection, object_id, number)
-            if current is not None and current.id == segment.id:
+            if current is not None and current.id == segment.id:  # else it was evicted meanwhile
                 self._mark(connection, current, offset // GRANULE, checksums, len(data))
-                return
-        self._file(segment.id).unlink(missing_ok=True)  # evicted meanwhile
 
     def _mark(
         self,
@@ -240,14 +252,12 @@ class Segments:
             ),
         )
 
+    def _create(self, path: Path) -> None:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+
     def _write(self, segment: int, offset: int, data: memoryview) -> None:
-        path = self._file(segment)
-        flags = os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC
-        try:
-            descriptor = os.open(path, flags, 0o600)
-        except FileNotFoundError:
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor = os.open(path, flags, 0o600)
+        descriptor = os.open(self._file(segment), os.O_WRONLY | os.O_CLOEXEC)
         try:
             write_at(descriptor, data, offset)
         finally:
@@ -288,10 +298,10 @@ class Segments:
 
     def remove(self, segments: Sequence[int]) -> None:
         """Remove segments by id."""
-        for segment in segments:
-            self._file(segment).unlink(missing_ok=True)
-            self._verified.pop(segment, None)
         with self._transaction() as connection:
+            for segment in segments:
+                self._file(segment).unlink(missing_ok=True)
+                self._verified.pop(segment, None)
             connection.executemany("DELETE FROM segments WHERE id = ?", [(i,) for i in segments])
         with self._lock:
             # As a script: `execute` stops after the first page that is given back.
@@ -320,15 +330,15 @@ class Segments:
             rows = self._writer.execute("SELECT id FROM segments WHERE object = ?", (object_id,))
             return [row[0] for row in rows]
 
-    def pin(self, object_id: bytes) -> None:
-        """Never evict an object to make room."""
+    def pin(self, path: bytes, object_id: bytes) -> None:
+        """Never evict this version of what is at a path, nor any other but it."""
         with self._transaction() as connection:
-            connection.execute("INSERT OR IGNORE INTO pins VALUES (?)", (object_id,))
+            connection.execute("INSERT OR REPLACE INTO pins VALUES (?, ?)", (path, object_id))
 
-    def unpin(self, object_id: bytes) -> None:
-        """Let an object be evicted again."""
+    def unpin(self, path: bytes) -> None:
+        """Let what is at a path be evicted again."""
         with self._transaction() as connection:
-            connection.execute("DELETE FROM pins WHERE object = ?", (object_id,))
+            connection.execute("DELETE FROM pins WHERE path = ?", (path,))
 
     def is_pinned(self, object_id: bytes) -> bool:
         """Whether an object is never evicted to make room."""
@@ -340,12 +350,15 @@ class Segments:
     def _open(self) -> None:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-        self._folder.mkdir(mode=0o700, exist_ok=True)
+        self._folders.mkdir(mode=0o700, exist_ok=True)
         self._writer = _connect(self._path)
         self._reader = _connect(self._path)
+        (name,) = self._writer.execute("SELECT name FROM folder").fetchone()
+        self._folder = self._folders / str(name)
 
-    def _discard(self) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
+    def discard(self) -> None:
+        """Delete everything: whoever opens the store next makes it anew."""
+        shutil.rmtree(self._folders, ignore_errors=True)
         for suffix in ("", "-wal", "-shm"):
             self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
 
@@ -355,10 +368,11 @@ class Segments:
             self._writer.execute("BEGIN IMMEDIATE")
             try:
                 yield self._writer
+                self._writer.execute("COMMIT")
             except BaseException:
-                self._writer.execute("ROLLBACK")
+                if self._writer.in_transaction:
+                    self._writer.execute("ROLLBACK")
                 raise
-            self._writer.execute("COMMIT")
 
     def _row(self, connection: sqlite3.Connection, object_id: bytes, number: int) -> Segment | None:
         row = connection.execute(
@@ -391,7 +405,10 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 def _segment(row: tuple[int, int, bytes, bytes, bytes | None]) -> Segment:
     number, present, sums, data = row[1:]
-    return Segment(row[0], number, int.from_bytes(present, "little"), array("Q", sums), data)
+    try:
+        return Segment(row[0], number, int.from_bytes(present, "little"), array("Q", sums), data)
+    except (TypeError, ValueError) as error:
+        raise Damaged(f"the row of segment {row[0]} is damaged") from error
 
 
 def _bits(first: int, last: int) -> int:

@@ -27,6 +27,7 @@ _IDLE_S = 8.0  # what nobody opened for so long is dropped
 _MISSES_TO_JUMP = 3  # opens beyond what was fetched: the reader is there now
 _MOST_MISSES = 64  # opens of files not fetched: the reader goes another way
 _BATCH = 256
+_LOOKED_AT = 64  # names at an open: each costs a look into the cache
 
 
 class Siblings:
@@ -93,8 +94,8 @@ class Siblings:
         )
 
     def _fetch_ahead(self, walk: _Walk) -> None:
-        while walk.has_room:
-            entry = walk.next(self._index)
+        for _ in range(_LOOKED_AT):
+            entry = walk.next(self._index) if walk.has_room else None
             if entry is None:
                 return
             source = self._source(entry)
@@ -173,8 +174,8 @@ class _Walk:
             self._cursor = entry.ino
 
     def next(self, index: Index) -> Entry | None:
-        """The next file to fetch, in listing order."""
-        while True:
+        """The next file to fetch, in listing order; None if it is not among the nearest."""
+        for _ in range(_LOOKED_AT):
             if not self._coming:
                 self._coming.extend(index.children(self._directory, self._cursor, _BATCH))
             if not self._coming:
@@ -184,6 +185,7 @@ class _Walk:
             self._cursor = entry.ino
             if entry.ino not in self._opened and _is_small(entry):
                 return entry
+        return None
 
     def put_back(self, entry: Entry) -> None:
         """There is no memory for it now."""

@@ -1,9 +1,10 @@
-"""One dataset's bucket: listings and ranged reads."""
+"""One dataset's bucket: listings, ranged reads, and single changes."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-# Of a small read most of the work is the request, where obstore is four times as fast; of a large
-# one it is the body, which boto3 receives where it stays, and obstore copies once more.
+# Of a small read most of the work is the request, where obstore is fastest; of a large one it is
+# the body, which is received where it stays, and obstore copies.
 _LARGE = 1024 * 1024  # bytes
 
 # Keys that obstore cannot name: empty, '.' and '..' segments, control characters, a final '/'.
@@ -91,41 +92,36 @@ class Bucket:
         Without `retry` one attempt is made. Raises PreconditionFailed if the object is another
         by now, NoSuchKey, S3Error.
         """
-        what = f"reading {key}"
-        if length >= _LARGE or _AWKWARD_KEY.search(key):
-            read = self._read_by_boto(what, key, start, length, etag)
-        else:
-            region = await self._region()
+        is_large = length >= _LARGE or _AWKWARD_KEY.search(key)
+        read = self._read_large if is_large else self._read_small
+        return await self._caller.call(
+            f"reading {key}",
+            partial(read, key, start, length, etag, await self._region()),
+            limiter=self.service.reads,
+            retry=retry,
+        )
 
-            def by_obstore(credentials: Credentials) -> memoryview:
-                import obstore
+    def _read_large(
+        self, key: str, start: int, length: int, etag: str, region: str, credentials: Credentials
+    ) -> memoryview:
+        headers = {"range": f"bytes={start}-{start + length - 1}", "if-match": etag}
+        data = self.service.buffers.take(length)
+        self.service.clients.sender.receive(
+            ObjectRequest("GET", self.name, key, headers), region, credentials, data
+        )
+        return data
 
-                store = self.service.clients.store(self.name, region, credentials)
-                result = obstore.get(
-                    store, key, options={"range": (start, start + length), "if_match": etag}
-                )
-                return _whole(memoryview(result.bytes()), length, what)
+    def _read_small(
+        self, key: str, start: int, length: int, etag: str, region: str, credentials: Credentials
+    ) -> memoryview:
+        import obstore
 
-            read = by_obstore
-        return await self._caller.call(what, read, limiter=self.service.reads, retry=retry)
-
-    def _read_by_boto(
-        self, what: str, key: str, start: int, length: int, etag: str
-    ) -> Callable[[Credentials], memoryview]:
-        region = self.service.regions.get(self.name, DEFAULT_REGION)
-
-        def work(credentials: Credentials) -> memoryview:
-            answer = self.service.clients.boto(region, credentials).get_object(
-                Bucket=self.name,
-                Key=key,
-                Range=f"bytes={start}-{start + length - 1}",
-                IfMatch=etag,
-            )
-            if answer["ResponseMetadata"]["HTTPStatusCode"] != 206:
-                raise Unavailable(f"{what}: not the range that was asked for")
-            return _whole(memoryview(answer["Body"].read()), length, what)
-
-        return work
+        store = self.service.clients.store(self.name, region, credentials)
+        options: Any = {"range": (start, start + length), "if_match": etag}
+        data = memoryview(obstore.get(store, key, options=options).bytes())
+        if len(data) != length:
+            raise Unavailable(f"reading {key}: {len(data)} of {length} bytes came")
+        return data
 
     async def boto(
         self,
@@ -186,10 +182,3 @@ class Bucket:
                 raise
             headers = answer["HTTPHeaders"]
         return headers.get("x-amz-bucket-region") or DEFAULT_REGION
-
-
-def _whole(body: memoryview, length: int, what: str) -> memoryview:
-    """A body that was cut short is no answer."""
-    if len(body) != length:
-        raise Unavailable(f"{what}: {len(body)} of {length} bytes came")
-    return body

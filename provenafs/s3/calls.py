@@ -15,6 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 from obstore import exceptions as obstore
 
+from provenafs.s3.buffers import Buffers
 from provenafs.s3.clients import Clients
 from provenafs.s3.errors import (
     AccessDenied,
@@ -66,7 +67,9 @@ class Service:
     def __init__(self, endpoint_url: str | None, io_timeout: float) -> None:
         """`endpoint_url` None means AWS; `io_timeout` is in seconds without progress."""
         self.io_timeout = io_timeout
-        self.clients = Clients(endpoint_url, io_timeout / _ATTEMPTS_PER_DEADLINE, READS_AT_ONCE)
+        connections = READS_AT_ONCE + UPLOADS_AT_ONCE
+        self.clients = Clients(endpoint_url, io_timeout / _ATTEMPTS_PER_DEADLINE, connections)
+        self.buffers = Buffers()
         # Apart from each other, so that a stat is served while reads or uploads wait.
         self.reads = trio.CapacityLimiter(READS_AT_ONCE)
         self.listings = trio.CapacityLimiter(_LISTINGS_AT_ONCE)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ import trio.testing
 from provenafs.content.blocks import BlockCache, object_id
 from provenafs.content.readahead import GRANULE
 from provenafs.content.segments import SEGMENT
+from provenafs.s3.buffers import Buffers
 
 MIB = 1024**2
 NAME = object_id("bucket", "key", '"etag"')
@@ -28,7 +30,7 @@ BODY = random.Random(9).randbytes(2 * SEGMENT + 3 * GRANULE + 17)
 @contextmanager
 def cache(folder: Path, limit: int = 1024 * MIB, min_free: int = 0) -> Iterator[BlockCache]:
     """A mount's cache."""
-    made = BlockCache(folder, limit, min_free)
+    made = BlockCache(folder, Buffers(), limit, min_free)
     try:
         yield made
     finally:
@@ -154,7 +156,7 @@ async def test_the_least_recently_used_go_first(tmp_path: Path) -> None:
     names = [object_id("bucket", str(number), "") for number in range(12)]
     piece = memoryview(BODY)[:MIB]
     with cache(tmp_path, limit=8 * MIB) as made:
-        await made.pin(names[1])
+        await made.pin(b"path", names[1])
         for number, name in enumerate(names):
             await made.store(name, 0, piece)
             if number >= 2:
@@ -204,10 +206,7 @@ async def test_a_disk_that_refuses_means_no_caching(tmp_path: Path) -> None:
         assert not await holds(made)
     with cache(tmp_path) as made:
         await made.store(NAME, 0, memoryview(BODY)[:GRANULE])
-        for path in (tmp_path / "blocks").iterdir():
-            path.joinpath(files(tmp_path)[0].name).unlink()
-            path.rmdir()
-        (tmp_path / "blocks").rmdir()
+        shutil.rmtree(tmp_path / "blocks")
         (tmp_path / "blocks").touch()
         assert not await holds(made, 0, GRANULE)
         await made.store(NAME, 0, memoryview(BODY))
@@ -242,6 +241,68 @@ async def test_a_damaged_table_is_made_anew(tmp_path: Path) -> None:
         assert await holds(made)
 
 
+async def test_a_table_made_anew_shares_no_file_with_the_one_before(tmp_path: Path) -> None:
+    with cache(tmp_path) as old:
+        await old.store(NAME, 0, memoryview(BODY))
+        assert await holds(old)
+        for suffix in ("", "-wal", "-shm"):
+            (tmp_path / f"blocks.sqlite{suffix}").unlink()
+        with cache(tmp_path) as new:
+            other = memoryview(bytes(len(BODY)))
+            await new.store(object_id("bucket", "other", ""), 0, other)
+            assert await holds(old)
+
+
+async def test_a_table_damaged_in_use_is_made_anew_by_the_next_mount(tmp_path: Path) -> None:
+    with cache(tmp_path) as made:
+        await made.store(NAME, 0, memoryview(BODY))
+        for number in range(2000):
+            await made.store(object_id("b", str(number), ""), 0, memoryview(b"small"))
+    table = tmp_path / "blocks.sqlite"
+    data = table.read_bytes()
+    table.write_bytes(data[:8192] + bytes(len(data) - 8192))
+    with cache(tmp_path) as made:
+        assert not await holds(made)
+        await made.store(NAME, 0, memoryview(BODY))
+    with cache(tmp_path) as made:
+        await made.store(NAME, 0, memoryview(BODY))
+        assert await holds(made)
+
+
+@pytest.mark.parametrize("column", ["sums = x'01'", "sums = x''", "present = 'text'"])
+async def test_a_damaged_row_is_fetched_again(tmp_path: Path, column: str) -> None:
+    with cache(tmp_path) as made:
+        await made.store(NAME, 0, memoryview(BODY))
+    with closing(sqlite3.connect(tmp_path / "blocks.sqlite")) as table:
+        table.execute(f"UPDATE segments SET {column}")
+        table.commit()
+    with cache(tmp_path) as made:
+        assert not await holds(made)
+        await made.store(NAME, 0, memoryview(BODY))
+        assert await holds(made)
+
+
+async def test_a_file_that_another_mount_evicts_is_not_made_again(tmp_path: Path) -> None:
+    with cache(tmp_path) as one, cache(tmp_path) as two:
+        await one.store(NAME, 0, memoryview(BODY)[:GRANULE])
+        (path,) = files(tmp_path)
+        path.unlink()
+        await two.store(NAME, GRANULE, memoryview(BODY)[GRANULE : 2 * GRANULE])
+        assert files(tmp_path) == []
+        assert not await holds(one, 0, GRANULE)
+        assert not await holds(two, GRANULE, 2 * GRANULE)
+
+
+async def test_a_pin_goes_on_to_the_next_version(tmp_path: Path) -> None:
+    with cache(tmp_path) as made:
+        await made.pin(b"path", b"old")
+        await made.pin(b"path", b"new")
+        assert not made.is_pinned(b"old")
+        assert made.is_pinned(b"new")
+        await made.unpin(b"path")
+        assert not made.is_pinned(b"new")
+
+
 async def test_eviction_by_name(tmp_path: Path) -> None:
     with cache(tmp_path) as made:
         await made.store(NAME, 0, memoryview(BODY))
@@ -254,9 +315,10 @@ _WRITER = """
 import sys, trio
 from pathlib import Path
 from provenafs.content.blocks import BlockCache, object_id
+from provenafs.s3.buffers import Buffers
 
 async def main():
-    made = BlockCache(Path(sys.argv[1]), 1 << 30, 0)
+    made = BlockCache(Path(sys.argv[1]), Buffers(), 1 << 30, 0)
     body = bytes(range(256)) * 4096
     print("ready", flush=True)
     for number in range(10**6):

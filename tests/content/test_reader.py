@@ -201,3 +201,20 @@ async def test_who_stopped_reading_makes_room(autojump_clock: trio.testing.MockC
     budget.touch(second)
     assert budget.try_take(200, second)
     assert (first.held, budget.used) == (0, 200)
+
+
+async def test_what_was_read_makes_room_for_others(
+    moto_address: str, other_user: Any, prefix: str
+) -> None:
+    body = random.Random(3).randbytes(4 * MIB)
+    key = prefix + "held"
+    etag = other_user.put_object(Bucket=BUCKET, Key=key, Body=body)["ETag"]
+    async with reads(moto_address) as made:
+        reader = made.open(key, len(body), etag)
+        assert await reader.read(2 * MIB, 10) == body[2 * MIB : 2 * MIB + 10]
+        await trio.testing.wait_all_tasks_blocked()
+        assert made.budget.used > 0
+        reader.shed()
+        assert made.budget.used == 0
+        assert await reader.read(2 * MIB, 10) == body[2 * MIB : 2 * MIB + 10]
+        await reader.close()

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 import trio
@@ -46,7 +47,7 @@ _READS: dict[str, Callable[[Bucket], Awaitable[object]]] = {
     "list": lambda bucket: bucket.list("p/"),
     "head": lambda bucket: bucket.head("k"),
     "obstore": lambda bucket: bucket.read_range("k", 0, 10, '"e"'),
-    "boto": lambda bucket: bucket.read_range("dir//k", 0, 10, '"e"'),
+    "sender": lambda bucket: bucket.read_range("dir//k", 0, 10, '"e"'),
 }
 every_read = pytest.mark.parametrize("name", _READS)
 
@@ -99,7 +100,7 @@ async def test_a_page_that_cannot_be_parsed_is_asked_for_again() -> None:
     assert len(server.requests) == 2
 
 
-@pytest.mark.parametrize("name", ["obstore", "boto"])
+@pytest.mark.parametrize("name", ["obstore", "sender"])
 @pytest.mark.parametrize(
     "reply",
     [
@@ -117,7 +118,7 @@ async def test_a_body_that_is_not_the_range_is_never_served(name: str, reply: by
 
 
 async def test_every_read_is_conditional() -> None:
-    for name in ("obstore", "boto"):
+    for name in ("obstore", "sender"):
         with scripted([_OK_PART]) as server:
             await _READS[name](_bucket(server.address))
         head = server.requests[0].lower()
@@ -146,7 +147,34 @@ async def test_a_stalled_answer_ends_in_bounded_time(name: str) -> None:
     await listener[0].aclose()
 
 
-@pytest.mark.parametrize("name", ["list", "obstore", "boto"])
+@pytest.mark.parametrize("name", ["obstore", "sender"])
+async def test_a_stalled_body_ends_in_bounded_time(name: str) -> None:
+    async def stall(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+        await stream.send_all(_OK_PART[:-3])
+        await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        serve = partial(trio.serve_tcp, stall, 0, host="127.0.0.1")
+        (listener,) = await nursery.start(serve)
+        port = listener.socket.getsockname()[1]
+        with trio.fail_after(5), pytest.raises(errors.Unavailable):
+            await _READS[name](_bucket(f"http://127.0.0.1:{port}"))
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_body_in_chunks_is_whole() -> None:
+    head = _OK_PART[: -len(b"0123456789")].replace(
+        b"Content-Length: 10", b"Transfer-Encoding: chunked"
+    )
+    whole, cut = b"4\r\n0123\r\n6\r\n456789\r\n0\r\n\r\n", b"4\r\n0123\r\n6\r\n4567"
+    with scripted([head + cut, head + whole]) as server:
+        data = await _READS["sender"](_bucket(server.address, io_timeout=10))
+    assert data == b"0123456789"
+    assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("name", ["list", "obstore", "sender"])
 async def test_a_skewed_clock_is_told_in_one_sentence(name: str) -> None:
     reply = failure("403 Forbidden", "RequestTimeTooSkewed", _SERVER_TIME)
     with scripted([reply]) as server, pytest.raises(errors.ClockSkewed, match=r"ahead of the S3"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from provenafs.content.direct import Buffers
+from provenafs.s3.buffers import Buffers
 
 SIZE = 2 * 1024**2
 
