@@ -14,7 +14,7 @@ import uuid
 from contextlib import AsyncExitStack, suppress
 
 from provenafs.content.directories import rename_directory
-from provenafs.content.file import File
+from provenafs.content.file import File, lock_all
 from provenafs.content.files import FileHandle, Files
 from provenafs.content.index import Entry, Kind
 from provenafs.content.markers import put_marker
@@ -41,6 +41,7 @@ class Changes:
         """Create and open a file; an existing one is opened unless O_EXCL is given: EEXIST."""
         key = volume.child_key(directory, name)
         await volume.may_write()
+        await self._files.deletions.hurry(key)
         found = await volume.drive.lookup(directory, name)
         if found is not None:
             if flags & os.O_EXCL:
@@ -55,7 +56,6 @@ class Changes:
                 await handle.release()
                 raise
             return found, handle
-        await self._files.deletions.hurry(key)
         entry = self._index.allot(directory.ino, name, Kind.OBJECT)
         now = time.time()
         self._index.update(entry.ino, staged=1, mtime=now, modified=now)
@@ -133,6 +133,7 @@ class Changes:
         if self._index.children(entry.ino, limit=1):
             raise FSError(errno.ENOTEMPTY)
         prefix = volume.drive.key(entry) + "/"
+        await self._files.deletions.hurry_below(prefix)
         page = await volume.drive.bucket.list(prefix, delimiter="", max_keys=2)
         if any(found.key != prefix for found in page.objects):
             self._index.expire(entry.ino)
@@ -203,8 +204,9 @@ class Changes:
             replaced = None
             if found is not None:
                 replaced = await uses.enter_async_context(self._files.using(volume, found))
-            # Only with the lock is it sure that no publication to the old key is under way.
-            async with file.moving:
+            # Only with the locks is it sure that no publication to the old key is under way.
+            async with AsyncExitStack() as moving:
+                await lock_all(moving, filter(None, (file, replaced)))
                 unpublished = file.is_unpublished
                 if unpublished:
                     await self._rename_unpublished(file, entry, target, new_name, new_key, replaced)
@@ -232,17 +234,15 @@ class Changes:
 
     async def _replace(self, replaced: File) -> None:
         """The object stays until ours replaces it; its file is gone from the mount."""
-        async with replaced.moving:
-            await replaced.unlink()
-            self._index.remove(replaced.ino)
+        await replaced.unlink()
+        self._index.remove(replaced.ino)
 
     async def _discard_target(self, replaced: File) -> None:
-        async with replaced.moving:
-            if replaced.etag is not None:
-                await replaced.volume.writer.delete(replaced.key, replaced.etag)
-                replaced.etag = None
-            await replaced.unlink()
-            self._index.remove(replaced.ino)
+        if replaced.etag is not None:
+            await replaced.volume.writer.delete(replaced.key, replaced.etag)
+            replaced.etag = None
+        await replaced.unlink()
+        self._index.remove(replaced.ino)
 
     async def _rename_object(
         self,
@@ -256,7 +256,8 @@ class Changes:
     ) -> None:
         if file.changed or file.is_owed:
             await file.store_now()
-        async with file.moving:
+        async with AsyncExitStack() as moving:
+            await lock_all(moving, filter(None, (file, replaced)))
             source, source_etag = file.key, file.etag
             assert source_etag is not None
             metadata = self._metadata_to_carry(entry, new_key)
@@ -272,9 +273,9 @@ class Changes:
                 raise FSError(errno.ESTALE, message) from None
             if replaced is not None:
                 await self._replace(replaced)
-            await file.move(new_key, new_name, etag)
             self._index.move(entry.ino, target.ino, new_name)
             self._index.update(entry.ino, etag=etag)
+            await file.move(new_key, new_name, etag)
             # Another object that somebody has stored under the old name meanwhile is theirs.
             with suppress(PreconditionFailed):
                 await volume.writer.delete(source, source_etag)

@@ -61,10 +61,15 @@ class Deletions:
             pending.due.set()
             await pending.done.wait()
 
+    async def hurry_below(self, prefix: str) -> None:
+        """Delete now what still waits below this prefix."""
+        for key in list(self._pending):
+            if key.startswith(prefix):
+                await self.hurry(key)
+
     async def flush(self) -> None:
         """Delete everything that waits."""
-        for key in list(self._pending):
-            await self.hurry(key)
+        await self.hurry_below("")
 
     async def _delete(
         self, volume: Volume, key: str, etag: str, intent: str, pending: _Pending

@@ -1,27 +1,33 @@
 """Renaming a directory: every object below it is copied, then every original deleted.
 
 The intent is journalled before the first copy. A failure takes the copies back; after a crash the
-next mount goes on where the last one was: what is there already is told by its ETag.
+next mount goes on where the last one was: what is there already is told by its ETag
+or the id of its write.
 """
 
 from __future__ import annotations
 
 import errno
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 
 import trio
 
+from provenafs.content.file import lock_all
 from provenafs.content.files import Files
 from provenafs.content.index import Entry, Kind
 from provenafs.content.journal import Action, Intent, new_intent
 from provenafs.content.markers import is_marker, put_marker
 from provenafs.content.volume import Volume
 from provenafs.errors import FSError
-from provenafs.s3.errors import NoSuchKey, PreconditionFailed
+from provenafs.s3.errors import NoSuchKey, PreconditionFailed, S3Error
 from provenafs.s3.parallel import run_all
 from provenafs.s3.types import ObjectInfo
+from provenafs.s3.writing import Head
+
+log = logging.getLogger(__name__)
 
 _AT_ONCE = 16
 
@@ -40,20 +46,23 @@ async def rename_directory(
     if new_prefix.startswith(prefix):
         raise FSError(errno.EINVAL)
     async with AsyncExitStack() as moving:
+        await files.deletions.hurry_below(prefix)
         open_files = files.below(prefix, volume)
+        await lock_all(moving, open_files)
         for file in open_files:
-            await moving.enter_async_context(file.moving)
             await file.restart_upload()
         found = await _list(volume, prefix, limit)
         intent = new_intent(files.journal, Action.RENAME, volume.dataset, prefix, target=new_prefix)
         await files.journal.intend(intent)
         etags = await _copy_all(files, volume, intent, found)
         files.index.move(entry.ino, target.ino, new_name)
-        for file in open_files:
-            key = new_prefix + file.key[len(prefix) :]
-            etag = etags.get(file.key) if file.etag is not None else None
-            await file.move(key, file.name, etag)
         _note_etags(files, entry, prefix, found, etags)
+        copied = {item.key: item.etag for item in found}
+        for file in open_files:
+            # What somebody else made of an open file meanwhile is not the version it changes.
+            is_its_own = file.etag is not None and copied.get(file.key) == file.etag
+            etag = etags[file.key] if is_its_own else file.etag
+            await file.move(new_prefix + file.key[len(prefix) :], file.name, etag)
         await _delete_all(volume, found)
         await files.journal.fulfil(intent.id)
 
@@ -66,19 +75,43 @@ async def resume_rename(files: Files, volume: Volume, intent: Intent) -> None:
 
     async def move(item: ObjectInfo) -> None:
         async with limiter:
-            target = intent.target + item.key[len(intent.key) :]
+            target = _target(intent, item)
             try:
-                await _copy(volume, item, target)
-            except PreconditionFailed:
-                there = await volume.writer.head(target)
-                if there.size != item.size:
-                    return  # somebody else's: theirs stays there, ours here
-            await volume.writer.delete(item.key, item.etag or None)
+                if await _is_moved(volume, item, target):
+                    await volume.writer.delete(item.key, item.etag or None)
+            except (PreconditionFailed, NoSuchKey):
+                log.info("%s was changed by somebody else: it stays", item.key)
 
     await run_all(partial(move, item) for item in found)
     for prefix in (intent.key, intent.target):
         volume.drive.expire(prefix.rstrip("/"))
     await files.journal.fulfil(intent.id)
+
+
+async def _is_moved(volume: Volume, item: ObjectInfo, target: str) -> bool:
+    """Copy an object unless that was done before; False where something else is in its place."""
+    try:
+        there = await volume.writer.head(target)
+    except NoSuchKey:
+        await _copy(volume, item, target)
+        return True
+    if is_marker(item) or await _is_copy(volume, item, there):
+        return True
+    log.warning("%s stays: %s may be another file", item.key, target)
+    return False
+
+
+async def _is_copy(volume: Volume, item: ObjectInfo, there: Head) -> bool:
+    """Whether an object was copied from `item`.
+
+    The copy of a multipart object has another ETag; then only the id of the write tells.
+    """
+    if there.etag == item.etag:
+        return True
+    write_id = there.metadata.write_id
+    if not write_id or there.size != item.size:
+        return False
+    return (await volume.writer.head(item.key)).metadata.write_id == write_id
 
 
 async def _copy(volume: Volume, item: ObjectInfo, target: str) -> str:
@@ -115,30 +148,49 @@ async def _copy_all(
 ) -> dict[str, str]:
     """Copy all objects; the new ETags by old key. A failure takes back what was copied."""
     etags: dict[str, str] = {}
+    failures: list[Exception] = []
     limiter = trio.CapacityLimiter(_AT_ONCE)
-
-    def target(key: str) -> str:
-        return intent.target + key[len(intent.key) :]
 
     async def copy(item: ObjectInfo) -> None:
         async with limiter:
-            etags[item.key] = await _copy(volume, item, target(item.key))
-            files.uploads.progress.made()
+            if failures:
+                return
+            try:
+                etags[item.key] = await _copy(volume, item, _target(intent, item))
+                files.uploads.progress.made()
+            except Exception as error:  # those under way end first, to be taken back
+                failures.append(error)
 
-    async def take_back(key: str, etag: str) -> None:
+    await run_all(partial(copy, item) for item in found)
+    if not failures:
+        return etags
+    await _take_back(volume, intent, found, etags)
+    await files.journal.fulfil(intent.id)
+    if isinstance(failures[0], (PreconditionFailed, NoSuchKey)):
+        message = f"{intent.key} was changed by somebody else while it was renamed"
+        raise FSError(errno.ESTALE, message) from failures[0]
+    raise failures[0]
+
+
+async def _take_back(
+    volume: Volume, intent: Intent, found: Sequence[ObjectInfo], etags: dict[str, str]
+) -> None:
+    """Delete copies; one that cannot be is left, since every original is still there."""
+    limiter = trio.CapacityLimiter(_AT_ONCE)
+
+    async def delete(item: ObjectInfo) -> None:
+        target = _target(intent, item)
         async with limiter:
-            await volume.writer.delete(target(key), etag or None)
+            try:
+                await volume.writer.delete(target, etags[item.key] or None)
+            except (S3Error, FSError) as error:
+                log.warning("the copy %s is left behind: %s", target, error)
 
-    try:
-        await run_all(partial(copy, item) for item in found)
-    except Exception as error:
-        await run_all(partial(take_back, key, etag) for key, etag in etags.items())
-        await files.journal.fulfil(intent.id)
-        if isinstance(error, (PreconditionFailed, NoSuchKey)):
-            message = f"{intent.key} was changed by somebody else while it was renamed"
-            raise FSError(errno.ESTALE, message) from None
-        raise
-    return etags
+    await run_all(partial(delete, item) for item in found if item.key in etags)
+
+
+def _target(intent: Intent, item: ObjectInfo) -> str:
+    return intent.target + item.key[len(intent.key) :]
 
 
 async def _delete_all(volume: Volume, found: Sequence[ObjectInfo]) -> None:

@@ -12,6 +12,8 @@ import errno
 import itertools
 import logging
 import time
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -38,10 +40,10 @@ _UNSHOWN = itertools.count(-1, -1)  # inode numbers of files that the mount does
 class File:
     """Made at the first open of an inode, gone with the last release once all is stored."""
 
-    def __init__(self, files: Files, volume: Volume, entry: Entry) -> None:
+    def __init__(self, files: Files, volume: Volume, entry: Entry, key: str) -> None:
         self.ino = entry.ino
         self.volume = volume
-        self.key = volume.drive.key(entry)
+        self.key = key
         self.name = entry.name
         self.etag = entry.etag
         self.uses = 0  # handles, and operations by name that are under way
@@ -65,6 +67,9 @@ class File:
 
         At its own key it replaces the object it was made from, at another one nothing.
         """
+        if row.parts and key != row.key:
+            message = f"part of it is in an unfinished upload to {row.key} only: send it there"
+            raise FSError(errno.EIO, message)
         name = key.rpartition("/")[2]
         entry = Entry(
             next(_UNSHOWN),
@@ -78,17 +83,15 @@ class File:
             True,
             0.0,
         )
-        file = cls(files, volume, entry)
-        file.key = row.key
-        file._staged = await files.area.recover(row.id, row.base_size, file._reader())
+        file = cls(files, volume, entry, row.key)
+        punched = [(start, end) for _, start, end, _, _ in row.parts]
+        file._staged = await files.area.recover(row.id, row.base_size, file._reader(), punched)
         file._state, file.changed, file._untouched = row.state, True, False
         file._publisher.recover(row)
+        if row.parts:
+            file._publisher.resume(row)
         if key != row.key:
             file.key, file.etag = key, None
-        elif row.upload_id is not None:
-            file._publisher.resume(row)
-            for _, start, end, _, _ in row.parts:
-                file._staged.note_missing(start, end)
         return file
 
     # What it is like
@@ -117,6 +120,11 @@ class File:
     def is_owed(self) -> bool:
         """Whether a close was acknowledged whose bytes the bucket does not have yet."""
         return self._state is State.CLOSED
+
+    @property
+    def place(self) -> tuple[str, str | None]:
+        """Key and ETag of the object: another one, of the same bytes, once it was moved here."""
+        return self.key, self.etag
 
     @property
     def state(self) -> State:
@@ -317,7 +325,6 @@ class File:
             size=staged.size,
             mtime=self._mtime,
             write_id=self._publisher.coming_write_id,
-            parts=self._publisher.parts(),
         )
         self._state, self.changed = State.CLOSED, False
         self._files.send_behind(self)
@@ -385,8 +392,6 @@ class File:
             size=self._staged.size,
             mtime=self._mtime,
             write_id=self._publisher.write_id,
-            upload_id=self._publisher.upload_id,
-            parts=self._publisher.parts(),
         )
 
     def _touch(self) -> None:
@@ -466,6 +471,12 @@ class File:
     def moving(self) -> trio.Lock:
         """Held while the file's key changes, so that nothing is published meanwhile."""
         return self._lock
+
+
+async def lock_all(stack: AsyncExitStack, files: Iterable[File]) -> None:
+    """Hold `moving` of several files, in the order that keeps two holders from waiting in turn."""
+    for file in sorted(files, key=lambda file: file.ino):
+        await stack.enter_async_context(file.moving)
 
 
 def may_pass(error: Exception) -> bool:

@@ -22,6 +22,7 @@ from provenafs.content.touches import Touches
 from provenafs.content.uploads import Uploads
 from provenafs.content.volume import Volume
 from provenafs.errors import FSError
+from provenafs.s3.errors import S3Error
 
 log = logging.getLogger(__name__)
 
@@ -48,12 +49,28 @@ class FileHandle:
         self.file = file
         self._files = files
         self._reader = reader
+        self._place = file.place
 
     async def read(self, offset: int, size: int) -> bytes | memoryview:
         """Up to `size` bytes from `offset`; fewer only at the end of the file."""
         if self.file.is_staged:
             return await self.file.read(offset, size)
-        return await self._reader.read(offset, size)
+        try:
+            return await self._reader.read(offset, size)
+        except (S3Error, FSError):
+            if self._place == self.file.place:
+                raise
+            await self._follow()
+            return await self._reader.read(offset, size)
+
+    async def _follow(self) -> None:
+        """A rename or a new modification time has put the same bytes somewhere else."""
+        entry = self._files.index.get(self.file.ino)
+        if entry is None:
+            return
+        left, self._place = self._reader, self.file.place
+        self._reader = self.file.volume.drive.open(entry._replace(etag=self.file.etag))
+        await left.close()
 
     async def write(self, offset: int, data: bytes) -> int:
         """Write `data` at `offset`; returns how many bytes that were."""
@@ -140,7 +157,8 @@ class Files:
         if known is None:
             # The entry may be older than what was stored meanwhile.
             current = self.index.get(entry.ino) or entry
-            known = self._files[entry.ino] = File(self, volume, current)
+            key = volume.drive.key(current)
+            known = self._files[entry.ino] = File(self, volume, current, key)
         return known
 
     def known(self, ino: int) -> File | None:
@@ -291,6 +309,15 @@ class Files:
         for file in list(self._files.values()):
             if await file.a_part():
                 return True
+        return await self._one_less_owed()
+
+    async def _one_less_owed(self) -> bool:
+        """Wait for a file that is stored behind; False if there is none, or it takes too long."""
+        if not any(file.is_owed for file in self._files.values()):
+            return False
+        with trio.move_on_after(self.content.s3.io_timeout):
+            await self._idle.wait()
+            return True
         return False
 
 

@@ -96,7 +96,7 @@ class Row:
 
     `base_etag` is the object version it started from, None for a new object; `base_size` how many
     leading bytes of that version still counted when the row was last written. `write_id` marks
-    the object that a publication makes. `parts` are what is acknowledged of `upload_id`.
+    the object that a publication makes. `parts` of `upload_id` are the only copy of what they hold.
     """
 
     id: str

@@ -7,16 +7,18 @@ import logging
 
 import trio
 
-from provenafs.content.journal import Journal, JournalPart, Row
-from provenafs.content.planner import part_range, plan, send_parts
+from provenafs.content.journal import Journal, Row
+from provenafs.content.planner import plan, send_parts
 from provenafs.content.staging import ReadBase, StagedBytes
 from provenafs.content.uploads import Base, Upload, Uploads, put
 from provenafs.content.volume import Volume
 from provenafs.errors import FSError
 from provenafs.s3.errors import NoSuchKey, PreconditionFailed, S3Error
-from provenafs.s3.writing import Metadata, content_type
+from provenafs.s3.writing import Head, Metadata, content_type
 
 log = logging.getLogger(__name__)
+
+_RETRIES = 2  # of an attempt that was carried out though it seemed to fail
 
 
 class Publisher:
@@ -34,6 +36,7 @@ class Publisher:
         self._journal = journal
         self._attempts = 0
         self._upload: Upload | None = None
+        self._punching = trio.Lock()
 
     def recover(self, row: Row) -> None:
         """Go on counting where the journal ends."""
@@ -43,7 +46,8 @@ class Publisher:
     def resume(self, row: Row) -> None:
         """Go on with the upload that the journal knows."""
         assert row.upload_id is not None
-        self._upload = self._new_upload(row.key, row.mtime)
+        metadata = Metadata(row.write_id, row.mtime, content_type(row.key))
+        self._upload = self._upload_of(row.key, metadata)
         self._upload.resume(row.upload_id, row.parts)
 
     def reader(self, key: str, etag: str | None, size: int) -> ReadBase | None:
@@ -75,15 +79,6 @@ class Publisher:
         return f"{self.row}-{self._attempts + (self._upload is None)}"
 
     @property
-    def upload_id(self) -> str | None:
-        """The upload under way, as the server calls it."""
-        return None if self._upload is None else self._upload.upload_id
-
-    def parts(self) -> tuple[JournalPart, ...]:
-        """The acknowledged parts of the upload under way."""
-        return () if self._upload is None else tuple(self._upload.parts())
-
-    @property
     def sent_bytes(self) -> int:
         """How much of the upload under way is acknowledged, in bytes."""
         return 0 if self._upload is None else self._upload.sent_bytes
@@ -95,12 +90,7 @@ class Publisher:
     ) -> None:
         """Begin to send the parts of a new object that lie before `end`."""
         upload = self._upload = self._upload or self._new_upload(key, mtime)
-        while True:
-            start, stop = part_range(upload.next_number)
-            if stop > end:
-                return
-            nursery.start_soon(upload.send_ahead, staged, upload.next_number, start, stop)
-            upload.next_number += 1
+        upload.send_ahead(staged, end, nursery)
 
     def spoil(self, start: int, end: int | None = None) -> None:
         """[start, end) of the file is about to change; `end` None means all the rest."""
@@ -108,12 +98,30 @@ class Publisher:
             self._upload.spoil(start, end)
 
     async def punch(self, staged: StagedBytes, end: int) -> bool:
-        """Give the disk space of acknowledged parts before `end` back; False if there was none."""
-        freed = 0
-        for start, stop in () if self._upload is None else self._upload.acknowledged():
-            if stop <= end and staged.local.touches(start, stop):
-                freed += await staged.punch(start, stop)
-        return freed > 0
+        """Give the disk space of acknowledged parts before `end` back; False if there was none.
+
+        The parts are journalled before: after a crash nothing else tells what they hold.
+        """
+        async with self._punching:
+            upload = self._upload
+            if upload is None or staged.base_size:
+                return False
+            ranges = [(start, stop) for start, stop in upload.acknowledged() if stop <= end]
+            given_up = staged.give_up(ranges)
+            if not given_up.total:
+                return False
+            try:
+                await self._journal.update(
+                    self.row,
+                    upload_id=upload.upload_id,
+                    write_id=upload.metadata.write_id,
+                    parts=upload.parts(staged.punched),
+                )
+            except BaseException:
+                staged.take_back(given_up)
+                raise
+            await staged.punch(given_up)
+            return True
 
     async def a_part(self) -> bool:
         """Wait for a part that is under way; False if there is none."""
@@ -131,7 +139,9 @@ class Publisher:
         """
         what = f"storing {base.key}"
         etag = await self._uploads.progress.bound(lambda: self._send(staged, base, mtime), what)
-        self._upload = None
+        # A punch under way ends before its bytes may be written again.
+        async with self._punching:
+            self._upload = None
         return etag
 
     async def drop(self) -> None:
@@ -140,35 +150,42 @@ class Publisher:
         if upload is not None:
             try:
                 await upload.abort()
-            except S3Error as error:
+            except (S3Error, FSError) as error:
                 log.warning("an unfinished upload is left behind: %s", error)
 
     async def _send(self, staged: StagedBytes, base: Base, mtime: float | None) -> str:
-        try:
-            return await self._send_once(staged, base, mtime)
-        except PreconditionFailed:
-            ours = await self._ours(staged, base)
-            if ours is None:
-                raise
-            return await self._send_once(staged, ours, mtime)
-        except NoSuchKey:
-            # The upload may have been cleaned away; the base may be gone, which fails again.
-            if staged.punched:
-                message = f"the server gave up the upload of {base.key} before it was complete"
-                raise FSError(errno.EIO, message) from None
-            self._upload = None
-            return await self._send_once(staged, base, mtime)
+        """Send; again over what an attempt taken for failed has made, or with a new upload."""
+        for _ in range(_RETRIES):
+            try:
+                return await self._send_once(staged, base, mtime)
+            except (PreconditionFailed, NoSuchKey) as error:
+                made = await self._made(base)
+                if made is not None and self._upload and self._upload.may_have_made(made):
+                    return made.etag
+                if isinstance(error, NoSuchKey) and self._upload is not None:
+                    await self._start_anew(staged, base)
+                elif made is None:
+                    raise
+                if made is not None:
+                    staged.read_base = self.reader(base.key, made.etag, made.size)
+                    base = Base(base.key, made.etag)
+        return await self._send_once(staged, base, mtime)
 
-    async def _ours(self, staged: StagedBytes, base: Base) -> Base | None:
+    async def _made(self, base: Base) -> Head | None:
         """What an earlier attempt made that was taken for failed, if that is the object."""
         try:
             head = await self._volume.writer.head(base.key)
         except NoSuchKey:
             return None
-        if not head.metadata.write_id.startswith(f"{self.row}-") or head.etag == base.etag:
-            return None
-        staged.read_base = self.reader(base.key, head.etag, head.size)
-        return Base(base.key, head.etag)
+        ours = head.metadata.write_id.startswith(f"{self.row}-") and head.etag != base.etag
+        return head if ours else None
+
+    async def _start_anew(self, staged: StagedBytes, base: Base) -> None:
+        """The upload was cleaned away, or the base is gone, which fails again."""
+        if staged.punched:
+            message = f"the server gave up the upload of {base.key} before it was complete"
+            raise FSError(errno.EIO, message)
+        await self.drop()
 
     async def _send_once(self, staged: StagedBytes, base: Base, mtime: float | None) -> str:
         if staged.punched:
@@ -185,10 +202,12 @@ class Publisher:
         return await upload.complete(staged, parts, base)
 
     def _new_upload(self, key: str, mtime: float | None) -> Upload:
+        return self._upload_of(key, self._new_metadata(key, mtime))
+
+    def _upload_of(self, key: str, metadata: Metadata) -> Upload:
         async def begun(upload_id: str) -> None:
             await self._journal.update(self.row, upload_id=upload_id)
 
-        metadata = self._new_metadata(key, mtime)
         return Upload(self._uploads, self._volume.writer, key, metadata, begun)
 
     def _new_metadata(self, key: str, mtime: float | None) -> Metadata:

@@ -85,8 +85,7 @@ class Recovery:
     async def send(self, item_id: str, key: str | None = None) -> None:
         """Store a file, at `key` where its own is taken. ESTALE if something else is there."""
         row = await self._row(item_id)
-        volume = await self._volume_of(row.dataset)
-        file = await File.recover(self._files, volume, row, key or row.key)
+        file = await self._to_send(row, key or row.key)
         try:
             await file.store_now()
         finally:
@@ -96,6 +95,9 @@ class Recovery:
     async def export(self, item_id: str, path: Path) -> None:
         """Write a file to the local disk. EEXIST; EIO if not all of it can be had any more."""
         row = await self._row(item_id)
+        if row.parts:
+            message = f"part of {row.key} is in an unfinished upload only: send it"
+            raise FSError(errno.EIO, message)
         volume = await self._volume_of(row.dataset)
         file = await File.recover(self._files, volume, row, row.key)
         try:
@@ -138,9 +140,8 @@ class Recovery:
         elif row.state is State.CLOSED:
             await self._keep_promise(row)
         else:
-            if row.state is State.OPEN and row.upload_id is not None:
-                await self._abort(row)
-            await self._files.journal.update(row.id, owner=NOBODY, upload_id=row.upload_id)
+            await self._abort_needless(row)
+            await self._files.journal.update(row.id, owner=NOBODY)
             log.warning("%s was not completely written: see 'provenafs recover'", row.key)
 
     async def _keep_promise(self, row: Row) -> None:
@@ -154,11 +155,22 @@ class Recovery:
             await self._forget(row)
             return
         log.info("storing %s, which an earlier mount had acknowledged", row.key)
-        self._files.send_recovered(await File.recover(self._files, volume, row, row.key))
+        self._files.send_recovered(await self._to_send(row, row.key))
 
     async def _forget(self, row: Row) -> None:
         self._files.area.discard(row.id)
         await self._files.journal.remove(row.id)
+
+    async def _to_send(self, row: Row, key: str) -> File:
+        await self._abort_needless(row)
+        volume = await self._volume_of(row.dataset)
+        return await File.recover(self._files, volume, row, key)
+
+    async def _abort_needless(self, row: Row) -> None:
+        """An upload is gone on with only where its parts are the only copy."""
+        if row.upload_id is not None and not row.parts:
+            await self._abort(row)
+            await self._files.journal.update(row.id, upload_id=None)
 
     async def _abort(self, row: Row) -> None:
         volume = await self._volume_of(row.dataset)

@@ -18,7 +18,7 @@ import ctypes
 import errno
 import os
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -63,12 +63,19 @@ class StagingArea:
         """An empty staged file over an object whose first `base_size` bytes count."""
         return await self._open(name, base_size, base_size, read_base)
 
-    async def recover(self, name: str, base_size: int, read_base: ReadBase | None) -> StagedBytes:
+    async def recover(
+        self,
+        name: str,
+        base_size: int,
+        read_base: ReadBase | None,
+        punched: Iterable[tuple[int, int]] = (),
+    ) -> StagedBytes:
         """A staged file that an earlier process left; FSError(EIO) if it is not there."""
         if not self.path(name).exists():
             raise FSError(errno.EIO, f"the staged bytes {self.path(name)} are missing")
         bytes_ = await self._open(name, base_size, 0, read_base)
         await self.run(bytes_.replay)
+        bytes_.give_up(punched)
         self.used += bytes_.local.total
         return bytes_
 
@@ -210,35 +217,33 @@ class StagedBytes:
             )
             raise FSError(errno.EIO, message)
 
-    async def punch(self, start: int, end: int) -> int:
-        """Give the disk space of [start, end) back; returns how many bytes that were."""
-        freed = sum(stop - first for first, stop in self.local.within(start, end))
+    def give_up(self, ranges: Iterable[tuple[int, int]]) -> Extents:
+        """Make ranges punched, so that nobody reads or writes there; returns what was local."""
+        given_up = Extents()
+        for start, end in ranges:
+            for first, stop in self.local.within(start, end):
+                given_up.add(first, stop)
+            self.local.remove(start, end)
+            self.punched.add(start, end)
+        return given_up
+
+    def take_back(self, given_up: Extents) -> None:
+        """Undo `give_up`."""
+        for start, end in given_up:
+            self.punched.remove(start, end)
+            self.local.add(start, end)
+
+    async def punch(self, given_up: Extents) -> None:
+        """Give the disk space of what was given up back."""
 
         def work() -> None:
-            arguments = (ctypes.c_longlong(start), ctypes.c_longlong(end - start))
-            if _libc.fallocate(self._file, _PUNCH_HOLE_KEEP_SIZE, *arguments) != 0:
-                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+            for start, end in given_up:
+                arguments = (ctypes.c_longlong(start), ctypes.c_longlong(end - start))
+                if _libc.fallocate(self._file, _PUNCH_HOLE_KEEP_SIZE, *arguments) != 0:
+                    raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
-        # Before the bytes go: a read under way looks again when it has read.
-        self.local.remove(start, end)
-        self.punched.add(start, end)
         await self._area.run(work)
-        self._area.used -= freed
-        return freed
-
-    def note_missing(self, start: int, end: int) -> None:
-        """After a crash: what is a hole in [start, end) was punched, since a part has it."""
-        position = start
-        while position < end:
-            hole = min(end, _next_hole(self._file, position, end))
-            data = min(end, _next_data(self._file, hole, end))
-            if hole < data:
-                self._area.used -= sum(
-                    stop - first for first, stop in self.local.within(hole, data)
-                )
-                self.local.remove(hole, data)
-                self.punched.add(hole, data)
-            position = data
+        self._area.used -= given_up.total
 
     # Reading
 
@@ -358,17 +363,3 @@ class StagedBytes:
 
 def _open_private(path: Path, flags: int = 0) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | flags, 0o600)
-
-
-def _next_hole(file: int, position: int, end: int) -> int:
-    return os.lseek(file, position, os.SEEK_HOLE) if position < end else end
-
-
-def _next_data(file: int, position: int, end: int) -> int:
-    """`end` where there is no data behind `position`."""
-    if position >= end:
-        return end
-    try:
-        return os.lseek(file, position, os.SEEK_DATA)
-    except OSError:
-        return end

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from provenafs.content.index import Entry
+from provenafs.content.file import File
+from provenafs.content.index import Kind
 from provenafs.content.journal import Action, Intent, new_intent
 from provenafs.content.volume import Volume
 from provenafs.errors import FSError
@@ -78,31 +79,37 @@ class Touches:
 
     async def _copy(self, touch: _Touch) -> None:
         entry = self._files.index.get(touch.ino)
-        if entry is None or entry.etag is None or entry.mtime is None or entry.size > COPY_LIMIT:
+        if entry is None or entry.kind is not Kind.OBJECT:
             return
-        volume, key = touch.volume, touch.volume.drive.key(entry)
-        async with self._limiter:
-            intent = new_intent(
-                self._files.journal,
-                Action.TOUCH,
-                volume.dataset,
-                key,
-                etag=entry.etag,
-                mtime=entry.mtime,
-            )
-            try:
-                await self._files.journal.intend(intent)
-                etag = await copy_with_mtime(volume, intent)
-            except (S3Error, FSError) as error:
-                log.warning("the modification time of %s stays on this machine: %s", key, error)
-            else:
-                self._note(entry, etag)
-            self._files.journal.fulfil_later(intent.id)
+        try:
+            async with self._limiter, self._files.using(touch.volume, entry) as file, file.moving:
+                if file.changed or file.is_owed or file.unlinked:
+                    self._waiting.setdefault(touch.ino, touch)
+                else:
+                    await self._copy_object(touch.volume, file)
+        except (S3Error, FSError) as error:  # what was written meanwhile
+            log.error("%s could not be stored: %s", entry.name, error)
+            self._files.failed(entry.ino, error)
 
-    def _note(self, entry: Entry, etag: str) -> None:
-        current = self._files.index.get(entry.ino)
-        if current is not None and current.etag == entry.etag and not current.staged:
-            self._files.index.update(entry.ino, etag=etag)
+    async def _copy_object(self, volume: Volume, file: File) -> None:
+        """The file is held: a change begun on the version before would end as a conflict."""
+        entry = self._files.index.get(file.ino)
+        if entry is None or file.etag is None or entry.mtime is None or entry.size > COPY_LIMIT:
+            return
+        journal = self._files.journal
+        intent = new_intent(
+            journal, Action.TOUCH, volume.dataset, file.key, etag=file.etag, mtime=entry.mtime
+        )
+        try:
+            await journal.intend(intent)
+            etag = await copy_with_mtime(volume, intent)
+        except (S3Error, FSError) as error:
+            log.warning("the modification time of %s stays on this machine: %s", file.key, error)
+        else:
+            await file.move(file.key, file.name, etag)
+            if entry.etag == intent.etag and not entry.staged:
+                self._files.index.update(file.ino, etag=etag)
+        journal.fulfil_later(intent.id)
 
 
 async def copy_with_mtime(volume: Volume, intent: Intent) -> str:

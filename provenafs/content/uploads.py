@@ -9,14 +9,15 @@ from functools import partial
 
 import trio
 
+from provenafs.content.extents import Extents
 from provenafs.content.journal import JournalPart
-from provenafs.content.planner import Part, Source
+from provenafs.content.planner import Part, Source, part_range
 from provenafs.content.progress import Memory, Progress
 from provenafs.content.staging import StagedBytes
 from provenafs.errors import FSError
 from provenafs.s3.errors import S3Error
 from provenafs.s3.parallel import run_all
-from provenafs.s3.writing import Metadata, ObjectWriter, UploadedPart
+from provenafs.s3.writing import Head, Metadata, ObjectWriter, UploadedPart
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +80,8 @@ class Upload:
         self.key = key
         self.metadata = metadata
         self.upload_id: str | None = None
-        self.next_number = 1  # the first part that was not yet sent ahead
+        self._next_number = 1  # the first part that was not yet sent ahead
+        self._may_be_complete = False  # with the parts as they are
         self._uploads = uploads
         self._writer = writer
         self._begun = begun
@@ -103,12 +105,17 @@ class Upload:
         """The ranges that the server has."""
         return [(sent.start, sent.end) for sent in self._sent.values()]
 
-    def parts(self) -> list[JournalPart]:
-        """What is acknowledged, for the journal."""
-        return [
+    def parts(self, within: Extents) -> tuple[JournalPart, ...]:
+        """The acknowledged parts of these ranges, for the journal."""
+        return tuple(
             (number, sent.start, sent.end, sent.part.etag, sent.part.crc32)
             for number, sent in self._sent.items()
-        ]
+            if within.covers(sent.start, sent.end)
+        )
+
+    def may_have_made(self, head: Head) -> bool:
+        """Whether an object is what the parts make: completed, though no answer said so."""
+        return self._may_be_complete and head.metadata.write_id == self.metadata.write_id
 
     def resume(self, upload_id: str, parts: tuple[JournalPart, ...]) -> None:
         """Go on with what the journal knows of an upload."""
@@ -118,6 +125,7 @@ class Upload:
 
     def spoil(self, start: int, end: int | None = None) -> None:
         """[start, end) of the file is about to change; `end` None means all the rest."""
+        self._may_be_complete = False
         for number, sent in list(self._sent.items()):
             if start < sent.end and (end is None or sent.start < end):
                 del self._sent[number]
@@ -125,13 +133,23 @@ class Upload:
             if start < sending.end and (end is None or sending.start < end):
                 sending.spoilt = True
 
-    async def send_ahead(self, staged: StagedBytes, number: int, start: int, end: int) -> None:
-        """Send a part while the file is still being written; a failure leaves it to be resent."""
-        sending = self._sending[number] = _Sending(start, end, trio.Event())
+    def send_ahead(self, staged: StagedBytes, end: int, nursery: trio.Nursery) -> None:
+        """Begin to send the parts before `end` while the file is still being written."""
+        while True:
+            number = self._next_number
+            start, stop = part_range(number)
+            if stop > end:
+                return
+            sending = self._sending[number] = _Sending(start, stop, trio.Event())
+            nursery.start_soon(self._send_ahead, staged, number, sending)
+            self._next_number += 1
+
+    async def _send_ahead(self, staged: StagedBytes, number: int, sending: _Sending) -> None:
+        """Send a part; a failure leaves it to be sent again."""
         try:
-            part = await self._send(staged, number, start, end)
+            part = await self._send(staged, number, sending.start, sending.end)
             if not sending.spoilt:
-                self._sent[number] = _Sent(start, end, part)
+                self._sent[number] = _Sent(sending.start, sending.end, part)
         except (S3Error, FSError) as error:
             log.info("part %d of %s will be sent again: %s", number, self.key, error)
         finally:
@@ -157,6 +175,7 @@ class Upload:
         )
         parts = [self._sent[number].part for number in numbered]
         upload_id = await self._id()
+        self._may_be_complete = True
         return await self._writer.complete(self.key, upload_id, parts, base.etag, self.metadata)
 
     async def abort(self) -> None:

@@ -12,9 +12,10 @@ import pytest
 import trio
 import trio.testing
 
+from provenafs.content.index import Kind
 from provenafs.errors import FSError
 from tests.content.servers import BUCKET
-from tests.content.store import Store, objects, open_store
+from tests.content.store import MIB, Store, objects, open_store
 
 
 @pytest.fixture
@@ -281,3 +282,78 @@ async def _create(store: Store, path: str) -> None:
     handle = await store.open(path, os.O_CREAT | os.O_WRONLY)
     await handle.flush()
     await handle.release()
+
+
+async def test_an_open_file_does_not_take_somebody_elses_version_with_its_directory(
+    store: Store, other_user: Any
+) -> None:
+    await store.mkdir("old")
+    await store.write("old/a", b"mine")
+    handle = await store.open("old/a")
+    await handle.write(0, b"MINE")
+    other_user.put_object(Bucket=BUCKET, Key=f"{store.prefix}old/a", Body=b"theirs")
+    await store.rename("old", "new")
+    with pytest.raises(FSError) as caught:
+        await handle.flush()
+    assert caught.value.errno == errno.ESTALE
+    await handle.release()
+    assert objects(other_user, store.prefix)["new/a"] == b"theirs"
+
+
+async def test_a_directory_goes_though_a_file_removed_from_it_is_open(
+    store: Store, other_user: Any
+) -> None:
+    for name in ("removed", "renamed"):
+        await store.mkdir(name)
+        await store.write(f"{name}/a", b"x")
+    handles = [await store.open(f"{name}/a", os.O_RDONLY) for name in ("removed", "renamed")]
+    for name in ("removed", "renamed"):
+        await store.unlink(f"{name}/a")
+    await store.rmdir("removed")
+    await store.rename("renamed", "new")
+    for handle in handles:
+        await handle.release()
+    await store.files.drain()
+    assert set(objects(other_user, store.prefix)) == {"new/"}
+    assert await store.names() == ["new"]
+    assert await store.names("new") == []
+
+
+async def test_a_name_that_a_listing_saw_first_is_taken(store: Store) -> None:
+    index = store.files.index
+    await store.write("a", b"x")
+    entry = await store.entry("a")
+    index.allot(store.top.ino, "b", Kind.OBJECT)
+    index.move(entry.ino, store.top.ino, "b")
+    assert [(child.ino, child.name) for child in index.children(store.top.ino)] == [
+        (entry.ino, "b")
+    ]
+
+
+async def test_a_reader_goes_on_where_its_file_is_renamed(store: Store, other_user: Any) -> None:
+    data = os.urandom(20 * MIB)
+    other_user.put_object(Bucket=BUCKET, Key=f"{store.prefix}old/a", Body=data)
+    handle = await store.open("old/a", os.O_RDONLY)
+    assert await handle.read(0, 10) == data[:10]
+    await store.rename("old/a", "old/b")
+    assert await handle.read(15 * MIB, 10) == data[15 * MIB : 15 * MIB + 10]
+    await store.rename("old", "new")
+    assert await handle.read(9 * MIB, 10) == data[9 * MIB : 9 * MIB + 10]
+    await handle.release()
+
+
+async def test_a_file_is_changed_while_its_time_is_stored(store: Store, other_user: Any) -> None:
+    await store.write("a", b"before")
+    await store.set_mtime("a", 1e9)
+    uploads = store.bucket.service.uploads
+    holders = [object() for _ in range(int(uploads.total_tokens))]
+    for holder in holders:
+        uploads.acquire_on_behalf_of_nowait(holder)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(store.files.touches.flush)
+        await trio.testing.wait_all_tasks_blocked()
+        nursery.start_soon(store.write, "a", b"after")
+        await trio.testing.wait_all_tasks_blocked()
+        for holder in holders:
+            uploads.release_on_behalf_of(holder)
+    assert objects(other_user, store.prefix) == {"a": b"after"}

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from provenafs.content.journal import State
 from provenafs.errors import FSError
@@ -210,6 +211,25 @@ async def test_a_full_staging_area_is_enospc_and_the_rest_goes_on(
         await handle.release()
         await store.write("b", b"fits again")
     assert objects(other_user, prefix) == {"a": bytes(MIB), "b": b"fits again"}
+
+
+async def test_a_writer_waits_for_the_room_of_what_is_sent_behind(
+    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+) -> None:
+    options: dict[str, Any] = {"staging_size": MIB, "writeback": True}
+    async with open_store(moto_address, prefix, tmp_path, **options) as store:
+        uploads = store.bucket.service.uploads
+        holders = [object() for _ in range(int(uploads.total_tokens))]
+        for holder in holders:
+            uploads.acquire_on_behalf_of_nowait(holder)
+        await store.write("a", bytes(MIB))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(store.write, "b", bytes(MIB))
+            await trio.testing.wait_all_tasks_blocked()
+            for holder in holders:
+                uploads.release_on_behalf_of(holder)
+        await store.files.drain()
+    assert objects(other_user, prefix) == {"a": bytes(MIB), "b": bytes(MIB)}
 
 
 async def test_files_larger_than_the_staging_area(

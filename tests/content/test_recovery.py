@@ -14,12 +14,13 @@ from typing import Any
 
 import pytest
 import trio
-from faultproxy import fault_proxy, s3_failure
+from faultproxy import Request, fault_proxy, s3_failure
 
 from provenafs.content.journal import Action, State, new_intent
 from provenafs.content.recovery import Recovery
 from provenafs.content.volume import Volume
 from provenafs.errors import FSError
+from provenafs.s3.errors import S3Error
 from tests.content.servers import BUCKET
 from tests.content.store import MIB, Store, objects, open_store
 
@@ -220,6 +221,91 @@ async def test_changes_of_names_are_carried_to_their_end(
         await recovery.resume()
         assert await store.files.journal.intents() == []
     assert objects(other_user, prefix) == {f"new/{number}": b"x" for number in range(5)}
+
+
+async def test_bytes_that_only_an_unfinished_upload_has_are_not_taken_for_zeros(
+    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+) -> None:
+    data = os.urandom(40 * MIB)
+    for name in ("written", "closed"):
+        folder = tmp_path / name
+        options: dict[str, Any] = {"writeback": True, "staging_size": 24 * MIB}
+        async with open_store(moto_address, f"{prefix}{name}/", folder, **options) as store:
+            handle = await store.open("a", os.O_CREAT | os.O_WRONLY)
+            for offset in range(0, len(data), MIB):
+                await handle.write(offset, data[offset : offset + MIB])
+            assert handle.file.has_punched
+            if name == "closed":
+                uploads = store.bucket.service.uploads
+                for _ in range(int(uploads.available_tokens)):
+                    uploads.acquire_on_behalf_of_nowait(object())
+                await handle.flush()  # and the end comes before it is sent
+    async with recovering(moto_address, f"{prefix}closed/", tmp_path / "closed") as found:
+        store, recovery = found
+        await recovery.resume()
+        with trio.fail_after(60):
+            await store.files.drain()
+    assert objects(other_user, f"{prefix}closed/") == {"a": data}
+    async with recovering(moto_address, f"{prefix}written/", tmp_path / "written") as found:
+        _, recovery = found
+        await recovery.resume()
+        (item,) = await recovery.items()
+        for refused in (
+            recovery.export(item.id, tmp_path / "exported"),
+            recovery.send(item.id, f"{prefix}written/other"),
+        ):
+            with pytest.raises(FSError) as caught:
+                await refused
+            assert caught.value.errno == errno.EIO
+        assert objects(other_user, f"{prefix}written/") == {}
+        await recovery.send(item.id)
+        assert await recovery.items() == []
+    assert objects(other_user, f"{prefix}written/") == {"a": data}
+
+
+async def test_what_was_written_over_sent_parts_is_recovered(
+    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+) -> None:
+    def is_completion(request: Request) -> bool:
+        return request.method == "POST" and "uploadId" in request.query
+
+    data = bytearray(os.urandom(20 * MIB))
+    with fault_proxy(moto_address) as proxy:
+        async with open_store(proxy.address, prefix, tmp_path, io_timeout=2.0) as store:
+            proxy.fail(is_completion, s3_failure("500 Oh", "InternalError"))
+            handle = await store.open("a", os.O_CREAT | os.O_WRONLY)
+            for offset in range(0, len(data), MIB):
+                await handle.write(offset, bytes(data[offset : offset + MIB]))
+            with pytest.raises(S3Error):
+                await handle.sync()
+            data[:5] = b"later"
+            await handle.write(0, b"later")  # and the end comes before it is stored
+    async with recovering(moto_address, prefix, tmp_path) as (_, recovery):
+        await recovery.resume()
+        (item,) = await recovery.items()
+        await recovery.send(item.id)
+    assert objects(other_user, prefix) == {"a": bytes(data)}
+    assert "Uploads" not in other_user.list_multipart_uploads(Bucket=BUCKET, Prefix=prefix)
+
+
+async def test_a_rename_that_is_resumed_removes_no_original_without_its_copy(
+    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+) -> None:
+    for name, body in (
+        ("old/a", b"ours"),
+        ("old/b", b"both"),
+        ("new/a", b"else"),
+        ("new/b", b"both"),
+    ):
+        other_user.put_object(Bucket=BUCKET, Key=prefix + name, Body=body)
+    async with open_store(moto_address, prefix, tmp_path) as store:
+        journal = store.files.journal
+        rename = new_intent(journal, Action.RENAME, "d", f"{prefix}old/", target=f"{prefix}new/")
+        await journal.intend(rename)
+    async with recovering(moto_address, prefix, tmp_path) as (store, recovery):
+        await recovery.resume()
+        assert await store.files.journal.intents() == []
+    assert objects(other_user, prefix) == {"old/a": b"ours", "new/a": b"else", "new/b": b"both"}
 
 
 def _run_and_kill(

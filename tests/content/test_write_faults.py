@@ -16,9 +16,10 @@ import trio
 import trio.testing
 from faultproxy import Fault, FaultProxy, Request, cut, fault_proxy, lose_answer, s3_failure, stall
 
-from provenafs.content.journal import State
+from provenafs.content.journal import NOBODY, State
 from provenafs.errors import FSError
 from provenafs.s3.errors import S3Error
+from provenafs.s3.types import Access, Credentials
 from tests.content.servers import BUCKET
 from tests.content.store import MIB, Store, objects, open_store
 
@@ -156,3 +157,75 @@ async def test_what_went_to_recovery_is_not_stored_by_those_who_waited(
         await trio.testing.wait_all_tasks_blocked()
     assert objects(other_user, store.prefix) == {}
     assert [row.state for row, _ in await store.files.journal.rows()] == [State.FAILED]
+
+
+@pytest.mark.parametrize("later", [b"", b"changed"])
+async def test_an_upload_that_was_completed_unheard_is_ours(
+    store: Store, proxy: FaultProxy, other_user: Any, later: bytes
+) -> None:
+    assert await store.names() == []
+    proxy.fail(is_completion, lose_answer())
+    proxy.fail(lambda request: request.method == "HEAD", cut())
+    handle = await store.open("a", os.O_CREAT | os.O_WRONLY)
+    for offset in range(0, len(LARGE), MIB):
+        await handle.write(offset, LARGE[offset : offset + MIB])
+    with trio.fail_after(30), pytest.raises((FSError, S3Error)):
+        await handle.sync()
+    proxy.heal()
+    assert objects(other_user, store.prefix) == {"a": LARGE}
+    if later:
+        await handle.write(0, later)
+        # The answer of S3 for an upload that is complete; the server here fails with 500.
+        proxy.fail(is_part, s3_failure("404 Not Found", "NoSuchUpload"), times=1)
+    else:
+        proxy.fail(is_part, cut())
+    await handle.sync()
+    await handle.release()
+    assert objects(other_user, store.prefix) == {"a": later + LARGE[len(later) :]}
+    assert await store.files.journal.rows() == []
+
+
+async def test_a_directory_whose_rename_fails_is_where_it_was(
+    store: Store, proxy: FaultProxy, other_user: Any
+) -> None:
+    for number in range(20):
+        await store.write(f"d{number}", b"")
+        key = f"{store.prefix}old/{number}"
+        other_user.put_object(Bucket=BUCKET, Key=key, Body=b"x")
+    store.files.index.expire(store.top.ino)
+    before = objects(other_user, store.prefix)
+    proxy.fail(
+        lambda request: is_copy(request) and request.path.endswith("/7"), s3_failure("500 x", "x")
+    )
+    with trio.fail_after(30), pytest.raises(S3Error):
+        await store.rename("old", "new")
+    assert objects(other_user, store.prefix) == before
+    proxy.fail(is_delete, s3_failure("500 x", "x"))
+    with trio.fail_after(60), pytest.raises(S3Error):
+        await store.rename("old", "new")
+    assert await store.files.journal.intents() == []
+    assert before.items() <= objects(other_user, store.prefix).items()
+
+
+async def test_refused_credentials_end_a_file_and_not_the_mount(
+    store: Store, other_user: Any
+) -> None:
+    refusal = FSError(errno.EACCES, "the dataset is locked")
+    give = store.bucket._caller._source
+
+    async def source(access: Access, rejected: Credentials | None) -> Credentials:
+        if access is Access.WRITE:
+            raise refusal
+        return await give(access, rejected)
+
+    store.bucket._caller._source = source
+    handle = await store.open("a", os.O_CREAT | os.O_WRONLY)
+    for offset in range(0, len(LARGE), MIB):
+        await handle.write(offset, LARGE[offset : offset + MIB])
+    with pytest.raises(FSError) as caught:
+        await handle.flush()
+    assert caught.value.errno == errno.EACCES
+    await handle.release()
+    ((row, _),) = await store.files.journal.rows()
+    assert (row.state, row.owner) == (State.FAILED, NOBODY)
+    assert await store.names() == []
