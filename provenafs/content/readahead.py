@@ -21,7 +21,7 @@ _SHORTEST_PIECE = 256 * 1024
 # fetched in vain.
 _QUICK_GROWTH = 4
 _QUICK_START = 2 * 1024 * 1024
-_PIECES = 4  # a window is fetched in about so many requests at once
+_PIECES = 2  # a window is fetched in so many requests at once, or a few more
 # The kernel sends parts of its own read-ahead at once, so that they come in any order.
 _SLACK = 1024 * 1024
 _STREAMS = 16
@@ -106,7 +106,7 @@ class Access:
         return offset // unit * unit, min(-(-end // unit) * unit, self._size)
 
     def _pieces(self, stream: _Stream, needed: int, window: int) -> tuple[Range, ...]:
-        piece = _down(min(max(window // _PIECES, _SHORTEST_PIECE), LONGEST_PIECE))
+        piece = _piece(window)
         start = max(stream.ahead, needed)
         target = min(stream.position + window, self._size)
         pieces: list[Range] = []
@@ -121,5 +121,7 @@ def _window(sequential: int) -> int:
     return min(_QUICK_GROWTH * sequential, max(_QUICK_START, sequential // 2))
 
 
-def _down(position: int) -> int:
-    return position // GRANULE * GRANULE
+def _piece(window: int) -> int:
+    """A power of two, so that memory of the same size is used again and again."""
+    shortest = max(window // _PIECES, _SHORTEST_PIECE)
+    return min(1 << shortest.bit_length() - 1, LONGEST_PIECE)

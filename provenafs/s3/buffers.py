@@ -26,9 +26,18 @@ class Buffers:
                     return memoryview(memory)
             memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
             self._kept.append(memory)
-            while sum(map(len, self._kept)) > _KEPT:
-                del self._kept[0]
-            return memoryview(memory)
+            view = memoryview(memory)
+            self._drop_unused(sum(map(len, self._kept)) - _KEPT)
+            return view
+
+    def _drop_unused(self, excess: int) -> None:
+        """Give the oldest memory back that nobody looks at, about `excess` bytes."""
+        for memory in list(self._kept):
+            if excess <= 0:
+                return
+            if _is_unused(memory):
+                self._kept.remove(memory)
+                excess -= len(memory)
 
 
 def _is_unused(memory: mmap.mmap) -> bool:

@@ -30,3 +30,22 @@ def test_memory_out_of_use_is_taken_again() -> None:
     del first
     assert buffers.take(SIZE)[:3] == b"old"
     assert buffers.take(2 * SIZE)[:3] == bytes(3)
+
+
+def test_memory_in_use_does_not_push_out_what_can_be_used_again() -> None:
+    buffers = Buffers()
+    first = buffers.take(SIZE)
+    first[:3] = b"old"
+    held = [buffers.take(SIZE) for _ in range(40)]
+    del first
+    assert buffers.take(SIZE)[:3] == b"old"
+    assert len(held) == 40
+
+
+def test_memory_out_of_use_is_given_back_beyond_a_limit() -> None:
+    buffers = Buffers()
+    held = [buffers.take(SIZE) for _ in range(40)]
+    held[0][:3] = b"old"
+    del held
+    buffers.take(2 * SIZE)
+    assert buffers.take(SIZE)[:3] == bytes(3)
