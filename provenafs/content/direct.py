@@ -7,14 +7,15 @@ the disk needs (open(2), O_DIRECT).
 from __future__ import annotations
 
 import errno
-import mmap
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from provenafs.s3.buffers import pages
+
 _ALIGNMENT = 4096  # bytes; of offsets, lengths and memory
 _WORTHWHILE = 1024 * 1024  # bytes; less is left to the page cache
-_BOUNCE = 1024 * 1024
+_BOUNCE = 2 * 1024 * 1024  # bytes; a huge page
 _bounces: list[memoryview] = []  # aligned memory not in use, as many as there were writers at once
 
 
@@ -22,7 +23,7 @@ def buffer(size: int) -> memoryview:
     """Memory of `size` bytes, all zero, that can be read into directly."""
     if size < _WORTHWHILE:
         return memoryview(bytearray(size))
-    return memoryview(mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+    return memoryview(pages(size))
 
 
 def read_at(file: int, into: memoryview, offset: int) -> int:
@@ -76,7 +77,7 @@ def _read(file: int, into: memoryview, offset: int) -> int:
 def _write_directly(file: int, data: memoryview, offset: int) -> int:
     """Write past the page cache; returns how many bytes were written before the disk refused."""
     done, end = 0, len(data)
-    bounce = _bounces.pop() if _bounces else memoryview(mmap.mmap(-1, _BOUNCE))
+    bounce = _bounces.pop() if _bounces else memoryview(pages(_BOUNCE))
     try:
         while done < end:
             piece = data[done : min(done + _BOUNCE, end)]
