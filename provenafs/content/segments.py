@@ -27,7 +27,7 @@ from pathlib import Path
 
 from xxhash import xxh3_64_intdigest
 
-from provenafs.content.direct import read_at, write_at
+from provenafs.content.disk import read_directly, write_directly
 from provenafs.content.readahead import GRANULE
 from provenafs.s3.buffers import Buffers
 
@@ -158,7 +158,7 @@ class Segments:
     def _read(self, segment: Segment, offset: int, into: memoryview) -> None:
         descriptor = os.open(self._file(segment.id), os.O_RDONLY | os.O_CLOEXEC)
         try:
-            if read_at(descriptor, into, offset) < len(into):
+            if read_directly(descriptor, into, offset) < len(into):
                 raise Damaged(f"segment {segment.id} is too short")
         finally:
             os.close(descriptor)
@@ -259,7 +259,7 @@ class Segments:
     def _write(self, segment: int, offset: int, data: memoryview) -> None:
         descriptor = os.open(self._file(segment), os.O_WRONLY | os.O_CLOEXEC)
         try:
-            write_at(descriptor, data, offset)
+            write_directly(descriptor, data, offset)
         finally:
             os.close(descriptor)
 

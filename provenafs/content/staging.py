@@ -24,11 +24,11 @@ from typing import TypeVar
 
 import trio
 
-from provenafs.content.direct import buffer, read_at, write_at
+from provenafs.content.disk import read_at, write_at
 from provenafs.content.extents import Extents
 from provenafs.content.planner import MAX_OBJECT
-from provenafs.content.recent import Recent, Tail
 from provenafs.errors import FSError
+from provenafs.s3.buffers import Buffers
 
 ReadBase = Callable[[int, int], Awaitable[bytes | memoryview]]  # offset, size in bytes
 
@@ -38,7 +38,6 @@ _PUNCH_HOLE_KEEP_SIZE = 0x01 | 0x02
 # Left on the disk, so that the journal can still be written when it is full of staged bytes.
 _JOURNAL_RESERVE = 4 * 1024 * 1024
 _THREADS = 16
-_RECENT = 16 * 1024 * 1024  # bytes kept in memory until the part that they belong to is sent
 _libc = ctypes.CDLL(None, use_errno=True)
 _T = TypeVar("_T")
 
@@ -50,13 +49,13 @@ class StagingArea:
     uploads that will free more, and returns False when nothing is to be had.
     """
 
-    def __init__(self, state_dir: Path, budget: int) -> None:
+    def __init__(self, state_dir: Path, budget: int, buffers: Buffers) -> None:
         self.folder = state_dir / "staging"
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.budget = budget
         self.used = 0
         self.reclaim: Callable[[], Awaitable[bool]] | None = None
-        self.recent = Recent(_RECENT)
+        self.buffers = buffers
         self._limiter = trio.CapacityLimiter(_THREADS)
 
     async def create(self, name: str, base_size: int, read_base: ReadBase | None) -> StagedBytes:
@@ -148,7 +147,6 @@ class StagedBytes:
         self._area = area
         self._file = file
         self._log_file = log_file
-        self._tail = Tail(area.recent)
         if size:
             os.ftruncate(file, size)
 
@@ -162,20 +160,19 @@ class StagedBytes:
         self.refuse_punched(offset, end)
         new = sum(stop - start for start, stop in self.local.gaps(offset, end))
         await self._area.room(new)
-        self._tail.begin(offset)
         self._area.used += new  # taken at once: other writers count on the room that is left
         try:
             await self._write_out(offset, data)
         except BaseException:
             self._area.used -= new
             raise
-        self._tail.add(offset, bytes(data))
         self.local.add(offset, end)
         self.dirty.add(offset, end)
         self.size = max(self.size, end)
 
     async def _write_out(self, offset: int, data: bytes | memoryview) -> None:
         def work() -> None:
+            # Not past the page cache: most files are sent and gone before the disk sees a byte.
             write_at(self._file, memoryview(data), offset)
             self._log(offset, len(data))
 
@@ -196,7 +193,6 @@ class StagedBytes:
             os.ftruncate(self._file, size)
             self._log(size, _TRUNCATED)
 
-        self._tail.clear()
         await self._area.run(work)
         before = self.local.total
         self._cut(size)
@@ -274,14 +270,11 @@ class StagedBytes:
             result[start - offset : stop - offset] = await self._read_local(start, stop)
         return memoryview(result)
 
-    async def _read_local(self, start: int, end: int) -> bytes | memoryview:
-        recent = self._tail.get(start, end)
-        if recent is not None:
-            return recent
-
+    async def _read_local(self, start: int, end: int) -> memoryview:
         def work() -> memoryview:
-            into = buffer(end - start)
-            read_at(self._file, into, start)  # what lies behind the end of the file stays zero
+            into = self._area.buffers.take(end - start)
+            count = read_at(self._file, into, start)
+            into[count:] = bytes(len(into) - count)  # what lies behind the end of the file
             return into
 
         data = await self._area.run(work)
@@ -330,7 +323,6 @@ class StagedBytes:
 
     def close(self) -> None:
         """Close the files; they stay on disk."""
-        self._tail.clear()
         os.close(self._file)
         if self._log_file is not None:
             os.close(self._log_file)

@@ -10,18 +10,6 @@ _WORTHWHILE = 1024 * 1024  # bytes; less is left to the allocator
 _KEPT = 64 * 1024 * 1024  # bytes
 
 
-def pages(size: int) -> mmap.mmap:
-    """Page-aligned memory of `size` bytes, all zero, in huge pages where the kernel has them.
-
-    A disk or the kernel takes megabytes in a few pieces then, not in hundreds: reading past the
-    page cache takes a third of the time.
-    """
-    memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    with suppress(OSError):  # a kernel without them
-        memory.madvise(mmap.MADV_HUGEPAGE)
-    return memory
-
-
 class Buffers:
     """Page-aligned memory, used again once nobody looks at it any more. Thread-safe."""
 
@@ -37,7 +25,7 @@ class Buffers:
             for memory in self._kept:
                 if len(memory) == size and _is_unused(memory):
                     return memoryview(memory)
-            memory = pages(size)
+            memory = _pages(size)
             self._kept.append(memory)
             view = memoryview(memory)
             self._drop_unused(sum(map(len, self._kept)) - _KEPT)
@@ -51,6 +39,18 @@ class Buffers:
             if _is_unused(memory):
                 self._kept.remove(memory)
                 excess -= len(memory)
+
+
+def _pages(size: int) -> mmap.mmap:
+    """Page-aligned memory of `size` bytes, all zero, in huge pages where the kernel has them.
+
+    A disk or the kernel takes megabytes in a few pieces then, not in hundreds: reading past the
+    page cache takes a third of the time.
+    """
+    memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with suppress(OSError):  # a kernel without them
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    return memory
 
 
 def _is_unused(memory: mmap.mmap) -> bool:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from http.client import HTTPException
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.exceptions import ClientError
@@ -42,6 +42,7 @@ class ObjectRequest:
     key: str
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Any = None  # bytes, or a file object with a length
+    query: Mapping[str, str] = field(default_factory=dict)
 
 
 class Sender:
@@ -103,6 +104,8 @@ class Sender:
         stream_output: bool = False,
     ) -> AWSResponse:
         url = f"{_address(self._endpoint_url, request.bucket, region)}/{quote(request.key)}"
+        if request.query:
+            url += "?" + urlencode(sorted(request.query.items()), quote_via=quote, safe="")
         headers: Any = self._headers(request, url, region, credentials)
         answer = self.session.send(
             AWSPreparedRequest(request.method, url, headers, request.body, stream_output)
@@ -127,7 +130,9 @@ class Sender:
             headers["content-length"] = str(len(request.body))
         parts = urlsplit(url)
         now = datetime.now(UTC)
-        return signed(request.method, parts.netloc, parts.path, headers, region, credentials, now)
+        return signed(
+            request.method, parts.netloc, parts.path, parts.query, headers, region, credentials, now
+        )
 
 
 def _address(endpoint_url: str | None, bucket: str, region: str) -> str:

@@ -21,13 +21,15 @@ def signed(
     method: str,
     host: str,
     path: str,
+    query: str,
     headers: Mapping[str, str],
     region: str,
     credentials: Credentials,
     now: datetime,
 ) -> dict[str, str]:
-    """All headers of a request without a query: `headers`, in lower case, and those of the
-    signature. `path` is percent-encoded; `now` is in UTC.
+    """All headers of a request: `headers`, in lower case, and those of the signature.
+
+    `path` and `query` are percent-encoded, the query in the order of its names; `now` is in UTC.
     """
     time = now.strftime("%Y%m%dT%H%M%SZ")
     sent = {
@@ -39,7 +41,7 @@ def signed(
     }
     names = sorted(sent)
     lines = [f"{name}:{' '.join(sent[name].split())}" for name in names]
-    request = "\n".join([method, path, "", *lines, "", ";".join(names), _UNSIGNED])
+    request = "\n".join([method, path, query, *lines, "", ";".join(names), _UNSIGNED])
     scope = f"{time[:8]}/{region}/s3/aws4_request"
     text = "\n".join([_ALGORITHM, time, scope, hashlib.sha256(request.encode()).hexdigest()])
     key = f"AWS4{credentials.secret_access_key}".encode()

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 WRITE_ID = "provenafs-write-id"
 MTIME = "mtime"  # seconds since the epoch; the convention of rclone and s3fs
 
+_CRC32 = "x-amz-checksum-crc32"
+
 COPY_LIMIT = 5 * 1024**3  # bytes; above it a copy is a multipart upload
 _COPY_PART = 512 * 1024**2
 _PARALLEL_COPIES = 8
@@ -120,17 +122,14 @@ class ObjectWriter:
         progress: Progress | None = None,
     ) -> str:
         """Store an object in one request; returns its ETag. PreconditionFailed on a conflict."""
-        headers = {
-            **metadata.headers(),
-            **_condition_header(expected),
-            "x-amz-checksum-crc32": _crc32(body),
-        }
+        headers = {**metadata.headers(), **_condition_header(expected)}
+
+        def request() -> ObjectRequest:
+            checked = {**headers, _CRC32: _crc32(body)}
+            return ObjectRequest("PUT", self._name, key, checked, _body(body, progress))
 
         async def attempt() -> str:
-            answer = await self.bucket.change(
-                f"storing {key}",
-                lambda: ObjectRequest("PUT", self._name, key, headers, _body(body, progress)),
-            )
+            answer = await self.bucket.change(f"storing {key}", request)
             return answer.get("ETag", "")
 
         return await self._conditional(attempt, self._was_written(key, metadata))
@@ -218,19 +217,17 @@ class ObjectWriter:
         progress: Progress | None = None,
     ) -> UploadedPart:
         """Send one part. NoSuchKey when the upload is not there any more."""
+        query = {"partNumber": str(number), "uploadId": upload_id}
 
-        def send(s3: S3Client) -> UploadedPart:
-            answer = s3.upload_part(
-                Bucket=self._name,
-                Key=key,
-                UploadId=upload_id,
-                PartNumber=number,
-                Body=_body(body, progress),
-                ChecksumCRC32=_crc32(body),
-            )
-            return UploadedPart(number, answer["ETag"], answer.get("ChecksumCRC32"))
+        def request() -> ObjectRequest:
+            headers = {_CRC32: _crc32(body)}
+            return ObjectRequest("PUT", self._name, key, headers, _body(body, progress), query)
 
-        return await self._retried("uploading", key, send)
+        async def attempt() -> UploadedPart:
+            answer = await self.bucket.change(f"uploading {key}", request)
+            return UploadedPart(number, answer["ETag"], answer.get(_CRC32))
+
+        return await self._attempted(attempt)
 
     async def copy_part(
         self, key: str, upload_id: str, number: int, source: str, etag: str, start: int, end: int
@@ -321,11 +318,14 @@ class ObjectWriter:
     # Retrying
 
     async def _retried(self, operation: str, key: str, send: Callable[[S3Client], _T]) -> _T:
-        """Send until there is an answer; for requests that may be carried out twice."""
+        return await self._attempted(partial(self._boto, operation, key, send))
+
+    async def _attempted(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
+        """Attempt until there is an answer; for requests that may be carried out twice."""
         attempts = _Attempts(self.bucket.service.io_timeout)
         while True:
             try:
-                return await self._boto(operation, key, send)
+                return await attempt()
             except Unavailable:
                 if not await attempts.pause():
                     raise

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from provenafs.content.staging import ReadBase, StagedBytes, StagingArea
 from provenafs.errors import FSError
+from provenafs.s3.buffers import Buffers
 
 _SPAN = st.integers(0, 60)
 _STEP = st.one_of(
@@ -47,7 +48,7 @@ def test_reads_see_base_and_writes_also_after_a_crash(
 ) -> None:
     async def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
-            area = StagingArea(Path(folder), 1000)
+            area = StagingArea(Path(folder), 1000, Buffers())
             staged = await area.create("a", len(base), _reader(base))
             model = bytearray(base)
             published = base
@@ -65,7 +66,7 @@ def test_reads_see_base_and_writes_also_after_a_crash(
                 assert area.used == staged.local.total
             assert await staged.read(offset, size) == model[offset : offset + size]
             # A second process finds the same.
-            again = StagingArea(Path(folder), 1000)
+            again = StagingArea(Path(folder), 1000, Buffers())
             left = await again.recover("a", len(published), _reader(published))
             assert await left.read(0, 1000) == model
             staged.close()
@@ -97,7 +98,7 @@ async def test_over_budget_is_enospc_and_loses_nothing(tmp_path: Path) -> None:
 
 
 async def test_room_is_reclaimed_when_there_is_any(tmp_path: Path) -> None:
-    area = StagingArea(tmp_path, 10)
+    area = StagingArea(tmp_path, 10, Buffers())
     old = await area.create("old", 0, None)
     new = await area.create("new", 0, None)
     await old.write(0, b"12345678")
@@ -134,7 +135,7 @@ async def test_a_read_that_publishing_overtook_reads_the_new_object(tmp_path: Pa
 async def test_a_disk_that_is_full_is_enospc(monkeypatch: pytest.MonkeyPatch) -> None:
     # /dev/full answers ENOSPC to every write, as a full disk does.
     with tempfile.TemporaryDirectory() as folder:
-        area = StagingArea(Path(folder), 1000)
+        area = StagingArea(Path(folder), 1000, Buffers())
         area.path("a").symlink_to("/dev/full")
         staged = await area.create("a", 0, None)
         with pytest.raises(FSError) as caught:
@@ -161,4 +162,4 @@ async def test_files_beyond_the_largest_object_are_refused(tmp_path: Path) -> No
 
 
 async def _staged(folder: Path, base: bytes, budget: int = 1000) -> StagedBytes:
-    return await StagingArea(folder, budget).create("a", len(base), _reader(base))
+    return await StagingArea(folder, budget, Buffers()).create("a", len(base), _reader(base))

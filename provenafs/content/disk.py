@@ -1,0 +1,68 @@
+"""Whole reads and writes of local files, through the kernel's page cache or past it.
+
+Past it go large pieces of what the mount shows: the kernel caches that anyway, and a second copy
+costs memory, and more time than the disk needs (open(2), O_DIRECT).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+_ALIGNMENT = 4096  # bytes; of offsets and lengths
+_WORTHWHILE = 1024 * 1024  # bytes; less is left to the page cache
+
+
+def read_at(file: int, into: memoryview, offset: int) -> int:
+    """Fill `into`, as far as the file goes; returns how many bytes came."""
+    done = 0
+    while count := os.preadv(file, [into[done:]], offset + done):
+        done += count
+    return done
+
+
+def write_at(file: int, data: memoryview, offset: int) -> None:
+    """Write all of `data`."""
+    done = 0
+    while done < len(data):
+        done += os.pwrite(file, data[done:], offset + done)
+
+
+def read_directly(file: int, into: memoryview, offset: int) -> int:
+    """As `read_at`, past the page cache where the disk allows it and it is worthwhile."""
+    done = 0
+    aligned = _aligned(into, offset)
+    if aligned:
+        with suppress(OSError), _direct(file, os.O_RDONLY) as direct:
+            done = read_at(direct, into[:aligned], offset)
+    return done + read_at(file, into[done:], offset + done)
+
+
+def write_directly(file: int, data: memoryview, offset: int) -> None:
+    """As `write_at`, past the page cache where the disk allows it and it is worthwhile."""
+    done = 0
+    aligned = _aligned(data, offset)
+    if aligned:
+        with suppress(OSError), _direct(file, os.O_WRONLY) as direct:
+            while done < aligned:
+                done += os.pwrite(direct, data[done:aligned], offset + done)
+    # What is left is written the usual way, which tells why if it fails as well.
+    write_at(file, data[done:], offset + done)
+
+
+@contextmanager
+def _direct(file: int, mode: int) -> Iterator[int]:
+    """A descriptor of one's own for the same file: the flag is set for all users of one."""
+    direct = os.open(f"/proc/self/fd/{file}", mode | os.O_DIRECT | os.O_CLOEXEC)
+    try:
+        yield direct
+    finally:
+        os.close(direct)
+
+
+def _aligned(data: memoryview, offset: int) -> int:
+    """How many of the bytes can go directly."""
+    if len(data) < _WORTHWHILE or offset % _ALIGNMENT:
+        return 0
+    return len(data) // _ALIGNMENT * _ALIGNMENT
