@@ -422,9 +422,8 @@ class File:
         await self._publisher.drop()
         staged, self._staged = self._staged, None
         if staged is not None:
-            staged.close()
             self._files.journal.remove_later(self._row)
-            self._files.area.discard(self._row)
+            await staged.discard()
 
     async def _leave_to_recovery(self) -> None:
         """Nobody holds the file any more and it could not be stored: `provenafs recover` can."""
@@ -435,7 +434,10 @@ class File:
         if not self._staged.punched:
             await self._publisher.drop()
         staged, self._staged = self._staged, None
-        staged.close()
+        try:
+            await staged.leave()
+        except FSError as error:
+            log.error("the last bytes written to %s are lost: %s", self.key, error)
         await self._files.journal.update(self._row, owner=NOBODY)
 
     def close(self) -> None:

@@ -337,7 +337,7 @@ async def open_files(
     journal = Journal(state_dir)
     try:
         async with trio.open_nursery() as nursery:
-            area = StagingArea(state_dir, staging_size, content.s3.buffers)
+            area = StagingArea(state_dir, staging_size, content.s3.buffers, nursery)
             content.index.unstage_all()
             yield Files(content, nursery, journal, area, writeback=writeback, failed=failed)
             nursery.cancel_scope.cancel()

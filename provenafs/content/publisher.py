@@ -106,6 +106,7 @@ class Publisher:
             upload = self._upload
             if upload is None or staged.base_size:
                 return False
+            end = min(end, staged.settled_to)
             ranges = [(start, stop) for start, stop in upload.acknowledged() if stop <= end]
             given_up = staged.give_up(ranges)
             if not given_up.total:

@@ -24,9 +24,10 @@ from typing import TypeVar
 
 import trio
 
-from provenafs.content.disk import read_at, write_at
+from provenafs.content.disk import read_at, write_at, write_directly
 from provenafs.content.extents import Extents
 from provenafs.content.planner import MAX_OBJECT
+from provenafs.content.tail import Tail, Tails
 from provenafs.errors import FSError
 from provenafs.s3.buffers import Buffers
 
@@ -49,13 +50,16 @@ class StagingArea:
     uploads that will free more, and returns False when nothing is to be had.
     """
 
-    def __init__(self, state_dir: Path, budget: int, buffers: Buffers) -> None:
+    def __init__(
+        self, state_dir: Path, budget: int, buffers: Buffers, nursery: trio.Nursery
+    ) -> None:
         self.folder = state_dir / "staging"
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.budget = budget
         self.used = 0
         self.reclaim: Callable[[], Awaitable[bool]] | None = None
         self.buffers = buffers
+        self.tails = Tails(buffers, nursery)
         self._limiter = trio.CapacityLimiter(_THREADS)
 
     async def create(self, name: str, base_size: int, read_base: ReadBase | None) -> StagedBytes:
@@ -118,7 +122,8 @@ class StagingArea:
     def _has_room(self, amount: int) -> bool:
         disk = os.statvfs(self.folder)
         free = disk.f_bavail * disk.f_frsize
-        return self.used + amount <= self.budget and amount + _JOURNAL_RESERVE <= free
+        coming = amount + self.tails.behind + _JOURNAL_RESERVE
+        return self.used + amount <= self.budget and coming <= free
 
     async def run(self, work: Callable[[], _T]) -> _T:
         """Do file work in a thread."""
@@ -147,6 +152,7 @@ class StagedBytes:
         self._area = area
         self._file = file
         self._log_file = log_file
+        self._tail = Tail(area.tails, self._write_behind)
         if size:
             os.ftruncate(file, size)
 
@@ -171,18 +177,46 @@ class StagedBytes:
         self.size = max(self.size, end)
 
     async def _write_out(self, offset: int, data: bytes | memoryview) -> None:
+        """Put bytes into the tail, or on disk where they do not belong to it."""
+        left = memoryview(data)
+        if self._tail.has_failed:
+            await self._settle()
+        while left and self._log_file is None:
+            count = await self._tail.append(offset, left)
+            if not count:
+                break
+            offset, left = offset + count, left[count:]
+        if left:
+            await self._forget_tail()
+            await self._reclaiming(lambda: self._write_to_disk(offset, left))
+
+    async def _write_to_disk(self, offset: int, data: memoryview) -> None:
         def work() -> None:
-            # Not past the page cache: most files are sent and gone before the disk sees a byte.
-            write_at(self._file, memoryview(data), offset)
+            write_at(self._file, data, offset)
             self._log(offset, len(data))
 
+        await self._area.run(work)
+
+    async def _write_behind(self, offset: int, data: memoryview) -> None:
+        await self._area.run(lambda: write_directly(self._file, data, offset))
+
+    async def _settle(self) -> None:
+        """Put on disk what is in memory only."""
+        await self._reclaiming(self._tail.settle)
+
+    async def _forget_tail(self) -> None:
+        await self._settle()
+        await self._tail.drop()
+
+    async def _reclaiming(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do `work`; once more if the disk was full and others could make room."""
         try:
-            await self._area.run(work)
+            await work()
         except FSError as error:
             reclaim = self._area.reclaim
             if error.errno != errno.ENOSPC or reclaim is None or not await reclaim():
                 raise
-            await self._area.run(work)
+            await work()
 
     async def truncate(self, size: int) -> None:
         """Cut or extend with zeros to `size` bytes. EFBIG above what an object can hold."""
@@ -193,6 +227,7 @@ class StagedBytes:
             os.ftruncate(self._file, size)
             self._log(size, _TRUNCATED)
 
+        await self._forget_tail()
         await self._area.run(work)
         before = self.local.total
         self._cut(size)
@@ -271,6 +306,12 @@ class StagedBytes:
         return memoryview(result)
 
     async def _read_local(self, start: int, end: int) -> memoryview:
+        in_memory = self._tail.get(start, end)
+        if in_memory is not None:
+            return in_memory
+        if end > self._tail.on_disk:
+            await self._settle()
+
         def work() -> memoryview:
             into = self._area.buffers.take(end - start)
             count = read_at(self._file, into, start)
@@ -319,10 +360,30 @@ class StagedBytes:
             if self._log_file is not None:
                 os.fsync(self._log_file)
 
+        await self._settle()
         await self._area.run(work)
 
+    @property
+    def settled_to(self) -> int:
+        """Before this offset no byte is in memory only."""
+        return self._tail.on_disk if self._tail.on_disk < self._tail.end else self.size
+
+    async def discard(self) -> None:
+        """Close the files and delete them."""
+        await self._tail.drop()
+        self.close()
+        self._area.discard(self.name)
+
+    async def leave(self) -> None:
+        """Close the files; all that was written stays on disk. FSError if the disk refuses."""
+        try:
+            await self._settle()
+        finally:
+            await self._tail.drop()
+            self.close()
+
     def close(self) -> None:
-        """Close the files; they stay on disk."""
+        """Close the files, as they are on disk."""
         os.close(self._file)
         if self._log_file is not None:
             os.close(self._log_file)

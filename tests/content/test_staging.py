@@ -48,36 +48,39 @@ def test_reads_see_base_and_writes_also_after_a_crash(
 ) -> None:
     async def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
-            area = StagingArea(Path(folder), 1000, Buffers())
-            staged = await area.create("a", len(base), _reader(base))
-            model = bytearray(base)
-            published = base
-            for name, position, data in steps:
-                _apply(model, name, position, data)
-                if name == "write":
-                    await staged.write(position, data)
-                elif name == "truncate":
-                    await staged.truncate(position)
-                else:
-                    published = bytes(model)
-                    staged.rebase(_reader(published))
-                    await staged.restart_log()
-                assert staged.size == len(model)
-                assert area.used == staged.local.total
-            assert await staged.read(offset, size) == model[offset : offset + size]
-            # A second process finds the same.
-            again = StagingArea(Path(folder), 1000, Buffers())
-            left = await again.recover("a", len(published), _reader(published))
-            assert await left.read(0, 1000) == model
-            staged.close()
-            left.close()
-            assert area.used == again.used == 0
+            async with trio.open_nursery() as nursery:
+                area = StagingArea(Path(folder), 1000, Buffers(), nursery)
+                staged = await area.create("a", len(base), _reader(base))
+                model = bytearray(base)
+                published = base
+                for name, position, data in steps:
+                    _apply(model, name, position, data)
+                    if name == "write":
+                        await staged.write(position, data)
+                    elif name == "truncate":
+                        await staged.truncate(position)
+                    else:
+                        published = bytes(model)
+                        staged.rebase(_reader(published))
+                        await staged.restart_log()
+                    assert staged.size == len(model)
+                    assert area.used == staged.local.total
+                assert await staged.read(offset, size) == model[offset : offset + size]
+                # A second process finds the same.
+                again = StagingArea(Path(folder), 1000, Buffers(), nursery)
+                left = await again.recover("a", len(published), _reader(published))
+                assert await left.read(0, 1000) == model
+                staged.close()
+                left.close()
+                assert area.used == again.used == 0
 
     trio.run(main)
 
 
-async def test_dirty_is_what_the_object_does_not_have(tmp_path: Path) -> None:
-    staged = await _staged(tmp_path, b"0123456789")
+async def test_dirty_is_what_the_object_does_not_have(
+    tmp_path: Path, nursery: trio.Nursery
+) -> None:
+    staged = await _staged(nursery, tmp_path, b"0123456789")
     await staged.write(2, b"ab")
     await staged.truncate(6)
     await staged.write(8, b"z")
@@ -86,8 +89,10 @@ async def test_dirty_is_what_the_object_does_not_have(tmp_path: Path) -> None:
     assert await staged.read(0, 100) == b"01ab45\0\0z"
 
 
-async def test_over_budget_is_enospc_and_loses_nothing(tmp_path: Path) -> None:
-    staged = await _staged(tmp_path, b"", budget=10)
+async def test_over_budget_is_enospc_and_loses_nothing(
+    tmp_path: Path, nursery: trio.Nursery
+) -> None:
+    staged = await _staged(nursery, tmp_path, b"", budget=10)
     await staged.write(0, b"12345678")
     with pytest.raises(FSError) as caught:
         await staged.write(8, b"abc")
@@ -97,8 +102,8 @@ async def test_over_budget_is_enospc_and_loses_nothing(tmp_path: Path) -> None:
     assert await staged.read(0, 20) == b"xx345678ab"
 
 
-async def test_room_is_reclaimed_when_there_is_any(tmp_path: Path) -> None:
-    area = StagingArea(tmp_path, 10, Buffers())
+async def test_room_is_reclaimed_when_there_is_any(tmp_path: Path, nursery: trio.Nursery) -> None:
+    area = StagingArea(tmp_path, 10, Buffers(), nursery)
     old = await area.create("old", 0, None)
     new = await area.create("new", 0, None)
     await old.write(0, b"12345678")
@@ -120,8 +125,10 @@ async def test_room_is_reclaimed_when_there_is_any(tmp_path: Path) -> None:
     assert await old.read(0, 20) == b"123456789"
 
 
-async def test_a_read_that_publishing_overtook_reads_the_new_object(tmp_path: Path) -> None:
-    staged = await _staged(tmp_path, b"0123456789")
+async def test_a_read_that_publishing_overtook_reads_the_new_object(
+    tmp_path: Path, nursery: trio.Nursery
+) -> None:
+    staged = await _staged(nursery, tmp_path, b"0123456789")
     await staged.write(0, b"ab")
 
     async def overtaken(offset: int, size: int) -> bytes:
@@ -132,10 +139,10 @@ async def test_a_read_that_publishing_overtook_reads_the_new_object(tmp_path: Pa
     assert await staged.read(0, 20) == b"ab23456789"
 
 
-async def test_a_disk_that_is_full_is_enospc(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_disk_that_is_full_is_enospc(nursery: trio.Nursery) -> None:
     # /dev/full answers ENOSPC to every write, as a full disk does.
     with tempfile.TemporaryDirectory() as folder:
-        area = StagingArea(Path(folder), 1000, Buffers())
+        area = StagingArea(Path(folder), 1000, Buffers(), nursery)
         area.path("a").symlink_to("/dev/full")
         staged = await area.create("a", 0, None)
         with pytest.raises(FSError) as caught:
@@ -145,21 +152,27 @@ async def test_a_disk_that_is_full_is_enospc(monkeypatch: pytest.MonkeyPatch) ->
         assert staged.size == 0
 
 
-async def test_only_the_owner_may_look(tmp_path: Path) -> None:
-    staged = await _staged(tmp_path, b"x")
+async def test_only_the_owner_may_look(tmp_path: Path, nursery: trio.Nursery) -> None:
+    staged = await _staged(nursery, tmp_path, b"x")
     await staged.write(0, b"y")
     modes = [stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "staging").iterdir()]
     assert modes == [0o600, 0o600]
     assert stat.S_IMODE((tmp_path / "staging").stat().st_mode) == 0o700
 
 
-async def test_files_beyond_the_largest_object_are_refused(tmp_path: Path) -> None:
-    staged = await _staged(tmp_path, b"")
+async def test_files_beyond_the_largest_object_are_refused(
+    tmp_path: Path, nursery: trio.Nursery
+) -> None:
+    staged = await _staged(nursery, tmp_path, b"")
     for denied in (staged.write(5 * 2**40, b"x"), staged.truncate(5 * 2**40 + 1)):
         with pytest.raises(FSError) as caught:
             await denied
         assert caught.value.errno == errno.EFBIG
 
 
-async def _staged(folder: Path, base: bytes, budget: int = 1000) -> StagedBytes:
-    return await StagingArea(folder, budget, Buffers()).create("a", len(base), _reader(base))
+async def _staged(
+    nursery: trio.Nursery, folder: Path, base: bytes, budget: int = 1000
+) -> StagedBytes:
+    return await StagingArea(folder, budget, Buffers(), nursery).create(
+        "a", len(base), _reader(base)
+    )

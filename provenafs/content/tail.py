@@ -1,0 +1,160 @@
+"""The end of a file that is written in sequence, in memory until it is on disk and sent.
+
+Whoever writes does not wait for the disk then, and what is sent need not come back from it. A
+tail is made of blocks that lie where the parts of an upload do. The first part of a file never is
+among them, so that small files have no tail.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+import trio
+
+from provenafs.errors import FSError
+from provenafs.s3.buffers import Buffers
+
+BLOCK = 8 * 1024 * 1024  # bytes
+_BLOCKS_OF_A_FILE = 3
+_BLOCKS = 6  # of all files
+_BEHIND = BLOCK  # bytes that the disk may lack before the writer waits for it
+_PAGE = 4096
+_WORTHWHILE = 1024 * 1024  # bytes; a write past the page cache has at least so many
+
+WriteOut = Callable[[int, memoryview], Awaitable[None]]
+
+
+class Tails:
+    """What the tails of a mount share; `nursery` owns the tasks that write them to disk."""
+
+    def __init__(self, buffers: Buffers, nursery: trio.Nursery) -> None:
+        self.buffers = buffers
+        self.nursery = nursery
+        self.blocks = 0
+        self.behind = 0  # bytes that are not on disk yet
+
+
+class _Block(NamedTuple):
+    start: int
+    data: memoryview
+
+
+class Tail:
+    """Blocks of one file, oldest first. All before `on_disk` is on disk, up to `end` in memory."""
+
+    def __init__(self, shared: Tails, write_out: WriteOut) -> None:
+        """`write_out` puts bytes on disk. FSError if it cannot."""
+        self.end = 0
+        self.on_disk = 0
+        self._shared = shared
+        self._write_out = write_out
+        self._blocks: deque[_Block] = deque()
+        self._is_writing = False
+        self._moved = trio.Event()
+        self._failed = False
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the disk refused what was to be written behind: `settle` tries again."""
+        return self._failed
+
+    async def append(self, offset: int, data: memoryview) -> int:
+        """Take bytes at `offset`; returns how many: none where they do not continue the tail."""
+        block = self._block(offset)
+        if block is None:
+            return 0
+        while self.end - self.on_disk > _BEHIND and self._is_writing:
+            await self._moved.wait()
+        start = offset - block.start
+        count = min(len(data), BLOCK - start)
+        block.data[start : start + count] = data[:count]
+        self.end += count
+        self._shared.behind += count
+        if not self._is_writing and not self._failed:
+            self._is_writing = True
+            self._shared.nursery.start_soon(self._write_behind)
+        return count
+
+    def get(self, start: int, end: int) -> memoryview | None:
+        """The bytes of [start, end), if one block has them all; no copy."""
+        for block in self._blocks:
+            if block.start <= start and end <= min(block.start + BLOCK, self.end):
+                return block.data[start - block.start : end - block.start].toreadonly()
+        return None
+
+    async def settle(self) -> None:
+        """Put all on disk. FSError if it cannot be: the bytes stay in memory then."""
+        while self._is_writing:
+            await self._moved.wait()
+        while (piece := self._next_piece()) is not None:
+            await self._write_out(*piece)
+            self._note(piece[0] + len(piece[1]))
+        self._failed = False
+
+    async def drop(self) -> None:
+        """Forget all, on disk or not."""
+        self._note(self.end)
+        with trio.CancelScope(shield=True):  # for as long as one write takes
+            while self._is_writing:
+                await self._moved.wait()
+        while self._blocks:
+            self._drop_oldest()
+        self._failed = False
+
+    def _block(self, offset: int) -> _Block | None:
+        if self._blocks and offset != self.end:
+            return None
+        if self._blocks and offset < self._blocks[-1].start + BLOCK:
+            return self._blocks[-1]
+        if offset == 0 or offset % BLOCK:
+            return None
+        while len(self._blocks) >= _BLOCKS_OF_A_FILE and self._blocks[1].start <= self.on_disk:
+            self._drop_oldest()
+        if len(self._blocks) >= _BLOCKS_OF_A_FILE or self._shared.blocks >= _BLOCKS:
+            return None
+        if not self._blocks:
+            self.end = self.on_disk = offset
+        block = _Block(offset, self._shared.buffers.take(BLOCK))
+        self._blocks.append(block)
+        self._shared.blocks += 1
+        return block
+
+    def _drop_oldest(self) -> None:
+        self._blocks.popleft()
+        self._shared.blocks -= 1
+
+    async def _write_behind(self) -> None:
+        """Runs until the disk has all. What it refuses is tried again by whoever comes next."""
+        # The end of a mount waits for the disk: what is left are a few megabytes.
+        with trio.CancelScope(shield=True):
+            try:
+                while (piece := self._next_piece()) is not None:
+                    await self._write_out(*piece)
+                    self._note(piece[0] + len(piece[1]))
+            except FSError:
+                self._failed = True
+            finally:
+                self._is_writing = False
+                self._wake()
+
+    def _next_piece(self) -> tuple[int, memoryview] | None:
+        """What to write next: whole pages if they are many, else all there is of a block."""
+        for start, data in self._blocks:
+            end = min(start + BLOCK, self.end)
+            if end > self.on_disk:
+                if end // _PAGE * _PAGE - self.on_disk >= _WORTHWHILE:
+                    end = end // _PAGE * _PAGE
+                return self.on_disk, data[self.on_disk - start : end - start]
+        return None
+
+    def _note(self, on_disk: int) -> None:
+        if on_disk > self.on_disk:
+            self._shared.behind -= on_disk - self.on_disk
+            self.on_disk = on_disk
+            self._wake()
+
+    def _wake(self) -> None:
+        self._moved.set()
+        self._moved = trio.Event()
