@@ -24,7 +24,7 @@ from typing import TypeVar
 
 import trio
 
-from provenafs.content.disk import read_at, write_at, write_directly
+from provenafs.content.disk import read_at, read_directly, write_at, write_directly
 from provenafs.content.extents import Extents
 from provenafs.content.planner import MAX_OBJECT
 from provenafs.content.tail import Tail, Tails
@@ -311,10 +311,12 @@ class StagedBytes:
             return in_memory
         if end > self._tail.on_disk:
             await self._settle()
+        # As it was written: what the page cache has would go to the disk first.
+        read = read_directly if 0 < self._tail.begin <= start else read_at
 
         def work() -> memoryview:
             into = self._area.buffers.take(end - start)
-            count = read_at(self._file, into, start)
+            count = read(self._file, into, start)
             into[count:] = bytes(len(into) - count)  # what lies behind the end of the file
             return into
 

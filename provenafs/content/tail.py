@@ -42,12 +42,16 @@ class _Block(NamedTuple):
 
 
 class Tail:
-    """Blocks of one file, oldest first. All before `on_disk` is on disk, up to `end` in memory."""
+    """Blocks of one file, oldest first.
+
+    What comes before `begin` was never here; up to `on_disk` it is on disk, up to `end` in memory.
+    """
 
     def __init__(self, shared: Tails, write_out: WriteOut) -> None:
         """`write_out` puts bytes on disk. FSError if it cannot."""
-        self.end = 0
+        self.begin = 0
         self.on_disk = 0
+        self.end = 0
         self._shared = shared
         self._write_out = write_out
         self._blocks: deque[_Block] = deque()
@@ -115,7 +119,7 @@ class Tail:
         if len(self._blocks) >= _BLOCKS_OF_A_FILE or self._shared.blocks >= _BLOCKS:
             return None
         if not self._blocks:
-            self.end = self.on_disk = offset
+            self.begin = self.on_disk = self.end = offset
         block = _Block(offset, self._shared.buffers.take(BLOCK))
         self._blocks.append(block)
         self._shared.blocks += 1
