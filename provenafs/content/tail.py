@@ -18,7 +18,7 @@ from provenafs.s3.buffers import Buffers
 
 BLOCK = 8 * 1024 * 1024  # bytes
 _BLOCKS_OF_A_FILE = 3
-_BLOCKS = 6  # of all files
+_BLOCKS = 4  # of all files
 _BEHIND = BLOCK  # bytes that the disk may lack before the writer waits for it
 _PAGE = 4096
 _WORTHWHILE = 1024 * 1024  # bytes; a write past the page cache has at least so many
