@@ -26,6 +26,7 @@ from tests.content.servers import client, moto
 _WRITER = Path(__file__).with_name("manifest_writer.py")
 _LONGEST_S = 2.5  # until a mount is killed
 _RECOVERED_IN_S = 60.0
+_MOST_BEHIND = 9 * 1024**2  # bytes, as docs/semantics.md says
 _CUT_OFF = (errno.ENOTCONN, errno.ECONNABORTED)
 
 
@@ -60,6 +61,36 @@ def test_what_was_acknowledged_outlives_the_mount(
         pending = drive.path / ".provenafs/pending.json"
         assert json.loads(pending.read_bytes()) == []
     assert manifest.acknowledged > 0
+
+
+def test_of_a_large_file_under_way_recovery_has_all_but_the_last_megabytes(
+    sandbox: RunningSandbox, handle: str, tmp_path: Path
+) -> None:
+    piece = 1_000_000  # bytes: pieces do not end where parts or pages do
+    contents = random.Random(1).randbytes(45 * piece)
+    with mounted(sandbox, "alice", tmp_path) as drive:
+        file = (drive.data(handle) / "large").open("wb", buffering=0)
+        for start in range(0, len(contents), piece):
+            file.write(contents[start : start + piece])
+        os.kill(drive.pid, signal.SIGKILL)
+        with pytest.raises(OSError):
+            file.close()
+    with mounted(sandbox, "alice", tmp_path) as drive:
+        assert not (drive.data(handle) / "large").exists()
+        (item,) = _recoverable(drive, tmp_path)
+        assert item["state"] == "open"
+        state = ("--state-dir", str(tmp_path / "state"))
+        exported = run_cli(
+            drive.environ, "recover", "export", item["id"], "--as", str(tmp_path / "out"), *state
+        )
+        assert exported.returncode == 0, exported.stderr
+        found = (tmp_path / "out").read_bytes()
+        assert len(found) >= len(contents) - _MOST_BEHIND
+        assert found == contents[: len(found)]
+        assert (
+            run_cli(drive.environ, "recover", "discard", item["id"], "--yes", *state).returncode
+            == 0
+        )
 
 
 def _write_until_killed(drive: Drive, data: Path, manifest: Path, seconds: float) -> None:
