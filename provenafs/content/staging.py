@@ -227,7 +227,9 @@ class StagedBytes:
             os.ftruncate(self._file, size)
             self._log(size, _TRUNCATED)
 
-        await self._forget_tail()
+        if size > self._tail.on_disk:
+            await self._settle()
+        await self._tail.drop()
         await self._area.run(work)
         before = self.local.total
         self._cut(size)
@@ -309,8 +311,7 @@ class StagedBytes:
         in_memory = self._tail.get(start, end)
         if in_memory is not None:
             return in_memory
-        if end > self._tail.on_disk:
-            await self._settle()
+        await self._tail.settle(end)
         # As it was written: what the page cache has would go to the disk first.
         read = read_directly if 0 < self._tail.begin <= start else read_at
 

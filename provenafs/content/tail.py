@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import NamedTuple
 
 import trio
 
+from provenafs.content.planner import MAX_OBJECT
 from provenafs.errors import FSError
 from provenafs.s3.buffers import Buffers
 
@@ -62,7 +64,7 @@ class Tail:
     @property
     def has_failed(self) -> bool:
         """Whether the disk refused what was to be written behind: `settle` tries again."""
-        return self._failed
+        return self._failed and not self._is_writing
 
     async def append(self, offset: int, data: memoryview) -> int:
         """Take bytes at `offset`; returns how many: none where they do not continue the tail."""
@@ -76,7 +78,7 @@ class Tail:
         block.data[start : start + count] = data[:count]
         self.end += count
         self._shared.behind += count
-        if not self._is_writing and not self._failed:
+        if not (self._is_writing or self._failed):
             self._is_writing = True
             self._shared.nursery.start_soon(self._write_behind)
         return count
@@ -88,14 +90,14 @@ class Tail:
                 return block.data[start - block.start : end - block.start].toreadonly()
         return None
 
-    async def settle(self) -> None:
-        """Put all on disk. FSError if it cannot be: the bytes stay in memory then."""
-        while self._is_writing:
-            await self._moved.wait()
-        while (piece := self._next_piece()) is not None:
-            await self._write_out(*piece)
-            self._note(piece[0] + len(piece[1]))
-        self._failed = False
+    async def settle(self, until: int = MAX_OBJECT) -> None:
+        """Put on disk what is before `until` by now; FSError if it cannot be, and it stays here."""
+        until = min(until, self.end)
+        while self.on_disk < until:
+            if self._is_writing:
+                await self._moved.wait()
+            else:
+                await self._write()
 
     async def drop(self) -> None:
         """Forget all, on disk or not."""
@@ -132,26 +134,28 @@ class Tail:
     async def _write_behind(self) -> None:
         """Runs until the disk has all. What it refuses is tried again by whoever comes next."""
         # The end of a mount waits for the disk: what is left are a few megabytes.
-        with trio.CancelScope(shield=True):
-            try:
-                while (piece := self._next_piece()) is not None:
-                    await self._write_out(*piece)
-                    self._note(piece[0] + len(piece[1]))
-            except FSError:
-                self._failed = True
-            finally:
-                self._is_writing = False
-                self._wake()
+        with trio.CancelScope(shield=True), suppress(FSError):
+            await self._write()
 
-    def _next_piece(self) -> tuple[int, memoryview] | None:
-        """What to write next: whole pages if they are many, else all there is of a block."""
-        for start, data in self._blocks:
-            end = min(start + BLOCK, self.end)
-            if end > self.on_disk:
-                if end // _PAGE * _PAGE - self.on_disk >= _WORTHWHILE:
-                    end = end // _PAGE * _PAGE
-                return self.on_disk, data[self.on_disk - start : end - start]
-        return None
+    async def _write(self) -> None:
+        """Write all there is, and all that comes meanwhile; one task at a time."""
+        self._is_writing = self._failed = True
+        try:
+            while self.on_disk < self.end:
+                await self._write_next()
+            self._failed = False
+        finally:
+            self._is_writing = False
+            self._wake()
+
+    async def _write_next(self) -> None:
+        """Write what comes next of a block: whole pages if they are many, else all there is."""
+        start, data = next(block for block in self._blocks if block.start + BLOCK > self.on_disk)
+        end = min(start + BLOCK, self.end)
+        if end // _PAGE * _PAGE - self.on_disk >= _WORTHWHILE:
+            end = end // _PAGE * _PAGE
+        await self._write_out(self.on_disk, data[self.on_disk - start : end - start])
+        self._note(end)
 
     def _note(self, on_disk: int) -> None:
         if on_disk > self.on_disk:

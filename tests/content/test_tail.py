@@ -137,6 +137,65 @@ async def test_what_the_disk_refuses_stays_in_memory_and_is_tried_again(
     assert disk.data[16:] == b"0123456789"
 
 
+async def test_a_reader_waits_for_no_more_than_it_reads(nursery: trio.Nursery, disk: Disk) -> None:
+    tail = Tail(Tails(Buffers(), nursery), disk.write_out)
+    end = await _append(tail, 16, b"x" * 12)
+    is_settled = trio.Event()
+
+    async def read() -> None:
+        await tail.settle(20)
+        is_settled.set()
+
+    nursery.start_soon(read)
+    with trio.fail_after(2):
+        while not is_settled.is_set():  # somebody goes on writing
+            end = await _append(tail, end, b"x")
+    assert tail.on_disk >= 20
+
+
+async def test_a_full_disk_does_not_keep_a_file_from_being_cut(
+    nursery: trio.Nursery, tmp_path: Path
+) -> None:
+    area = StagingArea(tmp_path, 10_000, Buffers(), nursery)
+    staged = await area.create("a", 0, None)
+    await staged.write(0, b"0" * 16)
+    full = os.open("/dev/full", os.O_WRONLY)
+    real = os.dup(staged._file)
+    os.dup2(full, staged._file)
+    await staged.write(16, b"1" * 10)
+    await wait_all_tasks_blocked(0.05)
+    os.dup2(real, staged._file)
+    area.reclaim = None
+    await staged.truncate(16)
+    assert await staged.read(0, 100) == b"0" * 16
+    await staged.discard()
+    os.close(real)
+    os.close(full)
+
+
+async def test_what_is_dropped_is_not_written_later(nursery: trio.Nursery, disk: Disk) -> None:
+    tail = Tail(Tails(Buffers(), nursery), disk.write_out)
+    disk.is_full = True
+    await _append(tail, 16, b"0123456789")
+    await wait_all_tasks_blocked(0.01)
+    disk.is_full, disk.is_held_up = False, True
+    nursery.start_soon(tail.settle)  # as a read does
+    await wait_all_tasks_blocked()
+    with trio.move_on_after(0.05) as scope:
+        await tail.settle()
+    assert scope.cancelled_caught
+    nursery.start_soon(_let_go, disk)
+    await tail.drop()
+    assert disk.data[16:] == b"0123456789"  # what was under way has ended
+    await trio.sleep(0.02)
+    assert disk.data[16:] == b"0123456789"
+
+
+async def _let_go(disk: Disk) -> None:
+    await trio.sleep(0.02)
+    disk.is_held_up = False
+
+
 async def test_only_what_continues_is_taken_and_memory_is_bounded(
     nursery: trio.Nursery, disk: Disk
 ) -> None:
