@@ -86,6 +86,8 @@ class File:
         file = cls(files, volume, entry, row.key)
         punched = [(start, end) for _, start, end, _, _ in row.parts]
         file._staged = await files.area.recover(row.id, row.base_size, file._reader(), punched)
+        if row.state is State.CLOSED and file._staged.size > row.size:
+            await file._staged.truncate(row.size)  # a write that failed has left more
         file._state, file.changed, file._untouched = row.state, True, False
         file._publisher.recover(row)
         if row.parts:
@@ -422,8 +424,8 @@ class File:
         await self._publisher.drop()
         staged, self._staged = self._staged, None
         if staged is not None:
-            self._files.journal.remove_later(self._row)
             await staged.discard()
+            self._files.journal.remove_later(self._row)
 
     async def _leave_to_recovery(self) -> None:
         """Nobody holds the file any more and it could not be stored: `provenafs recover` can."""
@@ -438,7 +440,8 @@ class File:
             await staged.leave()
         except FSError as error:
             log.error("the last bytes written to %s are lost: %s", self.key, error)
-        await self._files.journal.update(self._row, owner=NOBODY)
+            self._state = State.OPEN  # incomplete
+        await self._files.journal.update(self._row, owner=NOBODY, state=self._state)
 
     def close(self) -> None:
         """Let go of recovered bytes without a change to them."""

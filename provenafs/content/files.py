@@ -196,7 +196,9 @@ class Files:
         """Forget a file that nobody uses and owes nothing; what failed is left to recovery."""
         if file.uses or file.is_owed:
             return  # without a look at the lock, which an upload may hold
-        if await file.finish() and self._files.get(file.ino) is file:
+        is_done = await file.finish()
+        # It may have been opened meanwhile.
+        if is_done and not file.uses and self._files.get(file.ino) is file:
             del self._files[file.ino]
         if file.unlinked:
             self.deletions.released(file.key)

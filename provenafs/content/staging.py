@@ -312,7 +312,7 @@ class StagedBytes:
         if in_memory is not None:
             return in_memory
         await self._tail.settle(end)
-        # As it was written: what the page cache has would go to the disk first.
+        # Elsewhere the pages may be dirty: a direct read would wait until they are written.
         read = read_directly if 0 < self._tail.begin <= start else read_at
 
         def work() -> memoryview:

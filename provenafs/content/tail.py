@@ -1,20 +1,19 @@
 """The end of a file that is written in sequence, in memory until it is on disk and sent.
 
 Whoever writes does not wait for the disk then, and what is sent need not come back from it. A
-tail is made of blocks that lie where the parts of an upload do. The first part of a file never is
-among them, so that small files have no tail.
+tail is made of blocks that lie where the first thousand parts of an upload do. The first part of a
+file never is among them, so that small files have no tail.
 """
 
 from __future__ import annotations
 
+import errno
 from collections import deque
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import NamedTuple
 
 import trio
 
-from provenafs.content.planner import MAX_OBJECT
 from provenafs.errors import FSError
 from provenafs.s3.buffers import Buffers
 
@@ -59,12 +58,12 @@ class Tail:
         self._blocks: deque[_Block] = deque()
         self._is_writing = False
         self._moved = trio.Event()
-        self._failed = False
+        self._error: FSError | None = None
 
     @property
     def has_failed(self) -> bool:
         """Whether the disk refused what was to be written behind: `settle` tries again."""
-        return self._failed and not self._is_writing
+        return self._error is not None
 
     async def append(self, offset: int, data: memoryview) -> int:
         """Take bytes at `offset`; returns how many: none where they do not continue the tail."""
@@ -78,9 +77,8 @@ class Tail:
         block.data[start : start + count] = data[:count]
         self.end += count
         self._shared.behind += count
-        if not (self._is_writing or self._failed):
-            self._is_writing = True
-            self._shared.nursery.start_soon(self._write_behind)
+        if self._error is None:
+            self._start_writing()
         return count
 
     def get(self, start: int, end: int) -> memoryview | None:
@@ -90,14 +88,15 @@ class Tail:
                 return block.data[start - block.start : end - block.start].toreadonly()
         return None
 
-    async def settle(self, until: int = MAX_OBJECT) -> None:
-        """Put on disk what is before `until` by now; FSError if it cannot be, and it stays here."""
-        until = min(until, self.end)
-        while self.on_disk < until:
-            if self._is_writing:
-                await self._moved.wait()
-            else:
-                await self._write()
+    async def settle(self, until: int | None = None) -> None:
+        """Return once all is on disk, or all before `until`. FSError if the disk refuses it."""
+        until = self.end if until is None else until
+        if self.on_disk < min(until, self.end):
+            self._start_writing()
+        while self.on_disk < min(until, self.end):
+            if self._error is not None:
+                raise self._error
+            await self._moved.wait()
 
     async def drop(self) -> None:
         """Forget all, on disk or not."""
@@ -107,7 +106,7 @@ class Tail:
                 await self._moved.wait()
         while self._blocks:
             self._drop_oldest()
-        self._failed = False
+        self._error = None
 
     def _block(self, offset: int) -> _Block | None:
         if self._blocks and offset != self.end:
@@ -116,37 +115,44 @@ class Tail:
             return self._blocks[-1]
         if offset == 0 or offset % BLOCK:
             return None
-        while len(self._blocks) >= _BLOCKS_OF_A_FILE and self._blocks[1].start <= self.on_disk:
+        while self._blocks and self._has_most and self._blocks[0].start + BLOCK <= self.on_disk:
             self._drop_oldest()
-        if len(self._blocks) >= _BLOCKS_OF_A_FILE or self._shared.blocks >= _BLOCKS:
+        if self._has_most:
             return None
-        if not self._blocks:
+        if offset != self.end:
             self.begin = self.on_disk = self.end = offset
         block = _Block(offset, self._shared.buffers.take(BLOCK))
         self._blocks.append(block)
         self._shared.blocks += 1
         return block
 
+    @property
+    def _has_most(self) -> bool:
+        return len(self._blocks) >= _BLOCKS_OF_A_FILE or self._shared.blocks >= _BLOCKS
+
     def _drop_oldest(self) -> None:
         self._blocks.popleft()
         self._shared.blocks -= 1
 
-    async def _write_behind(self) -> None:
-        """Runs until the disk has all. What it refuses is tried again by whoever comes next."""
-        # The end of a mount waits for the disk: what is left are a few megabytes.
-        with trio.CancelScope(shield=True), suppress(FSError):
-            await self._write()
+    def _start_writing(self) -> None:
+        if not self._is_writing:
+            self._is_writing, self._error = True, None
+            self._shared.nursery.start_soon(self._write_behind)
 
-    async def _write(self) -> None:
-        """Write all there is, and all that comes meanwhile; one task at a time."""
-        self._is_writing = self._failed = True
-        try:
-            while self.on_disk < self.end:
-                await self._write_next()
-            self._failed = False
-        finally:
-            self._is_writing = False
-            self._wake()
+    async def _write_behind(self) -> None:
+        """Runs until the disk has all, or refuses it; nobody else writes."""
+        # The end of a mount waits for the disk: what is left are a few megabytes.
+        with trio.CancelScope(shield=True):
+            try:
+                while self.on_disk < self.end:
+                    await self._write_next()
+            except FSError as error:
+                self._error = error
+            except Exception as error:  # no more threads, say: the mount goes on
+                self._error = FSError(errno.EIO, f"the staging area: {error}")
+            finally:
+                self._is_writing = False
+                self._wake()
 
     async def _write_next(self) -> None:
         """Write what comes next of a block: whole pages if they are many, else all there is."""

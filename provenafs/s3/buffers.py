@@ -7,7 +7,7 @@ import threading
 from contextlib import suppress
 
 _WORTHWHILE = 1024 * 1024  # bytes; less is left to the allocator
-_KEPT = 64 * 1024 * 1024  # bytes
+_UNUSED_KEPT = 32 * 1024 * 1024  # bytes
 
 
 class Buffers:
@@ -18,27 +18,36 @@ class Buffers:
         self._kept: list[mmap.mmap] = []
 
     def take(self, size: int) -> memoryview:
-        """Memory of `size` bytes with anything in it; in use for as long as a view of it exists."""
+        """Memory of `size` bytes with anything in it; in use for as long as a view of it exists.
+
+        Only sizes that are powers of two come again often enough to be kept.
+        """
         if size < _WORTHWHILE:
             return memoryview(bytearray(size))
+        if size & (size - 1):
+            return memoryview(_pages(size))
         with self._lock:
-            for memory in self._kept:
-                if len(memory) == size and _is_unused(memory):
-                    return memoryview(memory)
-            memory = _pages(size)
-            self._kept.append(memory)
-            view = memoryview(memory)
-            self._drop_unused(sum(map(len, self._kept)) - _KEPT)
+            view = self._kept_view(size)
+            if view is None:
+                self._kept.append(_pages(size))
+                view = memoryview(self._kept[-1])
+            self._drop_unused()
             return view
 
-    def _drop_unused(self, excess: int) -> None:
-        """Give the oldest memory back that nobody looks at, about `excess` bytes."""
-        for memory in list(self._kept):
+    def _kept_view(self, size: int) -> memoryview | None:
+        for memory in self._kept:
+            if len(memory) == size and _is_unused(memory):
+                return memoryview(memory)
+        return None
+
+    def _drop_unused(self) -> None:
+        unused = [memory for memory in self._kept if _is_unused(memory)]
+        excess = sum(map(len, unused)) - _UNUSED_KEPT
+        for memory in unused:  # the oldest first
             if excess <= 0:
                 return
-            if _is_unused(memory):
-                self._kept.remove(memory)
-                excess -= len(memory)
+            self._kept.remove(memory)
+            excess -= len(memory)
 
 
 def _pages(size: int) -> mmap.mmap:

@@ -225,6 +225,8 @@ class ObjectWriter:
 
         async def attempt() -> UploadedPart:
             answer = await self.bucket.change(f"uploading {key}", request)
+            if "ETag" not in answer:
+                raise Unavailable(f"uploading {key}: no ETag came")
             return UploadedPart(number, answer["ETag"], answer.get(_CRC32))
 
         return await self._attempted(attempt)

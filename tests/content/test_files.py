@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import pytest
 import trio
 import trio.testing
 
+from provenafs.content import staging
+from provenafs.content.disk import write_directly
 from provenafs.content.journal import State
 from provenafs.errors import FSError
 from tests.content.servers import BUCKET
@@ -39,6 +42,38 @@ async def test_close_means_stored_with_one_put(store: Store, other_user: Any) ->
     assert (entry.size, entry.etag, entry.staged) == (5, head["ETag"], False)
     assert float(head["Metadata"]["mtime"]) == pytest.approx(entry.mtime)
     assert await store.read("a.csv") == b"hello"
+    assert await _leftovers(store) == []
+
+
+async def test_a_file_opened_while_its_last_release_waits_for_the_disk_stays_known(
+    store: Store, other_user: Any, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = bytes(range(256)) * (24 * MIB // 256)
+    goes_on = threading.Event()
+
+    def slow_disk(file: int, piece: memoryview, offset: int) -> None:
+        goes_on.wait(20)
+        write_directly(file, piece, offset)
+
+    monkeypatch.setattr(staging, "write_directly", slow_disk)
+    first = await store.open("a", os.O_CREAT | os.O_WRONLY)
+    for offset in range(0, 16 * MIB + 100, MIB):
+        await first.write(offset, data[offset : offset + MIB])
+    await first.flush()  # from memory: the disk has not a byte of the second part yet
+    assert objects(other_user, store.prefix) == {"a": data[: 17 * MIB]}
+    nursery.start_soon(first.release)
+    await trio.testing.wait_all_tasks_blocked(0.05)
+    second = await store.open("a", os.O_RDWR)
+    goes_on.set()
+    await trio.testing.wait_all_tasks_blocked(0.05)
+    third = await store.open("a", os.O_RDWR)
+    assert second.file is third.file
+    await second.write(0, b"new")
+    assert await third.read(0, 5) == b"new" + data[3:5]
+    for handle in (second, third):
+        await handle.flush()
+        await handle.release()
+    assert objects(other_user, store.prefix) == {"a": b"new" + data[3 : 17 * MIB]}
     assert await _leftovers(store) == []
 
 

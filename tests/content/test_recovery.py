@@ -182,6 +182,25 @@ async def test_an_incomplete_file_is_listed_exported_sent_and_discarded(
     assert list((tmp_path / "state" / "staging").iterdir()) == []
 
 
+async def test_what_a_failed_write_has_left_behind_is_not_stored(
+    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+) -> None:
+    async with open_store(moto_address, prefix, tmp_path, writeback=True) as store:
+        uploads = store.bucket.service.uploads
+        holders = [object() for _ in range(int(uploads.total_tokens))]
+        for holder in holders:
+            await uploads.acquire_on_behalf_of(holder)
+        await store.write("promised", b"0123")
+        (staged,) = (tmp_path / "state" / "staging").glob("*.data")
+        with staged.open("ab") as file:
+            file.write(b"refused")
+    async with recovering(moto_address, prefix, tmp_path) as (store, recovery):
+        await recovery.resume()
+        with trio.fail_after(20):
+            await store.files.drain()
+    assert objects(other_user, prefix) == {"promised": b"0123"}
+
+
 async def test_a_promise_is_not_kept_over_somebody_elses_object(
     moto_address: str, prefix: str, tmp_path: Path, other_user: Any
 ) -> None:
