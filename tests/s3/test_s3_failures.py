@@ -17,6 +17,7 @@ from provenafs.s3.bucket import Bucket
 from provenafs.s3.calls import READS_AT_ONCE, Service
 from provenafs.s3.pace import Pace
 from provenafs.s3.types import Access, Credentials
+from provenafs.s3.writing import ObjectWriter
 from tests.s3.scripted import answer, failure, part, scripted
 
 _EMPTY_PAGE = answer("200 OK", b"<ListBucketResult><Name>b</Name></ListBucketResult>")
@@ -50,6 +51,18 @@ _READS: dict[str, Callable[[Bucket], Awaitable[object]]] = {
     "sender": lambda bucket: bucket.read_range("dir//k", 0, 10, '"e"'),
 }
 every_read = pytest.mark.parametrize("name", _READS)
+
+
+async def test_a_part_without_an_etag_is_sent_again() -> None:
+    replies = [answer("200 OK"), answer("200 OK", ETag='"e"')]
+    with scripted(replies) as server:
+        part = await ObjectWriter(_bucket(server.address, io_timeout=5)).upload_part(
+            "k", "an/id", 7, b"body"
+        )
+    assert part.etag == '"e"'
+    assert [head.split(b" ")[1] for head in server.requests] == [
+        b"/b/k?partNumber=7&uploadId=an%2Fid"
+    ] * 2
 
 
 @every_read
