@@ -10,8 +10,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-_ALIGNMENT = 4096  # bytes; of offsets and lengths
-_WORTHWHILE = 1024 * 1024  # bytes; less is left to the page cache
+ALIGNMENT = 4096  # bytes; of offsets and lengths
+WORTHWHILE = 1024 * 1024  # bytes; less is left to the page cache
 
 
 def read_at(file: int, into: memoryview, offset: int) -> int:
@@ -63,6 +63,6 @@ def _direct(file: int, mode: int) -> Iterator[int]:
 
 def _aligned(data: memoryview, offset: int) -> int:
     """How many of the bytes can go directly."""
-    if len(data) < _WORTHWHILE or offset % _ALIGNMENT:
+    if len(data) < WORTHWHILE or offset % ALIGNMENT:
         return 0
-    return len(data) // _ALIGNMENT * _ALIGNMENT
+    return len(data) // ALIGNMENT * ALIGNMENT

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import trio
 
+from provenafs.content.disk import ALIGNMENT, WORTHWHILE
 from provenafs.errors import FSError
 from provenafs.s3.buffers import Buffers
 
@@ -21,8 +22,6 @@ BLOCK = 8 * 1024 * 1024  # bytes
 _BLOCKS_OF_A_FILE = 3
 _BLOCKS = 4  # of all files
 _BEHIND = BLOCK  # bytes that the disk may lack before the writer waits for it
-_PAGE = 4096
-_WORTHWHILE = 1024 * 1024  # bytes; a write past the page cache has at least so many
 
 WriteOut = Callable[[int, memoryview], Awaitable[None]]
 
@@ -155,11 +154,12 @@ class Tail:
                 self._wake()
 
     async def _write_next(self) -> None:
-        """Write what comes next of a block: whole pages if they are many, else all there is."""
+        """Write what comes next of a block: what can go past the page cache, else all there is."""
         start, data = next(block for block in self._blocks if block.start + BLOCK > self.on_disk)
         end = min(start + BLOCK, self.end)
-        if end // _PAGE * _PAGE - self.on_disk >= _WORTHWHILE:
-            end = end // _PAGE * _PAGE
+        aligned = end // ALIGNMENT * ALIGNMENT
+        if aligned - self.on_disk >= WORTHWHILE:
+            end = aligned
         await self._write_out(self.on_disk, data[self.on_disk - start : end - start])
         self._note(end)
 

@@ -19,6 +19,7 @@ from provenafs.content.planner import (
     part_range,
     plan,
 )
+from provenafs.content.tail import BLOCK
 
 GIB = 1024 * MIB
 _MAX_PART = 5 * GIB
@@ -80,6 +81,11 @@ def test_scattered_changes_send_the_whole() -> None:
 def test_small_objects_are_one_part() -> None:
     assert plan(Extents(), 0, 0) == (Part(Source.SEND, 0, 0),)
     assert plan(Extents([(0, 1)]), SINGLE_PUT, SINGLE_PUT) == (Part(Source.SEND, 0, SINGLE_PUT),)
+
+
+def test_the_parts_of_the_first_gigabytes_are_what_is_kept_in_memory() -> None:
+    for number in (2, 3, 1000):
+        assert part_range(number) == ((number - 1) * BLOCK, number * BLOCK)
 
 
 def test_parts_sent_from_the_start_reach_the_largest_object() -> None:

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -39,21 +39,31 @@ async def recovering(
         yield store, Recovery(store.files, volume_of)
 
 
+async def _hold_uploads(store: Store) -> Callable[[], None]:
+    """Take all threads that send; returns what gives them back."""
+    uploads = store.bucket.service.uploads
+    holders = [object() for _ in range(int(uploads.total_tokens))]
+    for holder in holders:
+        await uploads.acquire_on_behalf_of(holder)
+
+    def let_go() -> None:
+        for holder in holders:
+            uploads.release_on_behalf_of(holder)
+
+    return let_go
+
+
 async def test_writeback_acknowledges_before_it_stores(
     moto_address: str, prefix: str, tmp_path: Path, other_user: Any
 ) -> None:
     async with open_store(moto_address, prefix, tmp_path, writeback=True) as store:
-        uploads = store.bucket.service.uploads
-        holders = [object() for _ in range(int(uploads.total_tokens))]
-        for holder in holders:
-            await uploads.acquire_on_behalf_of(holder)
+        let_go = await _hold_uploads(store)
         for number in range(20):
             await store.write(f"{number}", f"{number}".encode())
         assert objects(other_user, prefix) == {}
         assert await store.read("19") == b"19"
         assert len(store.files.transfers()) == 20
-        for holder in holders:
-            uploads.release_on_behalf_of(holder)
+        let_go()
         await store.write("0", b"again")
         with trio.fail_after(20):
             await store.files.drain()
@@ -186,10 +196,7 @@ async def test_what_a_failed_write_has_left_behind_is_not_stored(
     moto_address: str, prefix: str, tmp_path: Path, other_user: Any
 ) -> None:
     async with open_store(moto_address, prefix, tmp_path, writeback=True) as store:
-        uploads = store.bucket.service.uploads
-        holders = [object() for _ in range(int(uploads.total_tokens))]
-        for holder in holders:
-            await uploads.acquire_on_behalf_of(holder)
+        await _hold_uploads(store)
         await store.write("promised", b"0123")
         (staged,) = (tmp_path / "state" / "staging").glob("*.data")
         with staged.open("ab") as file:
