@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
+from provenafs.content import staging
 from provenafs.content import tail as tails
-from provenafs.content.staging import StagingArea
+from provenafs.content.staging import StagedBytes, StagingArea
 from provenafs.content.tail import Tail, Tails
 from provenafs.errors import FSError
 from provenafs.s3.buffers import Buffers
@@ -72,9 +75,7 @@ async def _append(tail: Tail, offset: int, data: bytes) -> int:
 @given(_STEPS)
 @settings(max_examples=150, deadline=None)
 def test_a_staged_file_with_a_tail_is_a_file(steps: list[tuple[str, int, bytes]]) -> None:
-    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
-        patch.setattr(tails, "BLOCK", _BLOCK)
-        patch.setattr(tails, "_BEHIND", _BLOCK)
+    with tempfile.TemporaryDirectory() as folder:
         trio.run(_compare, Path(folder), steps)
 
 
@@ -154,23 +155,20 @@ async def test_a_reader_waits_for_no_more_than_it_reads(nursery: trio.Nursery, d
 
 
 async def test_a_full_disk_does_not_keep_a_file_from_being_cut(
-    nursery: trio.Nursery, tmp_path: Path
+    nursery: trio.Nursery, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def refuse(file: int, data: memoryview, offset: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
     area = StagingArea(tmp_path, 10_000, Buffers(), nursery)
     staged = await area.create("a", 0, None)
     await staged.write(0, b"0" * 16)
-    full = os.open("/dev/full", os.O_WRONLY)
-    real = os.dup(staged._file)
-    os.dup2(full, staged._file)
+    monkeypatch.setattr(staging, "write_directly", refuse)  # /dev/full cannot be cut
     await staged.write(16, b"1" * 10)
     await wait_all_tasks_blocked(0.05)
-    os.dup2(real, staged._file)
-    area.reclaim = None
     await staged.truncate(16)
     assert await staged.read(0, 100) == b"0" * 16
     await staged.discard()
-    os.close(real)
-    os.close(full)
 
 
 async def test_what_is_dropped_is_not_written_later(nursery: trio.Nursery, disk: Disk) -> None:
@@ -222,17 +220,26 @@ async def test_a_full_disk_is_told_to_the_next_write(nursery: trio.Nursery, tmp_
     area = StagingArea(tmp_path, 10_000, Buffers(), nursery)
     staged = await area.create("a", 0, None)
     await staged.write(0, b"0" * 16)
-    real, full = os.dup(staged._file), os.open("/dev/full", os.O_WRONLY)
-    os.dup2(full, staged._file)  # the disk is full from here on
-    await staged.write(16, b"1" * 10)
-    await wait_all_tasks_blocked(0.05)
-    with pytest.raises(FSError) as caught:
-        await staged.write(26, b"2")
+    with _full_disk(staged):
+        await staged.write(16, b"1" * 10)
+        await wait_all_tasks_blocked(0.05)
+        with pytest.raises(FSError) as caught:
+            await staged.write(26, b"2")
     assert caught.value.errno == errno.ENOSPC
-    os.dup2(real, staged._file)
     await staged.write(26, b"3")
     assert await staged.read(0, 100) == b"0" * 16 + b"1" * 10 + b"3"
     await staged.leave()
     assert area.path("a").read_bytes() == b"0" * 16 + b"1" * 10 + b"3"
-    os.close(real)
-    os.close(full)
+
+
+@contextmanager
+def _full_disk(staged: StagedBytes) -> Iterator[None]:
+    """The staging file is /dev/full meanwhile."""
+    real, full = os.dup(staged._file), os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, staged._file)
+    try:
+        yield
+    finally:
+        os.dup2(real, staged._file)
+        os.close(real)
+        os.close(full)
