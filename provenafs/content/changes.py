@@ -68,6 +68,7 @@ class Changes:
         await volume.may_write()
         if await volume.drive.lookup(directory, name) is not None:
             raise FSError(errno.EEXIST)
+        await self._files.deletions.hurry(key)
         if not await put_marker(volume, key):
             self._index.expire(directory.ino)
             raise FSError(errno.EEXIST)
@@ -95,8 +96,7 @@ class Changes:
         key = volume.drive.key(entry)
         file, etag = self._files.known(entry.ino), entry.etag
         if file is None:
-            await self._delete(volume, entry, key, etag)
-            self._index.remove(entry.ino)
+            await self._unlink_stored(volume, entry, key)
         else:
             async with file.moving:
                 etag = file.etag
@@ -105,11 +105,21 @@ class Changes:
         self._files.touches.cancel(entry.ino)
         if etag is not None:
             await self._keep_directory(volume, directory.ino)
+        self._files.deletions.unlinked()
+
+    async def _unlink_stored(self, volume: Volume, entry: Entry, key: str) -> None:
+        """The first of many waits for the bucket, and tells what is wrong; nobody waits for all."""
+        if entry.etag is not None and self._files.deletions.is_run:
+            self._files.touches.cancel(entry.ino)
+            await self._files.deletions.delete_behind(volume, key, entry.etag)
+        else:
+            await self._delete(volume, entry, key, entry.etag)
+        self._index.remove(entry.ino)
 
     async def _unlink_known(self, volume: Volume, entry: Entry, file: File) -> None:
         """The name goes at once; the object of an open file stays until it is released."""
         if file.etag is not None and file.uses and not file.is_complete:
-            await self._files.deletions.delete_when_released(volume, file, file.etag)
+            await self._files.deletions.delete_when_released(volume, file.key, file.etag)
         else:
             await self._delete(volume, entry, file.key, file.etag)
         await file.unlink()

@@ -89,15 +89,26 @@ class Drive:
         self._index.expire(entry.parent)
         self._content.changed([Change(entry.parent, entry.name, entry.ino)])
 
-    def expire(self, key: str) -> None:
-        """Make the next use of the directory of a key list it again."""
-        directory = self._root
-        for name in key.removeprefix(self.prefix).split("/")[:-1]:
-            child = self._index.child(directory.ino, name)
-            if child is None:
-                break
-            directory = child
+    def expire(self, key: str) -> int:
+        """Make the next use of the directory of a key list it again; its inode number."""
+        directory, _ = self._known_part(key)
         self._index.expire(directory.ino)
+        return directory.ino
+
+    def deleted(self, key: str) -> None:
+        """An object is gone, some time after its name: a LIST under way may still show it."""
+        directory, names = self._known_part(key)
+        if len(names) == 1:
+            self._index.note_removal(directory.ino, names[0])
+
+    def _known_part(self, key: str) -> tuple[Entry, list[str]]:
+        """The last directory above a key that is known, and the names from there on."""
+        directory = self._root
+        names = key.removeprefix(self.prefix).split("/")
+        while len(names) > 1 and (child := self._index.child(directory.ino, names[0])):
+            directory = child
+            del names[0]
+        return directory, names
 
     @property
     def ttl(self) -> float:

@@ -273,6 +273,10 @@ class Files:
             for file in files:
                 if not file.is_scratch:
                     nursery.start_soon(store, file)
+        try:
+            await self.deletions.sync(volume)
+        except (S3Error, FSError) as error:
+            failures.append(error)
         await self.touches.flush()
         await self.journal.flush()
         if failures:
@@ -286,12 +290,17 @@ class Files:
         await self.deletions.flush()
 
     def transfers(self) -> list[Transfer]:
-        """What is not stored, for people to look at."""
-        return [
+        """What is not stored, or not deleted, for people to look at."""
+        stored = [
             Transfer(file.volume.dataset, file.key, file.size, file.sent_bytes, file.state.value)
             for file in self._files.values()
             if file.changed or file.is_owed
         ]
+        deleted = [
+            Transfer(intent.dataset, intent.key, 0, 0, intent.action.value)
+            for intent in self.deletions.owed()
+        ]
+        return stored + deleted
 
     async def _keep_journal(self) -> None:
         """What may be lost in a crash is still not left lying about."""

@@ -205,7 +205,7 @@ class Index:
         listed = self.child(parent, name)
         if listed is not None and listed.ino != ino:
             self._delete_subtree([listed.ino])
-        self._note_removal(entry)
+        self.note_removal(entry.parent, entry.name)
         self._removed.pop((parent, name), None)
         self.update(ino, parent=parent, name=name)
 
@@ -214,8 +214,13 @@ class Index:
         entry = self.get(ino)
         if entry is None:
             return
-        self._note_removal(entry)
+        self.note_removal(entry.parent, entry.name)
         self._delete_subtree([ino])
+
+    def note_removal(self, parent: int, name: str) -> None:
+        """Let no listing that is under way bring back a name that was removed."""
+        if self._running:
+            self._removed[parent, name] = self._next_stamp()
 
     def unstage_all(self) -> None:
         """Forget what an earlier process had staged: the next listings tell what is stored."""
@@ -228,10 +233,6 @@ class Index:
     def distrust(self) -> None:
         """Have every directory listed again: a killed process may not have noted its changes."""
         self._execute("UPDATE entries SET listed_at = 1 WHERE listed_at > 1")
-
-    def _note_removal(self, entry: Entry) -> None:
-        if self._running:
-            self._removed[entry.parent, entry.name] = self._next_stamp()
 
     # Listings
 

@@ -183,11 +183,10 @@ class Recovery:
             if intent.action is Action.RENAME:
                 await resume_rename(self._files, volume, intent)
                 return
-            if intent.action is Action.TOUCH:
-                await copy_with_mtime(volume, intent)
-            else:
-                await volume.may_write()
-                await volume.writer.delete(intent.key, intent.etag)
+            if intent.action is Action.DELETE:
+                await self._files.deletions.resume(volume, intent)
+                return
+            await copy_with_mtime(volume, intent)
         except (PreconditionFailed, NoSuchKey):
             log.info("%s was changed by somebody else: it stays", intent.key)
         volume.drive.expire(intent.key)

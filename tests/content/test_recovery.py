@@ -245,6 +245,7 @@ async def test_changes_of_names_are_carried_to_their_end(
         await journal.intend(new_intent(journal, Action.DELETE, "d", f"{prefix}gone", etag=etag))
     async with recovering(moto_address, prefix, tmp_path) as (store, recovery):
         await recovery.resume()
+        await store.files.drain()
         assert await store.files.journal.intents() == []
     assert objects(other_user, prefix) == {f"new/{number}": b"x" for number in range(5)}
 

@@ -30,7 +30,10 @@ class ManifestWriter:
 
     def run(self) -> None:
         """Change files for ever; the failure that ends it is the manifest's last line."""
-        changes = [self._close, self._close, self._append, self._sync, self._rename, self._unlink]
+        changes = [
+            self._close, self._close, self._append, self._sync, self._rename, self._unlink,
+            self._clear,
+        ]  # fmt: skip
         try:
             for folder in ("a", "b"):
                 (self._folder / folder).mkdir(exist_ok=True)
@@ -82,6 +85,12 @@ class ManifestWriter:
     def _unlink(self, name: str) -> None:
         if name in self._contents:
             self._change({name: None}, (self._folder / name).unlink)
+
+    def _clear(self, name: str) -> None:
+        """Removed one right after the other, objects are deleted behind."""
+        folder = name[:2]
+        for one in [one for one in self._contents if one.startswith(folder)]:
+            self._unlink(one)
 
     def _change(self, makes: dict[str, bytes | None], do: Callable[[], object]) -> None:
         sums = {name: data and hashlib.sha256(data).hexdigest() for name, data in makes.items()}

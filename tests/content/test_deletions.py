@@ -1,0 +1,241 @@
+"""Names that are removed one right after the other: their objects are deleted behind.
+
+The server honours conditions; the proxy before it stalls, fails and cuts.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from faultproxy import FaultProxy, Request, cut, fault_proxy, s3_failure, stall
+
+from provenafs.content.index import Listed
+from provenafs.content.journal import Action, new_intent
+from provenafs.errors import FSError
+from provenafs.s3.errors import AccessDenied, Unavailable
+from tests.content.servers import BUCKET
+from tests.content.store import Store, objects, open_store
+from tests.content.test_recovery import recovering
+
+_IO_TIMEOUT_S = 2.0
+_MANY = 40
+
+
+@pytest.fixture
+def proxy(moto_address: str) -> Iterator[FaultProxy]:
+    with fault_proxy(moto_address) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+async def store(
+    proxy: FaultProxy, prefix: str, tmp_path: Path, other_user: Any
+) -> AsyncIterator[Store]:
+    for number in range(_MANY):
+        other_user.put_object(Bucket=BUCKET, Key=f"{prefix}d/{number:02}", Body=b"x")
+    async with open_store(proxy.address, prefix, tmp_path, io_timeout=_IO_TIMEOUT_S) as store:
+        yield store
+
+
+def is_delete(request: Request) -> bool:
+    return request.method == "DELETE" and not request.query
+
+
+def first(count: int) -> list[str]:
+    return [f"d/{number:02}" for number in range(count)]
+
+
+async def remove(store: Store, count: int) -> None:
+    """The first waits for the bucket, as every unlink that comes alone."""
+    for path in first(count):
+        await store.unlink(path)
+
+
+async def test_all_that_a_directory_held_is_gone_when_it_is(store: Store, other_user: Any) -> None:
+    await remove(store, _MANY)
+    assert await store.names("d") == []
+    await store.rmdir("d")
+    assert objects(other_user, store.prefix) == {}
+    assert await store.files.journal.intents() == []
+
+
+async def test_an_unlink_that_comes_alone_waits_for_the_bucket(
+    store: Store, other_user: Any
+) -> None:
+    for path in first(2):
+        await store.unlink(path)
+        assert path not in objects(other_user, store.prefix)
+        await trio.sleep(0.2)
+
+
+async def test_others_do_not_wait_and_are_seen_by_nobody(
+    store: Store, proxy: FaultProxy, other_user: Any
+) -> None:
+    await store.unlink("d/00")
+    proxy.fail(is_delete, stall())
+    await store.unlink("d/01")
+    store.files.index.expire((await store.entry("d")).ino)
+    assert (await store.names("d"))[0] == "02"
+    assert "d/01" in objects(other_user, store.prefix)
+    assert [one.key for one in store.files.transfers()] == [f"{store.prefix}d/01"]
+    proxy.heal()
+    await store.files.store_all(store.volume)
+    assert "d/01" not in objects(other_user, store.prefix)
+    assert store.files.transfers() == []
+
+
+async def test_what_is_not_answered_ends_in_time(
+    store: Store, proxy: FaultProxy, other_user: Any
+) -> None:
+    await store.unlink("d/00")
+    proxy.fail(is_delete, stall())
+    with trio.fail_after(20 * _IO_TIMEOUT_S):
+        with pytest.raises(Unavailable):
+            await remove_rest(store)
+        with pytest.raises(Unavailable):
+            await store.files.store_all(store.volume)
+        with pytest.raises(Unavailable):
+            await store.write("d/01", b"new")
+        with pytest.raises((Unavailable, FSError)):
+            await store.rmdir("d")
+    taken = _MANY - len(await store.names("d"))
+    assert taken < _MANY / 2
+    proxy.heal()
+    await store.files.drain()
+    assert len(objects(other_user, store.prefix)) == _MANY - taken
+    assert store.failures == []
+
+
+async def remove_rest(store: Store) -> None:
+    for path in first(_MANY)[1:]:
+        await store.unlink(path)
+
+
+async def test_a_deletion_that_is_cut_off_is_made_in_the_end(
+    store: Store, proxy: FaultProxy, other_user: Any
+) -> None:
+    await store.unlink("d/00")
+    proxy.fail(is_delete, cut())
+    await store.unlink("d/01")
+    await trio.sleep(2 * _IO_TIMEOUT_S)
+    proxy.heal()
+    await store.files.store_all()
+    assert "d/01" not in objects(other_user, store.prefix)
+    assert store.failures == []
+
+
+async def test_what_somebody_else_has_changed_stays_and_is_shown(
+    store: Store, other_user: Any
+) -> None:
+    await store.names("d")
+    other_user.put_object(Bucket=BUCKET, Key=store.prefix + "d/07", Body=b"theirs")
+    await remove(store, _MANY)
+    with pytest.raises(FSError) as caught:
+        await store.rmdir("d")
+    assert caught.value.errno == errno.ENOTEMPTY
+    assert await store.names("d") == ["07"]
+    assert await store.read("d/07") == b"theirs"
+
+
+async def test_what_may_not_be_deleted_is_told_and_shown_again(
+    store: Store, proxy: FaultProxy, other_user: Any
+) -> None:
+    await store.unlink("d/00")
+    proxy.fail(is_delete, s3_failure("403 Forbidden", "AccessDenied"))
+    await store.unlink("d/01")
+    with pytest.raises(AccessDenied):
+        await store.files.store_all(store.volume)
+    assert [type(error) for error in store.failures] == [AccessDenied]
+    assert (await store.names("d"))[0] == "01"
+    # Whoever goes on is told at once.
+    with pytest.raises(AccessDenied):
+        await store.unlink("d/02")
+    assert len(objects(other_user, store.prefix)) == _MANY - 1
+
+
+async def test_a_dataset_that_is_released_meanwhile_keeps_its_objects(
+    store: Store, proxy: FaultProxy, other_user: Any
+) -> None:
+    await store.unlink("d/00")
+    proxy.fail(is_delete, s3_failure("503 Slow Down", "SlowDown"))
+    await store.unlink("d/01")
+    store.refusal = FSError(errno.EROFS, "released")
+    await trio.sleep(_IO_TIMEOUT_S)
+    proxy.heal()
+    await store.files.drain()
+    assert "d/01" in objects(other_user, store.prefix)
+    assert store.failures == [store.refusal]
+
+
+@pytest.mark.parametrize("make", ["write", "mkdir", "rename"])
+async def test_a_name_can_be_used_again_at_once(store: Store, other_user: Any, make: str) -> None:
+    await store.write("other", b"new")
+    await remove(store, 5)
+    if make == "write":
+        await store.write("d/04", b"x")  # the same bytes, so the same ETag
+    elif make == "mkdir":
+        await store.mkdir("d/04")
+    else:
+        await store.rename("other", "d/04")
+    await store.files.drain()
+    assert (await store.names("d"))[0] == "04"
+    stored = objects(other_user, store.prefix)
+    assert {"write": "d/04", "mkdir": "d/04/", "rename": "d/04"}[make] in stored
+
+
+async def test_a_listing_under_way_does_not_bring_a_name_back(
+    store: Store, proxy: FaultProxy
+) -> None:
+    index = store.files.index
+    await store.unlink("d/00")
+    directory = await store.entry("d")
+    stamp = index.begin_listing()  # asked for while the object was there
+    seen = [entry for entry in index.children(directory.ino) if entry.name == "01"]
+    await store.unlink("d/01")
+    later = index.begin_listing()
+    await store.files.drain()
+    for listing in (stamp, later):
+        index.merge(listing, directory.ino, [Listed("01", 1, seen[0].etag)])
+    assert index.child(directory.ino, "01") is None
+
+
+async def test_the_next_mount_deletes_what_was_acknowledged(
+    moto_address: str, proxy: FaultProxy, prefix: str, tmp_path: Path, other_user: Any
+) -> None:
+    for path in first(3):
+        other_user.put_object(Bucket=BUCKET, Key=prefix + path, Body=b"x")
+    async with open_store(proxy.address, prefix, tmp_path) as store:
+        await store.unlink("d/00")
+        proxy.fail(is_delete, stall())
+        await store.unlink("d/01")
+    assert set(objects(other_user, prefix)) == {"d/01", "d/02"}
+    async with recovering(moto_address, prefix, tmp_path) as (store, recovery):
+        await recovery.resume()
+        assert await store.names("d") == ["02"]
+        await store.files.drain()
+        assert await store.files.journal.intents() == []
+    assert set(objects(other_user, prefix)) == {"d/02"}
+
+
+async def test_a_deletion_of_an_earlier_mount_does_not_take_what_is_written_now(
+    proxy: FaultProxy, prefix: str, tmp_path: Path, other_user: Any
+) -> None:
+    etag = other_user.put_object(Bucket=BUCKET, Key=prefix + "a", Body=b"x")["ETag"]
+    async with open_store(proxy.address, prefix, tmp_path) as store:
+        journal = store.files.journal
+        await journal.intend(new_intent(journal, Action.DELETE, "d", prefix + "a", etag=etag))
+    async with recovering(proxy.address, prefix, tmp_path) as (store, recovery):
+        proxy.fail(is_delete, s3_failure("503 Slow Down", "SlowDown"), times=2)
+        await recovery.resume()
+        handle = await store.open("a", os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+        await handle.write(0, b"x")
+        await handle.flush()
+        await handle.release()
+        await store.files.drain()
+    assert objects(other_user, prefix) == {"a": b"x"}
