@@ -1,14 +1,17 @@
-"""What to fetch for a read, and what to keep: windows of sequential streams, without any I/O.
+"""What to fetch for a read, and what to keep: windows of sequential streams, and places at equal
+distances. Pure: no I/O.
 
 A handle may carry several interleaved streams. A read that continues one makes its window grow in
 proportion to what was read in sequence; any other read starts a stream of its own, which has no
 window until it is continued. Streams not used for a while are forgotten, and what was fetched for
-them with them.
+them with them. What was fetched at equal distances is kept until it is read.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from provenafs.content.lattice import Lattice, Range
 
 GRANULE = 64 * 1024  # bytes; ranges begin and end at its multiples
 SMALL_READ = 128 * 1024  # bytes fetched for a smaller read out of sequence
@@ -17,16 +20,15 @@ LONGEST_PIECE = 8 * 1024 * 1024
 LONGEST_WINDOW = 32 * 1024 * 1024
 _SHORTEST_PIECE = 256 * 1024
 # A window is four times what was read in sequence, so that a stream is soon at full speed. Beyond
-# the quick start it is half of that, so that of a variable in a large file no more than half is
-# fetched in vain.
+# the quick start it is half of that, so that of a large variable no more than half is fetched in
+# vain, and of a small one no more than a round trip costs.
 _QUICK_GROWTH = 4
-_QUICK_START = 2 * 1024 * 1024
-_PIECES = 2  # a window is fetched in so many requests at once, or a few more
+_QUICK_START = 4 * 1024 * 1024
+_QUICK_PIECES = 4  # a window is fetched in so many requests at once, or a few more
+_PIECES = 2  # of a longer window
 # The kernel sends parts of its own read-ahead at once, so that they come in any order.
 _SLACK = 1024 * 1024
 _STREAMS = 16
-
-Range = tuple[int, int]  # [start, end) in bytes
 
 
 @dataclass(slots=True)
@@ -58,6 +60,8 @@ class Access:
     def __init__(self, size: int) -> None:
         self._size = size
         self._streams: list[_Stream] = []  # the one used last at the end
+        self._lattice = Lattice(size)
+        self._expected: set[int] = set()  # of SMALL_READ bytes, fetched at equal distances
 
     def read(self, offset: int, length: int, limit: int) -> Wanted:
         """Note a read and say what to fetch; `limit` is the longest window in bytes."""
@@ -66,7 +70,8 @@ class Access:
         stream = self._continued(offset)
         if stream is None:
             self._begin(_Stream(end, now[1], length))
-            return Wanted(now, ())
+            self._expected.discard(offset // SMALL_READ)
+            return Wanted(now, self._beside(offset, end) if length < SMALL_READ else ())
         skipped = max(0, offset - stream.position)
         stream.sequential = max(0, stream.sequential + length - skipped)
         stream.position = max(stream.position, end)
@@ -78,11 +83,16 @@ class Access:
 
     def fell_short(self, start: int) -> None:
         """The range ahead that begins at `start` is not fetched: there is no room for it."""
+        if start // SMALL_READ in self._expected:
+            self._expected.discard(start // SMALL_READ)
+            return
         self._streams[-1].ahead = min(self._streams[-1].ahead, start)
 
     def keeps(self, start: int, end: int) -> bool:
         """Whether a stream may still need bytes of [start, end)."""
-        return self._size <= WHOLE_OBJECT or any(
+        if self._size <= WHOLE_OBJECT or start // SMALL_READ in self._expected:
+            return True
+        return any(
             start < stream.ahead and end > stream.position - _SLACK for stream in self._streams
         )
 
@@ -98,6 +108,12 @@ class Access:
     def _begin(self, stream: _Stream) -> None:
         self._streams.append(stream)
         del self._streams[:-_STREAMS]
+
+    def _beside(self, offset: int, end: int) -> tuple[Range, ...]:
+        ranges = [self._aligned(*each) for each in self._lattice.read(offset, end)]
+        for start, stop in ranges:
+            self._expected.update(range(start // SMALL_READ, -(-stop // SMALL_READ)))
+        return tuple(ranges)
 
     def _aligned(self, offset: int, end: int) -> Range:
         if self._size <= WHOLE_OBJECT:
@@ -123,5 +139,6 @@ def _window(sequential: int) -> int:
 
 def _piece(window: int) -> int:
     """A power of two, so that memory of the same size is used again and again."""
-    shortest = max(window // _PIECES, _SHORTEST_PIECE)
+    pieces = _QUICK_PIECES if window <= _QUICK_START else _PIECES
+    shortest = max(window // pieces, _SHORTEST_PIECE)
     return min(1 << shortest.bit_length() - 1, LONGEST_PIECE)

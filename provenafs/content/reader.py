@@ -11,7 +11,8 @@ import trio
 
 from provenafs.content.block import Block, Purpose
 from provenafs.content.budget import Budget
-from provenafs.content.readahead import Access, Range
+from provenafs.content.lattice import Range
+from provenafs.content.readahead import Access
 from provenafs.content.source import Source
 from provenafs.errors import FSError
 

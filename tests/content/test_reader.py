@@ -102,6 +102,23 @@ async def test_random_and_concurrent_reads(moto_address: str, other_user: Any, p
         await reader.close()
 
 
+@pytest.mark.parametrize("memory", [64 * MIB, MIB])
+async def test_headers_at_equal_distances_are_those_of_the_object(
+    moto_address: str, other_user: Any, prefix: str, memory: int
+) -> None:
+    body = random.Random(4).randbytes(15 * (2 * MIB + 300))
+    etag = put(other_user, prefix + "model", body)
+    draw = random.Random(5)
+    places = [number * (2 * MIB + 300) + draw.randrange(1000) for number in range(15)]
+    async with reads(moto_address, memory) as made:
+        reader = made.open(prefix + "model", len(body), etag)
+        for place in [0, *draw.sample(places, len(places)), *draw.sample(places, len(places))]:
+            assert bytes(await reader.read(place, 512)) == body[place : place + 512]
+            await trio.sleep(0.01)
+        await reader.close()
+    assert sum(end - start for start, end in made.ranges) < 25 * 128 * 1024
+
+
 async def test_a_replaced_object_is_stale_and_never_mixed(
     moto_address: str, other_user: Any, prefix: str
 ) -> None:
