@@ -19,7 +19,7 @@ from provenafs.content.file import may_pass
 from provenafs.content.journal import Action, Intent, new_intent
 from provenafs.content.volume import Volume
 from provenafs.errors import FSError
-from provenafs.s3.errors import PreconditionFailed, S3Error, Unavailable
+from provenafs.s3.errors import PreconditionFailed, Unavailable
 
 if TYPE_CHECKING:
     from provenafs.content.files import Files
@@ -30,6 +30,8 @@ _RELEASED_WITHIN_S = 60.0
 _BEHIND_AT_ONCE = 16
 # An unlink that comes so soon after another is one of many, as of `rm -r`.
 _RUN_WITHIN_S = 0.1
+# After one that was refused, whoever removes names is told at once of the next.
+_CAREFUL_FOR_S = 10.0
 _PAUSE_S = 1.0
 
 
@@ -50,13 +52,14 @@ class Deletions:
         self._pending: dict[str, _Pending] = {}
         self._slots = trio.Semaphore(_BEHIND_AT_ONCE)
         self._run_until = -math.inf
+        self._careful_until = -math.inf
 
     # Making them
 
     @property
     def is_run(self) -> bool:
-        """Whether names are removed one right after the other, and none has failed."""
-        return trio.current_time() < self._run_until
+        """Whether names are removed one right after the other, and none was refused."""
+        return self._careful_until < trio.current_time() < self._run_until
 
     def unlinked(self) -> None:
         """A name was removed."""
@@ -200,10 +203,10 @@ class Deletions:
             except PreconditionFailed:
                 log.info("%s was stored anew by somebody else: it stays", key)
                 return False
-            except (S3Error, FSError) as error:
+            except Exception as error:  # also of the credential source
                 if not may_pass(error):
                     log.error("%s could not be removed: %s", key, error)
-                    self._run_until = -math.inf
+                    self._careful_until = trio.current_time() + _CAREFUL_FOR_S
                     pending.failure = error
                     return False
                 log.warning("%s is not removed yet: %s", key, error)

@@ -275,7 +275,7 @@ class Files:
                     nursery.start_soon(store, file)
         try:
             await self.deletions.sync(volume)
-        except (S3Error, FSError) as error:
+        except Exception as error:
             failures.append(error)
         await self.touches.flush()
         await self.journal.flush()

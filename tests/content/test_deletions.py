@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -153,10 +154,28 @@ async def test_what_may_not_be_deleted_is_told_and_shown_again(
         await store.files.store_all(store.volume)
     assert [type(error) for error in store.failures] == [AccessDenied]
     assert (await store.names("d"))[0] == "01"
-    # Whoever goes on is told at once.
-    with pytest.raises(AccessDenied):
-        await store.unlink("d/02")
+    # Whoever goes on is told at once, also after names that can be removed.
+    for path in ("d/02", "d/03"):
+        with pytest.raises(AccessDenied):
+            await store.unlink(path)
     assert len(objects(other_user, store.prefix)) == _MANY - 1
+
+
+async def test_a_failure_that_is_not_foreseen_leaves_the_mount_alive(
+    store: Store, other_user: Any
+) -> None:
+    await store.unlink("d/00")
+
+    async def refuse() -> None:
+        if store.files.deletions.owed():
+            raise ValueError("of somebody else's code")
+
+    store.volume = replace(store.volume, may_write=refuse)
+    await store.unlink("d/01")
+    await store.files.drain()
+    assert [type(error) for error in store.failures] == [ValueError]
+    assert "d/01" in objects(other_user, store.prefix)
+    assert (await store.names("d"))[0] == "01"
 
 
 async def test_a_dataset_that_is_released_meanwhile_keeps_its_objects(
