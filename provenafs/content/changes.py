@@ -66,9 +66,9 @@ class Changes:
         """Make a directory. EEXIST."""
         key = volume.child_key(directory, name)
         await volume.may_write()
+        await self._files.deletions.hurry(key)
         if await volume.drive.lookup(directory, name) is not None:
             raise FSError(errno.EEXIST)
-        await self._files.deletions.hurry(key)
         if not await put_marker(volume, key):
             self._index.expire(directory.ino)
             raise FSError(errno.EEXIST)
@@ -88,15 +88,25 @@ class Changes:
     # Removing
 
     async def unlink(self, volume: Volume, directory: Entry, name: str) -> None:
-        """Remove a file. ENOENT, EISDIR; ESTALE if somebody else has changed it."""
+        """Remove a file. ENOENT, EISDIR; ESTALE if somebody else has changed it.
+
+        The first of many waits for the bucket, and tells what is wrong; the others are deleted
+        behind.
+        """
         await volume.may_write()
+        is_one_of_many = await self._files.deletions.takes_over()
         entry = await self._existing(volume, directory, name)
         if entry.kind is not Kind.OBJECT:
             raise FSError(errno.EISDIR)
         key = volume.drive.key(entry)
         file, etag = self._files.known(entry.ino), entry.etag
         if file is None:
-            await self._unlink_stored(volume, entry, key)
+            if etag is not None and is_one_of_many:
+                self._files.touches.cancel(entry.ino)
+                await self._files.deletions.delete_behind(volume, key, etag)
+            else:
+                await self._delete(volume, entry, key, etag)
+            self._index.remove(entry.ino)
         else:
             async with file.moving:
                 etag = file.etag
@@ -106,15 +116,6 @@ class Changes:
         if etag is not None:
             await self._keep_directory(volume, directory.ino)
         self._files.deletions.unlinked()
-
-    async def _unlink_stored(self, volume: Volume, entry: Entry, key: str) -> None:
-        """The first of many waits for the bucket, and tells what is wrong; nobody waits for all."""
-        if entry.etag is not None and self._files.deletions.is_run:
-            self._files.touches.cancel(entry.ino)
-            await self._files.deletions.delete_behind(volume, key, entry.etag)
-        else:
-            await self._delete(volume, entry, key, entry.etag)
-        self._index.remove(entry.ino)
 
     async def _unlink_known(self, volume: Volume, entry: Entry, file: File) -> None:
         """The name goes at once; the object of an open file stays until it is released."""
@@ -172,13 +173,13 @@ class Changes:
         """
         new_key = volume.child_key(target, new_name)
         await volume.may_write()
+        await self._files.deletions.hurry(new_key)
         entry = await self._existing(volume, directory, name)
         found = await volume.drive.lookup(target, new_name)
         if found is not None and not replace:
             raise FSError(errno.EEXIST)
         if found is not None and found.ino == entry.ino:
             return
-        await self._files.deletions.hurry(new_key)
         if entry.kind is Kind.OBJECT:
             moved = await self._rename_file(volume, entry, target, new_name, new_key, found)
         else:

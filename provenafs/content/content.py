@@ -32,7 +32,7 @@ class Content:
     """Shared by all drives; `nursery` owns their background tasks.
 
     `changed` is told which entries vanished or were replaced, so that the kernel forgets them.
-    `hidden` are keys of objects that were removed here, and go once nobody reads them any more.
+    `hidden` are keys of objects whose names were removed here, and which are still to be deleted.
     """
 
     index: Index

@@ -46,7 +46,8 @@ async def rename_directory(
     if new_prefix.startswith(prefix):
         raise FSError(errno.EINVAL)
     async with AsyncExitStack() as moving:
-        await files.deletions.hurry_below(prefix)
+        for below in (prefix, new_prefix):
+            await files.deletions.hurry_below(below)
         open_files = files.below(prefix, volume)
         await lock_all(moving, open_files)
         for file in open_files:

@@ -85,7 +85,7 @@ class State(Enum):
 class Action(Enum):
     """What an intent is about to do in the bucket."""
 
-    DELETE = "delete"  # an unlinked object that waits for the last release of its handles
+    DELETE = "delete"  # an object whose name was removed
     RENAME = "rename"  # a directory: every object below `key` goes to `target`
     TOUCH = "touch"  # a self-copy that carries the mtime
 

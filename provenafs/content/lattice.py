@@ -17,7 +17,7 @@ _PLACES_TRIED = 12  # without a distance, the reads are at random
 _SHORTEST = 2 * 1024 * 1024  # bytes from place to place: chance finds shorter distances anywhere
 _MOST = 64  # distances between the first place and the last that are tried
 _TOLERANCE = 16 * 1024  # bytes: a header is not as long as the next
-_AHEAD = 32  # places fetched at once, at most
+AHEAD = 32  # places fetched at once, at most
 
 
 class Lattice:
@@ -35,7 +35,7 @@ class Lattice:
     def read(self, offset: int, end: int) -> list[Range]:
         """Note a read out of sequence; the others that are worth making beside it."""
         is_new = self._note(offset)
-        if not self._is_expected(offset) and not (is_new and self._is_found()):
+        if not self._is_expected(offset) and not (is_new and self._find()):
             return []
         number, off = self._nearest(offset)
         self._spread = max(self._spread, off)
@@ -53,7 +53,8 @@ class Lattice:
     def _is_expected(self, place: int) -> bool:
         return bool(self._distance) and self._nearest(place)[1] <= _TOLERANCE
 
-    def _is_found(self) -> bool:
+    def _find(self) -> bool:
+        """Look for the distance; whether there is one."""
         # What lies at the beginning may be longer than other headers.
         for places in (self._places, self._places[1:]):
             distance = _distance(places)
@@ -72,8 +73,8 @@ class Lattice:
         """Where there are few, all; otherwise those that follow, more with each that was right."""
         first = -int(self._origin // self._distance)
         last = int((self._size - 1 - self._origin) // self._distance)
-        if last - first >= _AHEAD:
-            first, last = number + 1, min(last, number + min(2 * self._hits, _AHEAD))
+        if last - first >= AHEAD:
+            first, last = number + 1, min(last, number + min(2 * self._hits, AHEAD))
         numbers = [each for each in range(first, last + 1) if each not in self._known]
         self._known.update(numbers)
         return numbers

@@ -9,9 +9,10 @@ them with them. What was fetched at equal distances is kept until it is read.
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
-from provenafs.content.lattice import Lattice, Range
+from provenafs.content.lattice import AHEAD, Lattice, Range
 
 GRANULE = 64 * 1024  # bytes; ranges begin and end at its multiples
 SMALL_READ = 128 * 1024  # bytes fetched for a smaller read out of sequence
@@ -48,10 +49,14 @@ class _Stream:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The range a read needs now, and those to be fetched beside it, in order of use."""
+    """The range a read needs now, and those to be fetched beside it.
+
+    `ahead` are those that follow, in order of use; `places` others of equal distances.
+    """
 
     now: Range
-    ahead: tuple[Range, ...]
+    ahead: tuple[Range, ...] = ()
+    places: tuple[Range, ...] = ()
 
 
 class Access:
@@ -61,7 +66,7 @@ class Access:
         self._size = size
         self._streams: list[_Stream] = []  # the one used last at the end
         self._lattice = Lattice(size)
-        self._expected: set[int] = set()  # of SMALL_READ bytes, fetched at equal distances
+        self._expected: deque[Range] = deque(maxlen=2 * AHEAD)  # fetched at equal distances
 
     def read(self, offset: int, length: int, limit: int) -> Wanted:
         """Note a read and say what to fetch; `limit` is the longest window in bytes."""
@@ -70,27 +75,26 @@ class Access:
         stream = self._continued(offset)
         if stream is None:
             self._begin(_Stream(end, now[1], length))
-            self._expected.discard(offset // SMALL_READ)
-            return Wanted(now, self._beside(offset, end) if length < SMALL_READ else ())
+            self._forget_expected(now)
+            return Wanted(now, (), self._beside(offset, end) if length < SMALL_READ else ())
         skipped = max(0, offset - stream.position)
         stream.sequential = max(0, stream.sequential + length - skipped)
         stream.position = max(stream.position, end)
         window = min(_window(stream.sequential), limit, LONGEST_WINDOW)
         if stream.sequential == 0:
             stream.ahead = now[1]
-            return Wanted(now, ())
+            return Wanted(now)
         return Wanted(now, self._pieces(stream, now[1], window))
 
     def fell_short(self, start: int) -> None:
         """The range ahead that begins at `start` is not fetched: there is no room for it."""
-        if start // SMALL_READ in self._expected:
-            self._expected.discard(start // SMALL_READ)
-            return
         self._streams[-1].ahead = min(self._streams[-1].ahead, start)
 
     def keeps(self, start: int, end: int) -> bool:
         """Whether a stream may still need bytes of [start, end)."""
-        if self._size <= WHOLE_OBJECT or start // SMALL_READ in self._expected:
+        if self._size <= WHOLE_OBJECT or any(
+            _overlap(each, (start, end)) for each in self._expected
+        ):
             return True
         return any(
             start < stream.ahead and end > stream.position - _SLACK for stream in self._streams
@@ -110,10 +114,13 @@ class Access:
         del self._streams[:-_STREAMS]
 
     def _beside(self, offset: int, end: int) -> tuple[Range, ...]:
-        ranges = [self._aligned(*each) for each in self._lattice.read(offset, end)]
-        for start, stop in ranges:
-            self._expected.update(range(start // SMALL_READ, -(-stop // SMALL_READ)))
-        return tuple(ranges)
+        ranges = tuple(self._aligned(*each) for each in self._lattice.read(offset, end))
+        self._expected.extend(ranges)
+        return ranges
+
+    def _forget_expected(self, read: Range) -> None:
+        for each in [each for each in self._expected if _overlap(each, read)]:
+            self._expected.remove(each)
 
     def _aligned(self, offset: int, end: int) -> Range:
         if self._size <= WHOLE_OBJECT:
@@ -131,6 +138,10 @@ class Access:
             start = pieces[-1][1]
         stream.ahead = start
         return tuple(pieces)
+
+
+def _overlap(one: Range, other: Range) -> bool:
+    return one[0] < other[1] and other[0] < one[1]
 
 
 def _window(sequential: int) -> int:

@@ -83,10 +83,18 @@ class Reader:
             self._start(start, end, Purpose.NOW)
         for ahead in wanted.ahead:
             for start, end in self._missing(ahead):
-                if not self._budget.try_take(end - start, self):
+                if not self._started_ahead(start, end):
                     self._access.fell_short(start)
                     return
-                self._start(start, end, Purpose.AHEAD)
+        for place in wanted.places:
+            for start, end in self._missing(place):
+                self._started_ahead(start, end)
+
+    def _started_ahead(self, start: int, end: int) -> bool:
+        is_room = self._budget.try_take(end - start, self)
+        if is_room:
+            self._start(start, end, Purpose.AHEAD)
+        return is_room
 
     async def _parts(self, position: int, end: int) -> list[memoryview]:
         """The bytes of [position, end), block by block."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -62,13 +62,24 @@ class Recovery:
     def __init__(self, files: Files, volume_of: VolumeOf) -> None:
         self._files = files
         self._volume_of = volume_of
+        self._rows: Sequence[Row] = ()
+        self._intents: Sequence[Intent] = ()
+
+    async def adopt(self) -> None:
+        """Take over what ended mounts owed: once, before anything can be asked of the mount."""
+        journal = self._files.journal
+        try:
+            self._rows, self._intents = await journal.adopt(), await journal.intents()
+        except FSError as error:
+            log.error("what earlier mounts have left is not looked at: %s", error)
+        for intent in self._intents:
+            if intent.action is Action.DELETE:
+                self._files.deletions.adopt(intent)
 
     async def resume(self) -> None:
-        """Finish what ended mounts owed: run once behind a mount that has just started."""
-        rows = await self._files.journal.adopt()
-        intents = await self._files.journal.intents()
-        owed: list[_Owed] = [(one.key, partial(self._carry_out, one)) for one in intents]
-        owed += [(row.key, partial(self._settle, row)) for row in rows]
+        """Finish what was adopted: run once, behind."""
+        owed: list[_Owed] = [(one.key, partial(self._carry_out, one)) for one in self._intents]
+        owed += [(row.key, partial(self._settle, row)) for row in self._rows]
         pause = _FIRST_PAUSE_S
         while owed := [(key, work) for key, work in owed if not await self._is_done(key, work)]:
             await trio.sleep(pause)
@@ -178,19 +189,28 @@ class Recovery:
         await volume.writer.abort(row.key, row.upload_id)
 
     async def _carry_out(self, intent: Intent) -> None:
+        if intent.action is Action.DELETE:
+            await self._delete(intent)
+            return
         volume = await self._volume_of(intent.dataset)
         try:
             if intent.action is Action.RENAME:
                 await resume_rename(self._files, volume, intent)
-                return
-            if intent.action is Action.DELETE:
-                await self._files.deletions.resume(volume, intent)
                 return
             await copy_with_mtime(volume, intent)
         except (PreconditionFailed, NoSuchKey):
             log.info("%s was changed by somebody else: it stays", intent.key)
         volume.drive.expire(intent.key)
         await self._files.journal.fulfil(intent.id)
+
+    async def _delete(self, intent: Intent) -> None:
+        try:
+            volume = await self._volume_of(intent.dataset)
+        except Exception as error:
+            if not may_pass(error):
+                self._files.deletions.abandon(intent)
+            raise
+        await self._files.deletions.resume(volume, intent)
 
     async def _is_done(self, key: str, work: Callable[[], Awaitable[None]]) -> bool:
         """Whether trying again would change nothing: it is done, or it cannot be."""

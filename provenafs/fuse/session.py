@@ -101,10 +101,13 @@ class _Session:
         neighbours = Neighbours(self._settings.indexers)
         self._operations = Operations(Tree(context), neighbours)
         self._initialise(self._operations)
+        recovery = Recovery(context.files, context.volume_of)
         try:
+            if not self._settings.read_only:
+                await recovery.adopt()
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(notify_kernel, changes)
-                nursery.start_soon(self._begin, context, ready)
+                nursery.start_soon(self._begin, recovery, ready)
                 nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
                 await pyfuse3.main(max_tasks=_REQUESTS_AT_ONCE)
                 nursery.cancel_scope.cancel()
@@ -129,14 +132,13 @@ class _Session:
             )
             raise MountError(f"{self._mountpoint} could not be mounted{hint}") from error
 
-    async def _begin(self, context: Context, ready: Callable[[], None]) -> None:
+    async def _begin(self, recovery: Recovery, ready: Callable[[], None]) -> None:
         """Say so when the mount answers; then see to what earlier mounts left behind."""
         await trio.to_thread.run_sync(self._raise_read_ahead, abandon_on_cancel=True)
         await trio.to_thread.run_sync(self._mountpoint.stat, abandon_on_cancel=True)
         log.info("mounted at %s", self._mountpoint)
         ready()
-        if not self._settings.read_only:
-            await Recovery(context.files, context.volume_of).resume()
+        await recovery.resume()
 
     def _raise_read_ahead(self) -> None:
         """Let the kernel ask for more at once; only root may."""

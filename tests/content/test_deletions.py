@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from faultproxy import FaultProxy, Request, cut, fault_proxy, s3_failure, stall
 
 from provenafs.content.index import Listed
 from provenafs.content.journal import Action, new_intent
+from provenafs.content.recovery import Recovery
+from provenafs.content.volume import Volume
 from provenafs.errors import FSError
 from provenafs.s3.errors import AccessDenied, Unavailable
 from tests.content.servers import BUCKET
@@ -224,22 +227,171 @@ async def test_a_listing_under_way_does_not_bring_a_name_back(
     assert index.child(directory.ino, "01") is None
 
 
-async def test_the_next_mount_deletes_what_was_acknowledged(
-    moto_address: str, proxy: FaultProxy, prefix: str, tmp_path: Path, other_user: Any
+@pytest.mark.parametrize("make", ["mkdir", "rename"])
+async def test_a_name_whose_deletion_is_refused_is_still_taken(
+    store: Store, proxy: FaultProxy, other_user: Any, make: str
 ) -> None:
-    for path in first(3):
-        other_user.put_object(Bucket=BUCKET, Key=prefix + path, Body=b"x")
-    async with open_store(proxy.address, prefix, tmp_path) as store:
+    scratch = await store.open("d/.x.swp", os.O_CREAT | os.O_WRONLY)
+    await scratch.write(0, b"new")
+    await scratch.release()
+    await store.unlink("d/00")
+    proxy.fail(is_delete, s3_failure("503 Slow Down", "SlowDown"), times=1)
+    proxy.fail(is_delete, s3_failure("403 Forbidden", "AccessDenied"))
+    await store.unlink("d/01")
+    if make == "mkdir":
+        with pytest.raises(FSError) as caught:
+            await store.mkdir("d/01")
+        assert caught.value.errno == errno.EEXIST
+    else:
+        await store.rename("d/.x.swp", "d/01")
+    stored = objects(other_user, store.prefix)
+    assert stored["d/01"] == {"mkdir": b"x", "rename": b"new"}[make]
+    assert "d/01/" not in stored
+
+
+async def test_a_file_opened_while_an_unlink_waits_for_room_lives_on(
+    store: Store, proxy: FaultProxy
+) -> None:
+    await store.unlink("d/00")
+    proxy.fail(is_delete, stall())
+    for path in first(17)[1:]:
+        await store.unlink(path)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(store.unlink, "d/17")
+        await trio.sleep(0.1)
+        handle = await store.open("d/17", os.O_RDONLY)
+        proxy.heal()
+    await store.files.store_all()
+    assert bytes(await handle.read(0, 10)) == b"x"
+    await handle.release()
+
+
+async def test_a_deletion_that_cannot_be_struck_off_is_not_made_twice(
+    store: Store, other_user: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.unlink("d/00")
+    fulfil, failures = store.files.journal.fulfil, [FSError(errno.ENOSPC, "full")]
+
+    async def fail_once(intent: str) -> None:
+        if failures:
+            raise failures.pop()
+        await fulfil(intent)
+
+    monkeypatch.setattr(store.files.journal, "fulfil", fail_once)
+    await store.unlink("d/01")
+    await store.write("d/01", b"x")
+    assert await store.files.journal.intents() == []
+    assert "d/01" in objects(other_user, store.prefix)
+
+
+async def test_what_another_mount_stores_meanwhile_stays(
+    store: Store, proxy: FaultProxy, prefix: str, tmp_path: Path, moto_address: str, other_user: Any
+) -> None:
+    async with open_store(moto_address, prefix, tmp_path) as other:
         await store.unlink("d/00")
-        proxy.fail(is_delete, stall())
+        proxy.fail(is_delete, s3_failure("503 Slow Down", "SlowDown"))
         await store.unlink("d/01")
-    assert set(objects(other_user, prefix)) == {"d/01", "d/02"}
+        await trio.sleep(1.5 * _IO_TIMEOUT_S)
+        await other.write("d/01", b"x")  # the same bytes, so the same ETag
+        await trio.sleep(3 * _IO_TIMEOUT_S)  # an attempt that has begun may take that long
+        proxy.heal()
+        await store.files.drain()
+    assert "d/01" in objects(other_user, prefix)
+    assert (await store.names("d"))[0] == "01"
+
+
+@asynccontextmanager
+async def mounted_again(
+    address: str, prefix: str, folder: Path, other_user: Any
+) -> AsyncIterator[tuple[Store, Recovery]]:
+    """After a mount that was ended with the deletion of d/01 acknowledged and not made."""
+    for path in first(5):
+        other_user.put_object(Bucket=BUCKET, Key=prefix + path, Body=b"x")
+    with fault_proxy(address) as proxy:
+        async with open_store(proxy.address, prefix, folder) as store:
+            await store.unlink("d/00")
+            proxy.fail(is_delete, stall())
+            await store.unlink("d/01")
+    assert "d/01" in objects(other_user, prefix)
+    async with recovering(address, prefix, folder) as (store, recovery):
+        store.files.index.distrust()
+        yield store, recovery
+
+
+async def test_the_next_mount_deletes_what_was_acknowledged(
+    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+) -> None:
+    async with mounted_again(moto_address, prefix, tmp_path, other_user) as (store, recovery):
+        assert await store.names("d") == ["02", "03", "04"]
+        await recovery.resume()
+        assert await store.names("d") == ["02", "03", "04"]
+        await store.files.drain()
+        assert await store.names("d") == ["02", "03", "04"]
+        assert await store.files.journal.intents() == []
+    assert set(objects(other_user, prefix)) == set(first(5)[2:])
+
+
+async def test_the_next_mount_leaves_what_was_stored_since(
+    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+) -> None:
+    async with mounted_again(moto_address, prefix, tmp_path, other_user) as (store, recovery):
+        await trio.sleep(1.1)  # S3 tells the time of an object in seconds
+        other_user.put_object(Bucket=BUCKET, Key=f"{prefix}d/01", Body=b"x")
+        await recovery.resume()
+        await store.files.drain()
+        assert await store.names("d") == ["01", "02", "03", "04"]
+        assert await store.files.journal.intents() == []
+    assert "d/01" in objects(other_user, prefix)
+
+
+async def test_names_are_used_before_recovery_comes_to_them(
+    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+) -> None:
+    async with mounted_again(moto_address, prefix, tmp_path, other_user) as (store, recovery):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(store.write, "d/01", b"x")
+            nursery.start_soon(store.unlink, "d/02")
+            nursery.start_soon(store.unlink, "d/03")
+            await trio.sleep(0.1)
+            await recovery.resume()
+        await store.files.drain()
+        assert await store.names("d") == ["01", "04"]
+    assert set(objects(other_user, prefix)) == {"d/01", "d/04"}
+
+
+async def test_one_name_in_the_journals_of_two_mounts(
+    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+) -> None:
+    etag = other_user.put_object(Bucket=BUCKET, Key=prefix + "a", Body=b"x")["ETag"]
+    async with open_store(moto_address, prefix, tmp_path) as store:
+        journal = store.files.journal
+        for tag in (etag, '"other"'):
+            intent = new_intent(journal, Action.DELETE, "d", prefix + "a", etag=tag)
+            await journal.intend(intent)
     async with recovering(moto_address, prefix, tmp_path) as (store, recovery):
         await recovery.resume()
-        assert await store.names("d") == ["02"]
         await store.files.drain()
+        assert await store.names() == []
         assert await store.files.journal.intents() == []
-    assert set(objects(other_user, prefix)) == {"d/02"}
+    assert objects(other_user, prefix) == {}
+
+
+async def test_a_dataset_that_is_out_of_reach_keeps_its_deletions(
+    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+) -> None:
+    async with mounted_again(moto_address, prefix, tmp_path, other_user) as (store, _):
+        pass
+
+    async def volume_of(dataset: str) -> Volume:
+        raise FSError(errno.EACCES, "no role")
+
+    async with open_store(moto_address, prefix, tmp_path) as store:
+        recovery = Recovery(store.files, volume_of)
+        await recovery.adopt()
+        await recovery.resume()
+        await store.files.drain()
+        assert (await store.names("d"))[0] == "01"
+        assert len(await store.files.journal.intents()) == 1
 
 
 async def test_a_deletion_of_an_earlier_mount_does_not_take_what_is_written_now(
@@ -252,6 +404,7 @@ async def test_a_deletion_of_an_earlier_mount_does_not_take_what_is_written_now(
     async with recovering(proxy.address, prefix, tmp_path) as (store, recovery):
         proxy.fail(is_delete, s3_failure("503 Slow Down", "SlowDown"), times=2)
         await recovery.resume()
+        assert await store.names() == []
         handle = await store.open("a", os.O_CREAT | os.O_EXCL | os.O_WRONLY)
         await handle.write(0, b"x")
         await handle.flush()

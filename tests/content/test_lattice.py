@@ -64,9 +64,8 @@ def test_random_reads_are_not_taken_for_a_walk(size: int) -> None:
         access = Access(size)
         for _ in range(30):
             wanted = access.read(chance.randrange(size), 1, 128 * MIB)
-            if not wanted.ahead or wanted.ahead[0][1] - wanted.ahead[0][0] <= SMALL_READ:
-                moved += sum(end - start for start, end in (wanted.now, *wanted.ahead))
-                reads += 1
+            moved += sum(end - start for start, end in (wanted.now, *wanted.places))
+            reads += 1
     assert moved <= 1.2 * reads * SMALL_READ
 
 
@@ -75,7 +74,7 @@ def test_what_is_fetched_is_kept_until_it_is_read() -> None:
     access = Access(_HEADERS * _VARIABLE)
     ahead: Sequence[Range] = ()
     for place in headers(chance):
-        ahead = ahead or access.read(place, 512, 128 * MIB).ahead
+        ahead = ahead or access.read(place, 512, 128 * MIB).places
     for _ in range(40):  # streams elsewhere, which forget each other
         access.read(between(chance), 200 * KIB, 128 * MIB)
     assert ahead
@@ -87,11 +86,15 @@ def test_what_is_fetched_is_kept_until_it_is_read() -> None:
     assert not access.keeps(*read)
 
 
-def test_what_there_is_no_room_for_is_asked_for_when_it_is_read() -> None:
-    places = headers(random.Random(1))
-    access = Access(_HEADERS * _VARIABLE)
-    for place in places[:6]:
-        for start, end in access.read(place, 512, 128 * MIB).ahead:
-            access.fell_short(start)
-            assert not access.keeps(start, end)
-    assert access.read(places[6], 512, 128 * MIB).now[0] <= places[6]
+@pytest.mark.parametrize("step", [1, 2])
+def test_of_many_places_only_the_nearest_are_kept(step: int) -> None:
+    chance = random.Random(1)
+    distance = 4 * MIB
+    access = Access(1500 * distance)
+    fetched: set[Range] = set()
+    for number in range(0, 1500, step):
+        place = max(0, number * distance + chance.randrange(-8 * KIB, 8 * KIB))
+        wanted = access.read(place, 512, 128 * MIB)
+        fetched |= {wanted.now, *wanted.places}
+    assert len(fetched) >= 700
+    assert sum(access.keeps(*each) for each in fetched) <= 100

@@ -33,7 +33,7 @@ class Simulation:
         assert wanted.now[0] <= offset
         assert offset + length <= wanted.now[1] <= self.size
         new: list[Range] = []
-        for start, end in (wanted.now, *wanted.ahead):
+        for start, end in (wanted.now, *wanted.ahead, *wanted.places):
             assert 0 <= start < end <= self.size
             assert start % GRANULE == 0
             assert end % GRANULE == 0 or end == self.size

@@ -36,7 +36,9 @@ async def recovering(
         async def volume_of(dataset: str) -> Volume:
             return store.volume
 
-        yield store, Recovery(store.files, volume_of)
+        recovery = Recovery(store.files, volume_of)
+        await recovery.adopt()
+        yield store, recovery
 
 
 async def _hold_uploads(store: Store) -> Callable[[], None]:
