@@ -165,22 +165,18 @@ class Deletions:
             if one.failure is not None:
                 raise one.failure
 
-    async def _made(self, wanted: Sequence[_Pending]) -> None:
+    async def flush(self) -> None:
+        """Make all deletions, however long that takes."""
+        await self._made(self._begun(), within=math.inf)
+
+    async def _made(self, wanted: Sequence[_Pending], within: float | None = None) -> None:
         for one in wanted:
             one.due.set()
         for one in wanted:
-            with trio.move_on_after(self._files.content.s3.io_timeout):
+            with trio.move_on_after(within or self._files.content.s3.io_timeout):
                 await one.done.wait()
             if not one.done.is_set():
                 raise Unavailable(f"deleting {one.intent.key}: not answered yet")
-
-    async def flush(self) -> None:
-        """Make all deletions, however long that takes."""
-        begun = self._begun()
-        for one in begun:
-            one.due.set()
-        for one in begun:
-            await one.done.wait()
 
     def owed(self) -> list[Intent]:
         """What is due and not made."""

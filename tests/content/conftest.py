@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from faultproxy import FaultProxy, fault_proxy
 
 from tests.content.servers import BUCKET, client, moto
 
@@ -29,3 +30,10 @@ def other_user(moto_address: str) -> Any:
 def prefix() -> str:
     """A folder of the bucket that no other test uses."""
     return f"datasets/{uuid.uuid4().hex}/"
+
+
+@pytest.fixture
+def proxy(moto_address: str) -> Iterator[FaultProxy]:
+    """A proxy before the server, which the test can make stall, fail and cut."""
+    with fault_proxy(moto_address) as proxy:
+        yield proxy

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import trio
-from faultproxy import FaultProxy, Request, cut, fault_proxy, s3_failure, stall
+from faultproxy import Fault, FaultProxy, cut, fault_proxy, s3_failure, stall
 
 from provenafs.content.index import Listed
 from provenafs.content.journal import Action, new_intent
@@ -26,15 +26,10 @@ from provenafs.s3.errors import AccessDenied, Unavailable
 from tests.content.servers import BUCKET
 from tests.content.store import Store, objects, open_store
 from tests.content.test_recovery import recovering
+from tests.content.test_write_faults import is_delete
 
 _IO_TIMEOUT_S = 2.0
 _MANY = 40
-
-
-@pytest.fixture
-def proxy(moto_address: str) -> Iterator[FaultProxy]:
-    with fault_proxy(moto_address) as proxy:
-        yield proxy
 
 
 @pytest.fixture
@@ -47,22 +42,25 @@ async def store(
         yield store
 
 
-def is_delete(request: Request) -> bool:
-    return request.method == "DELETE" and not request.query
-
-
 def first(count: int) -> list[str]:
     return [f"d/{number:02}" for number in range(count)]
 
 
-async def remove(store: Store, count: int) -> None:
+async def remove(store: Store, paths: Sequence[str]) -> None:
     """The first waits for the bucket, as every unlink that comes alone."""
-    for path in first(count):
+    for path in paths:
         await store.unlink(path)
 
 
+async def remove_two(store: Store, proxy: FaultProxy, fault: Fault) -> None:
+    """The deletion of d/01, behind, meets a fault."""
+    await store.unlink("d/00")
+    proxy.fail(is_delete, fault)
+    await store.unlink("d/01")
+
+
 async def test_all_that_a_directory_held_is_gone_when_it_is(store: Store, other_user: Any) -> None:
-    await remove(store, _MANY)
+    await remove(store, first(_MANY))
     assert await store.names("d") == []
     await store.rmdir("d")
     assert objects(other_user, store.prefix) == {}
@@ -81,9 +79,7 @@ async def test_an_unlink_that_comes_alone_waits_for_the_bucket(
 async def test_others_do_not_wait_and_are_seen_by_nobody(
     store: Store, proxy: FaultProxy, other_user: Any
 ) -> None:
-    await store.unlink("d/00")
-    proxy.fail(is_delete, stall())
-    await store.unlink("d/01")
+    await remove_two(store, proxy, stall())
     store.files.index.expire((await store.entry("d")).ino)
     assert (await store.names("d"))[0] == "02"
     assert "d/01" in objects(other_user, store.prefix)
@@ -101,7 +97,7 @@ async def test_what_is_not_answered_ends_in_time(
     proxy.fail(is_delete, stall())
     with trio.fail_after(20 * _IO_TIMEOUT_S):
         with pytest.raises(Unavailable):
-            await remove_rest(store)
+            await remove(store, first(_MANY)[1:])
         with pytest.raises(Unavailable):
             await store.files.store_all(store.volume)
         with pytest.raises(Unavailable):
@@ -116,17 +112,10 @@ async def test_what_is_not_answered_ends_in_time(
     assert store.failures == []
 
 
-async def remove_rest(store: Store) -> None:
-    for path in first(_MANY)[1:]:
-        await store.unlink(path)
-
-
 async def test_a_deletion_that_is_cut_off_is_made_in_the_end(
     store: Store, proxy: FaultProxy, other_user: Any
 ) -> None:
-    await store.unlink("d/00")
-    proxy.fail(is_delete, cut())
-    await store.unlink("d/01")
+    await remove_two(store, proxy, cut())
     await trio.sleep(2 * _IO_TIMEOUT_S)
     proxy.heal()
     await store.files.store_all()
@@ -139,7 +128,7 @@ async def test_what_somebody_else_has_changed_stays_and_is_shown(
 ) -> None:
     await store.names("d")
     other_user.put_object(Bucket=BUCKET, Key=store.prefix + "d/07", Body=b"theirs")
-    await remove(store, _MANY)
+    await remove(store, first(_MANY))
     with pytest.raises(FSError) as caught:
         await store.rmdir("d")
     assert caught.value.errno == errno.ENOTEMPTY
@@ -150,9 +139,7 @@ async def test_what_somebody_else_has_changed_stays_and_is_shown(
 async def test_what_may_not_be_deleted_is_told_and_shown_again(
     store: Store, proxy: FaultProxy, other_user: Any
 ) -> None:
-    await store.unlink("d/00")
-    proxy.fail(is_delete, s3_failure("403 Forbidden", "AccessDenied"))
-    await store.unlink("d/01")
+    await remove_two(store, proxy, s3_failure("403 Forbidden", "AccessDenied"))
     with pytest.raises(AccessDenied):
         await store.files.store_all(store.volume)
     assert [type(error) for error in store.failures] == [AccessDenied]
@@ -184,9 +171,7 @@ async def test_a_failure_that_is_not_foreseen_leaves_the_mount_alive(
 async def test_a_dataset_that_is_released_meanwhile_keeps_its_objects(
     store: Store, proxy: FaultProxy, other_user: Any
 ) -> None:
-    await store.unlink("d/00")
-    proxy.fail(is_delete, s3_failure("503 Slow Down", "SlowDown"))
-    await store.unlink("d/01")
+    await remove_two(store, proxy, s3_failure("503 Slow Down", "SlowDown"))
     store.refusal = FSError(errno.EROFS, "released")
     await trio.sleep(_IO_TIMEOUT_S)
     proxy.heal()
@@ -198,7 +183,7 @@ async def test_a_dataset_that_is_released_meanwhile_keeps_its_objects(
 @pytest.mark.parametrize("make", ["write", "mkdir", "rename"])
 async def test_a_name_can_be_used_again_at_once(store: Store, other_user: Any, make: str) -> None:
     await store.write("other", b"new")
-    await remove(store, 5)
+    await remove(store, first(5))
     if make == "write":
         await store.write("d/04", b"x")  # the same bytes, so the same ETag
     elif make == "mkdir":
@@ -288,9 +273,7 @@ async def test_what_another_mount_stores_meanwhile_stays(
     store: Store, proxy: FaultProxy, prefix: str, tmp_path: Path, moto_address: str, other_user: Any
 ) -> None:
     async with open_store(moto_address, prefix, tmp_path) as other:
-        await store.unlink("d/00")
-        proxy.fail(is_delete, s3_failure("503 Slow Down", "SlowDown"))
-        await store.unlink("d/01")
+        await remove_two(store, proxy, s3_failure("503 Slow Down", "SlowDown"))
         await trio.sleep(1.5 * _IO_TIMEOUT_S)
         await other.write("d/01", b"x")  # the same bytes, so the same ETag
         await trio.sleep(3 * _IO_TIMEOUT_S)  # an attempt that has begun may take that long
@@ -309,9 +292,7 @@ async def mounted_again(
         other_user.put_object(Bucket=BUCKET, Key=prefix + path, Body=b"x")
     with fault_proxy(address) as proxy:
         async with open_store(proxy.address, prefix, folder) as store:
-            await store.unlink("d/00")
-            proxy.fail(is_delete, stall())
-            await store.unlink("d/01")
+            await remove_two(store, proxy, stall())
     assert "d/01" in objects(other_user, prefix)
     async with recovering(address, prefix, folder) as (store, recovery):
         store.files.index.distrust()

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 import trio.testing
-from faultproxy import Fault, FaultProxy, Request, cut, fault_proxy, lose_answer, s3_failure, stall
+from faultproxy import Fault, FaultProxy, Request, cut, lose_answer, s3_failure, stall
 
 from provenafs.content.journal import NOBODY, State
 from provenafs.errors import FSError
@@ -22,12 +22,6 @@ from provenafs.s3.errors import S3Error
 from provenafs.s3.types import Access, Credentials
 from tests.content.servers import BUCKET
 from tests.content.store import MIB, Store, objects, open_store
-
-
-@pytest.fixture
-def proxy(moto_address: str) -> Iterator[FaultProxy]:
-    with fault_proxy(moto_address) as proxy:
-        yield proxy
 
 
 @pytest.fixture
