@@ -127,6 +127,7 @@ def _walk(path: Path) -> Iterator[Path]:
 
     if not stat.S_ISDIR(path.stat().st_mode):
         yield path
+        return
     for folder, _, names in os.walk(path, onerror=fail):
         yield from (Path(folder) / name for name in names)
 

@@ -69,6 +69,21 @@ def test_files_are_warmed_and_evicted(mount_as: MountAs, s3: FaultProxy) -> None
     assert stat(drive, data)["cached"] == 0
 
 
+def test_a_single_file_is_warmed_pinned_and_evicted(mount_as: MountAs) -> None:
+    drive = mount_as("alice")
+    file = next(path for path in drive.data(OCEAN).rglob("*") if path.is_file())
+    size = file.stat().st_size
+    for verb, cached, pinned in (
+        ("warm", size, 0),
+        ("pin", size, 1),
+        ("unpin", size, 0),
+        ("evict", 0, 0),
+    ):
+        cache(drive, verb, str(file))
+        told = stat(drive, file)
+        assert (told["files"], told["cached"], told["pinned"]) == (1, cached, pinned), verb
+
+
 def test_a_pinned_dataset_is_read_with_the_network_cut(
     sandbox: RunningSandbox, mount_as: MountAs, s3: FaultProxy, api: FaultProxy
 ) -> None:
