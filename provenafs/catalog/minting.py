@@ -20,6 +20,7 @@ from provenafs.catalog.catalog import Catalog
 from provenafs.catalog.lost_answers import pauses_before_looks
 from provenafs.catalog.saving import fingerprint, parse, validate
 from provenafs.errors import FSError
+from provenafs.guard import in_thread
 from provenafs.provena.client import Provena
 from provenafs.provena.errors import Invalid, ProvenaError, Unauthorised, Unavailable
 
@@ -189,7 +190,7 @@ class _Intent:
 async def _in_thread(work: Callable[[], _T]) -> _T:
     """Do file work; FSError where the disk refuses: nothing is sent that is not noted."""
     try:
-        return await trio.to_thread.run_sync(work)
+        return await in_thread(work)
     except OSError as error:
         message = f"what is minted cannot be noted on this machine: {error.strerror}"
         raise FSError(error.errno or errno.EIO, message) from error

@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import trio
+from provenafs.guard import in_thread
 
 log = logging.getLogger(__name__)
 
@@ -34,17 +34,17 @@ class Rejected:
         A disk that refuses is logged only: the failure of the save is what has to be told.
         """
         try:
-            await trio.to_thread.run_sync(self._keep, self._of(handle), text)
+            await in_thread(self._keep, self._of(handle), text)
         except OSError as error:
             log.error("the rejected metadata of %s could not be kept: %s", handle, error.strerror)
 
     async def texts(self, handle: str) -> list[RejectedText]:
         """What is kept of a dataset, oldest first."""
-        return await trio.to_thread.run_sync(_texts, self._of(handle))
+        return await in_thread(_texts, self._of(handle))
 
     async def read(self, handle: str, name: str) -> bytes:
         """One kept text; raises OSError if it is gone."""
-        return await trio.to_thread.run_sync((self._of(handle) / name).read_bytes)
+        return await in_thread((self._of(handle) / name).read_bytes)
 
     def _of(self, handle: str) -> Path:
         return self._folder / handle.replace("/", "-")

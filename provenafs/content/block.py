@@ -49,13 +49,7 @@ class Block:
     async def fetch(self, source: Source) -> None:
         """Get the bytes; a failure is kept in `error`, for those who wait."""
         try:
-            retry = self.purpose is Purpose.NOW
-            self.data = await source.fetch(self.start, self.end, retry=retry)
-        except Exception as error:  # also of the credential source, which is not ours
-            self.error = error
-        finally:
-            self.done.set()
-        try:
+            await self._get(source)
             if self.data is not None:
                 await source.keep(self.start, self.data)
         except Exception as error:  # a read does not fail for want of a cache
@@ -64,6 +58,15 @@ class Block:
             self._is_over = True
             if self._dropped or self.data is None:
                 self._give_back()
+
+    async def _get(self, source: Source) -> None:
+        try:
+            retry = self.purpose is Purpose.NOW
+            self.data = await source.fetch(self.start, self.end, retry=retry)
+        except Exception as error:  # also of the credential source, which is not ours
+            self.error = error
+        finally:
+            self.done.set()
 
     def drop(self) -> None:
         """Nobody will ask for it any more; those who wait for it still get it."""

@@ -15,6 +15,7 @@ import trio
 
 from provenafs.content.readahead import GRANULE
 from provenafs.content.segments import Damaged, Segments
+from provenafs.guard import in_thread
 from provenafs.s3.buffers import Buffers
 
 log = logging.getLogger(__name__)
@@ -82,7 +83,7 @@ class BlockCache:
             at_hand = store.at_hand(found)
             if at_hand is not None:
                 return at_hand[start:end]
-            return await trio.to_thread.run_sync(
+            return await in_thread(
                 store.load, found, start, end, limiter=self._readers, abandon_on_cancel=True
             )
         except FileNotFoundError:  # evicted meanwhile, or deleted by hand
@@ -153,9 +154,7 @@ class BlockCache:
     async def _in_worker(self, work: Callable[..., None], *arguments: object) -> None:
         """Run `work` in a thread; trouble with the disk stops caching for a while."""
         try:
-            await trio.to_thread.run_sync(
-                work, *arguments, limiter=self._writers, abandon_on_cancel=True
-            )
+            await in_thread(work, *arguments, limiter=self._writers, abandon_on_cancel=True)
         except (*_TROUBLE, Damaged) as error:
             self._paused_until = trio.current_time() + _PAUSE_S
             log.warning("nothing is cached for %d s: %s", _PAUSE_S, error)
@@ -165,7 +164,7 @@ class BlockCache:
         """A damaged table heals no more: nothing is cached until the next mount makes it anew."""
         if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED_TABLE and self._segments:
             store, self._segments = self._segments, None
-            await trio.to_thread.run_sync(store.discard, abandon_on_cancel=True)
+            await in_thread(store.discard, abandon_on_cancel=True)
 
     async def _store_small(self, name: bytes, data: memoryview) -> None:
         """In a batch with all that come while the one before is being written."""

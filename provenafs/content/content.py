@@ -15,6 +15,7 @@ import trio
 from provenafs.content.blocks import BlockCache
 from provenafs.content.budget import Budget
 from provenafs.content.index import Change, Index
+from provenafs.guard import Background
 from provenafs.s3.calls import Service
 
 log = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ class Content:
     s3: Service
     ttl: float
     changed: Callable[[Sequence[Change]], None]
-    nursery: trio.Nursery
+    nursery: Background
     memory: Budget
     blocks: BlockCache
     hidden: set[str] = field(default_factory=set, kw_only=True)
@@ -63,7 +64,8 @@ async def open_content(
     blocks = BlockCache(cache_dir, s3.buffers, cache_size)
     try:
         async with trio.open_nursery() as nursery:
-            yield Content(index, s3, ttl, changed, nursery, Budget(memory), blocks)
+            background = Background(nursery)
+            yield Content(index, s3, ttl, changed, background, Budget(memory), blocks)
             nursery.cancel_scope.cancel()
     finally:
         blocks.close()

@@ -179,9 +179,11 @@ class Drive:
         return await ask(listing)
 
     async def _list(self, ino: int, listing: Listing) -> None:
-        await listing.run()
-        if self._listings.get(ino) is listing:
-            del self._listings[ino]
+        try:
+            await listing.run()
+        finally:
+            if self._listings.get(ino) is listing:
+                del self._listings[ino]
 
     def _prefix_of(self, directory: Entry) -> str:
         return self.key(directory).rstrip("/") + "/"

@@ -22,6 +22,7 @@ from provenafs.content.touches import Touches
 from provenafs.content.uploads import Uploads
 from provenafs.content.volume import Volume
 from provenafs.errors import FSError
+from provenafs.guard import Background
 from provenafs.s3.errors import S3Error
 
 log = logging.getLogger(__name__)
@@ -98,7 +99,7 @@ class Files:
     def __init__(
         self,
         content: Content,
-        nursery: trio.Nursery,
+        nursery: Background,
         journal: Journal,
         area: StagingArea,
         *,
@@ -243,7 +244,7 @@ class Files:
                     await trio.sleep(pause)
                     pause = min(2 * pause, _LONGEST_PAUSE_S)
             await self.settle(file)
-        except FSError as error:
+        except Exception as error:
             log.error("%s could not be stored: %s", file.key, error)
         finally:
             self._behind -= 1
@@ -308,7 +309,7 @@ class Files:
             await trio.sleep(_JOURNAL_FLUSH_S)
             try:
                 await self.journal.flush()
-            except FSError as error:
+            except Exception as error:  # the next time may do
                 log.warning("%s", error)
 
     # Room in the staging area
@@ -348,9 +349,10 @@ async def open_files(
     journal = Journal(state_dir)
     try:
         async with trio.open_nursery() as nursery:
-            area = StagingArea(state_dir, staging_size, content.s3.buffers, nursery)
+            background = Background(nursery)
+            area = StagingArea(state_dir, staging_size, content.s3.buffers, background)
             content.index.unstage_all()
-            yield Files(content, nursery, journal, area, writeback=writeback, failed=failed)
+            yield Files(content, background, journal, area, writeback=writeback, failed=failed)
             nursery.cancel_scope.cancel()
     finally:
         await journal.close()

@@ -32,6 +32,7 @@ from typing import Any
 import trio
 
 from provenafs.errors import FSError
+from provenafs.guard import in_thread
 
 log = logging.getLogger(__name__)
 
@@ -169,7 +170,7 @@ class _Ticket:
 
     statements: Sequence[tuple[str, Sequence[Any]]]
     done: bool = False
-    error: sqlite3.Error | None = None
+    error: Exception | None = None
 
 
 class Journal:
@@ -271,7 +272,7 @@ class Journal:
 
     async def _in_thread(self, work: Any) -> Any:
         try:
-            return await trio.to_thread.run_sync(work, limiter=self._limiter)
+            return await in_thread(work, limiter=self._limiter)
         except sqlite3.Error as error:
             raise _as_fs_error(error) from error
 
@@ -292,11 +293,11 @@ class Journal:
     def _commit(self, tickets: Sequence[_Ticket]) -> None:
         try:
             self._transact(tickets)
-        except sqlite3.Error:
+        except Exception:
             for ticket in tickets:
                 try:
                     self._transact([ticket])
-                except sqlite3.Error as error:
+                except Exception as error:
                     log.error("the journal cannot be written: %s", error)
                     ticket.error = error
         for ticket in tickets:
@@ -424,6 +425,6 @@ def _intent(values: Sequence[Any]) -> Intent:
     return Intent(*columns)
 
 
-def _as_fs_error(error: sqlite3.Error) -> FSError:
+def _as_fs_error(error: Exception) -> FSError:
     full = getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
     return FSError(errno.ENOSPC if full else errno.EIO, f"the journal cannot be written: {error}")

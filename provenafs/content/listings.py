@@ -14,6 +14,7 @@ import trio
 from provenafs.content.index import Change, Entry, Index, Kind
 from provenafs.content.keys import Children, Folder, Unfit, Unfolding
 from provenafs.errors import FSError
+from provenafs.guard import Background
 from provenafs.s3.bucket import Bucket
 from provenafs.s3.types import ListPage
 
@@ -32,7 +33,7 @@ class Tree:
 
     index: Index
     bucket: Bucket
-    nursery: trio.Nursery
+    nursery: Background
     root: int
     prefix: str
     is_hidden: Callable[[str], bool]
@@ -205,10 +206,11 @@ async def pages(
     While one is looked at, the next are on their way.
     """
     send, receive = trio.open_memory_channel[tuple[float, ListPage]](_PAGES_BUFFERED)
-    failure: list[Exception] = []
+    failure: Exception | None = FSError(errno.EIO, "the mount is ending")
     scope = trio.CancelScope()
 
     async def fetch() -> None:
+        nonlocal failure
         token: str | None = None
         with scope, send:
             while True:
@@ -218,20 +220,19 @@ async def pages(
                         prefix, delimiter=delimiter, start_after=start_after, token=token
                     )
                 except Exception as error:
-                    failure.append(error)
+                    failure = error
                     return
                 await send.send((asked_at, page))
                 token = page.next_token
                 if token is None:
+                    failure = None
                     return
 
     async def arriving() -> AsyncIterator[tuple[float, ListPage]]:
         async for item in receive:
             yield item
-        if failure:
-            raise failure[0]
-        if scope.cancel_called:
-            raise FSError(errno.EIO, "the mount is ending")
+        if failure is not None:  # an end without the last page is not the end of the list
+            raise failure
 
     tree.nursery.start_soon(fetch)
     try:

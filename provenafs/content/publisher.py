@@ -13,6 +13,7 @@ from provenafs.content.staging import ReadBase, StagedBytes
 from provenafs.content.uploads import Base, Upload, Uploads, put
 from provenafs.content.volume import Volume
 from provenafs.errors import FSError
+from provenafs.guard import Background
 from provenafs.s3.errors import NoSuchKey, PreconditionFailed, S3Error
 from provenafs.s3.writing import Head, Metadata, content_type
 
@@ -86,7 +87,7 @@ class Publisher:
     # While more is being written
 
     def send_ahead(
-        self, staged: StagedBytes, key: str, mtime: float | None, end: int, nursery: trio.Nursery
+        self, staged: StagedBytes, key: str, mtime: float | None, end: int, nursery: Background
     ) -> None:
         """Begin to send the parts of a new object that lie before `end`."""
         upload = self._upload = self._upload or self._new_upload(key, mtime)

@@ -7,14 +7,13 @@ import errno
 from collections.abc import Callable
 from operator import attrgetter
 
-import trio
-
 from provenafs.content.block import Block, Purpose
 from provenafs.content.budget import Budget
 from provenafs.content.lattice import Range
 from provenafs.content.readahead import Access
 from provenafs.content.source import Source
 from provenafs.errors import FSError
+from provenafs.guard import Background
 
 _start_of = attrgetter("start")
 
@@ -30,7 +29,7 @@ class Reader:
         self,
         source: Source,
         budget: Budget,
-        nursery: trio.Nursery,
+        nursery: Background,
         first_read: Callable[[], Block | None] = lambda: None,
     ) -> None:
         """`nursery` owns the requests; `first_read` may have the whole object ready."""
@@ -123,9 +122,11 @@ class Reader:
         return block
 
     async def _fetch(self, block: Block) -> None:
-        await block.fetch(self._source)
-        if block.data is None:
-            self._forget(block)
+        try:
+            await block.fetch(self._source)
+        finally:
+            if block.data is None:
+                self._forget(block)
 
     def _forget(self, block: Block) -> None:
         if block in self._blocks:

@@ -16,6 +16,7 @@ from provenafs.content.block import Block, Purpose
 from provenafs.content.budget import Budget
 from provenafs.content.index import Entry, Index, Kind
 from provenafs.content.source import Source
+from provenafs.guard import Background
 
 LARGEST = 1024 * 1024  # bytes; larger files are left to the read-ahead of their own
 MOST_AHEAD = 48  # files fetched and not yet opened, in one directory
@@ -41,7 +42,7 @@ class Siblings:
         index: Index,
         source: Callable[[Entry], Source | None],
         budget: Budget,
-        nursery: trio.Nursery,
+        nursery: Background,
     ) -> None:
         self._index = index
         self._source = source
@@ -111,15 +112,17 @@ class Siblings:
 
     async def _drop_idle(self) -> None:
         """Runs as long as there are walks."""
-        while self._walks:
-            await trio.sleep(1.0)
-            now = trio.current_time()
-            for directory, walk in list(self._walks.items()):
-                if now - walk.used_at > _IDLE_S:
-                    walk.drop()
-                    del self._walks[directory]
-        self._is_sweeping = False
-        self._budget.forget(self)
+        try:
+            while self._walks:
+                await trio.sleep(1.0)
+                now = trio.current_time()
+                for directory, walk in list(self._walks.items()):
+                    if now - walk.used_at > _IDLE_S:
+                        walk.drop()
+                        del self._walks[directory]
+            self._budget.forget(self)
+        finally:
+            self._is_sweeping = False
 
 
 class _Walk:

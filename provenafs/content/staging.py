@@ -29,6 +29,7 @@ from provenafs.content.extents import Extents
 from provenafs.content.planner import MAX_OBJECT
 from provenafs.content.tail import Tail, Tails
 from provenafs.errors import FSError
+from provenafs.guard import Background, in_thread
 from provenafs.s3.buffers import Buffers
 
 ReadBase = Callable[[int, int], Awaitable[bytes | memoryview]]  # offset, size in bytes
@@ -50,9 +51,7 @@ class StagingArea:
     uploads that will free more, and returns False when nothing is to be had.
     """
 
-    def __init__(
-        self, state_dir: Path, budget: int, buffers: Buffers, nursery: trio.Nursery
-    ) -> None:
+    def __init__(self, state_dir: Path, budget: int, buffers: Buffers, nursery: Background) -> None:
         self.folder = state_dir / "staging"
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.budget = budget
@@ -128,7 +127,7 @@ class StagingArea:
     async def run(self, work: Callable[[], _T]) -> _T:
         """Do file work in a thread."""
         try:
-            return await trio.to_thread.run_sync(work, limiter=self._limiter)
+            return await in_thread(work, limiter=self._limiter)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
                 raise FSError(errno.ENOSPC, "the disk of the staging area is full") from error

@@ -16,6 +16,7 @@ import trio
 
 from provenafs.content.disk import ALIGNMENT, WORTHWHILE
 from provenafs.errors import FSError
+from provenafs.guard import Background
 from provenafs.s3.buffers import Buffers
 
 BLOCK = 8 * 1024 * 1024  # bytes
@@ -29,7 +30,7 @@ WriteOut = Callable[[int, memoryview], Awaitable[None]]
 class Tails:
     """What the tails of a mount share; `nursery` owns the tasks that write them to disk."""
 
-    def __init__(self, buffers: Buffers, nursery: trio.Nursery) -> None:
+    def __init__(self, buffers: Buffers, nursery: Background) -> None:
         self.buffers = buffers
         self.nursery = nursery
         self.blocks = 0
@@ -150,6 +151,8 @@ class Tail:
             except Exception as error:  # no more threads, say: the mount goes on
                 self._error = FSError(errno.EIO, f"the staging area: {error}")
             finally:
+                if self._error is None and self.on_disk < self.end:
+                    self._error = FSError(errno.EIO, "the staging area: writing was cut off")
                 self._is_writing = False
                 self._wake()
 

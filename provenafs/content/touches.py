@@ -60,10 +60,12 @@ class Touches:
         await self._copy_all()
 
     async def _run(self) -> None:
-        while self._waiting:
-            await trio.sleep(_WAIT_S)
-            await self._copy_all()
-        self._running = False
+        try:
+            while self._waiting:
+                await trio.sleep(_WAIT_S)
+                await self._copy_all()
+        finally:
+            self._running = False
 
     async def _copy_all(self) -> None:
         touches = [touch for touch in self._waiting.values() if self._is_free(touch.ino)]
@@ -87,7 +89,7 @@ class Touches:
                     self._waiting.setdefault(touch.ino, touch)
                 else:
                     await self._copy_object(touch.volume, file)
-        except (S3Error, FSError) as error:  # what was written meanwhile
+        except Exception as error:  # what was written meanwhile; also of the credential source
             log.error("%s could not be stored: %s", entry.name, error)
             self._files.failed(entry.ino, error)
 

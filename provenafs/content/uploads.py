@@ -14,8 +14,7 @@ from provenafs.content.journal import JournalPart
 from provenafs.content.planner import Part, Source, part_range
 from provenafs.content.progress import Memory, Progress
 from provenafs.content.staging import StagedBytes
-from provenafs.errors import FSError
-from provenafs.s3.errors import S3Error
+from provenafs.guard import Background
 from provenafs.s3.parallel import run_all
 from provenafs.s3.writing import Head, Metadata, ObjectWriter, UploadedPart
 
@@ -133,7 +132,7 @@ class Upload:
             if start < sending.end and (end is None or sending.start < end):
                 sending.spoilt = True
 
-    def send_ahead(self, staged: StagedBytes, end: int, nursery: trio.Nursery) -> None:
+    def send_ahead(self, staged: StagedBytes, end: int, nursery: Background) -> None:
         """Begin to send the parts before `end` while the file is still being written."""
         while True:
             number = self._next_number
@@ -150,7 +149,7 @@ class Upload:
             part = await self._send(staged, number, sending.start, sending.end)
             if not sending.spoilt:
                 self._sent[number] = _Sent(sending.start, sending.end, part)
-        except (S3Error, FSError) as error:
+        except Exception as error:  # also of the credential source
             log.info("part %d of %s will be sent again: %s", number, self.key, error)
         finally:
             del self._sending[number]

@@ -80,9 +80,11 @@ class Walker:
         return walk
 
     async def _run(self, walk: _Walk) -> None:
-        await walk.run()
-        if self._walk is walk:
-            self._walk = None
+        try:
+            await walk.run()
+        finally:
+            if self._walk is walk:
+                self._walk = None
 
 
 class _Walk:

@@ -10,6 +10,7 @@ import trio
 from pyfuse3 import FileNameT, InodeT
 
 from provenafs.content.index import Change
+from provenafs.guard import in_thread
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +23,7 @@ async def notify_kernel(changes: trio.MemoryReceiveChannel[Sequence[Change]]) ->
     """
     limiter = trio.CapacityLimiter(1)
     async for batch in changes:
-        await trio.to_thread.run_sync(_notify, batch, limiter=limiter)
+        await in_thread(_notify, batch, limiter=limiter)
 
 
 def _notify(batch: Sequence[Change]) -> None:
@@ -31,6 +32,8 @@ def _notify(batch: Sequence[Change]) -> None:
             pyfuse3.invalidate_entry(InodeT(change.parent), FileNameT(change.name.encode()))
         except OSError:
             log.debug("the kernel did not know %s", change)
+        except Exception as error:  # the kernel has to hear of the others
+            log.error("the kernel was not told of %r: %s", change, error)
         try:
             pyfuse3.invalidate_inode(InodeT(change.ino))
         except OSError:

@@ -30,6 +30,7 @@ from pyfuse3 import (
 
 from provenafs.errors import FSError
 from provenafs.fuse.neighbours import Neighbours
+from provenafs.guard import as_failure
 from provenafs.tree.failures import as_fs_error
 from provenafs.tree.names import MAX_NAME_BYTES
 from provenafs.tree.node import Attributes, Handle, Listing, Node
@@ -80,8 +81,9 @@ def _guard(
                 return await handler(self, number, *args, **kwargs)
             except FUSEError:
                 raise
-            except Exception as error:
-                raise FUSEError(self._answer(name, partial(inode, self, number), error)) from None
+            except BaseException as error:
+                failure = as_failure(error)
+                raise FUSEError(self._answer(name, partial(inode, self, number), failure)) from None
 
         return guarded
 
@@ -381,8 +383,10 @@ class Operations(pyfuse3.Operations):
         """The errno of a failure, also where telling of it fails in turn."""
         try:
             return self._describe(operation, inode(), error)
-        except Exception:
-            log.exception("%s failed, and so did telling of it", operation)
+        except BaseException as trouble:
+            log.error(
+                "%s failed, and so did telling of it", operation, exc_info=as_failure(trouble)
+            )
             return errno.EIO
 
     def _describe(self, operation: str, ino: int, error: Exception) -> int:

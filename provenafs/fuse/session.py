@@ -9,6 +9,7 @@ import os
 import resource
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -25,6 +26,7 @@ from provenafs.fuse.mountpoint import MountError, mounted_at, prepare
 from provenafs.fuse.neighbours import Neighbours
 from provenafs.fuse.notifier import notify_kernel
 from provenafs.fuse.operations import Operations
+from provenafs.guard import Background
 from provenafs.provena.client import Provena
 from provenafs.tree.context import Context
 from provenafs.tree.names import handle_of
@@ -90,6 +92,8 @@ class _Session:
         self._user = user
         self._started = time.time()
         self._operations: Operations | None = None
+        self._background: Sequence[Background] = ()
+        self._answers = trio.Event()
 
     async def run(
         self,
@@ -106,9 +110,12 @@ class _Session:
             if not self._settings.read_only:
                 await recovery.adopt()
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(notify_kernel, changes)
-                nursery.start_soon(self._begin, recovery, ready)
-                nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
+                background = Background(nursery)
+                self._background = [context.content.nursery, context.files.nursery, background]
+                background.start_soon(notify_kernel, changes)
+                background.start_soon(_stop_on_signal, nursery.cancel_scope)
+                nursery.start_soon(self._begin, ready)
+                background.start_soon(self._resume, recovery)
                 await pyfuse3.main(max_tasks=_REQUESTS_AT_ONCE)
                 nursery.cancel_scope.cancel()
         finally:
@@ -132,12 +139,17 @@ class _Session:
             )
             raise MountError(f"{self._mountpoint} could not be mounted{hint}") from error
 
-    async def _begin(self, recovery: Recovery, ready: Callable[[], None]) -> None:
-        """Say so when the mount answers; then see to what earlier mounts left behind."""
+    async def _begin(self, ready: Callable[[], None]) -> None:
+        """Say so when the mount answers; one that does not has failed."""
         await trio.to_thread.run_sync(self._raise_read_ahead, abandon_on_cancel=True)
         await trio.to_thread.run_sync(self._mountpoint.stat, abandon_on_cancel=True)
         log.info("mounted at %s", self._mountpoint)
         ready()
+        self._answers.set()
+
+    async def _resume(self, recovery: Recovery) -> None:
+        """See to what earlier mounts left behind, without delaying this one."""
+        await self._answers.wait()
         await recovery.resume()
 
     def _raise_read_ahead(self) -> None:
@@ -161,6 +173,7 @@ class _Session:
             "read_only": self._settings.read_only,
             "started": self._started,
             "peak_rss": usage.ru_maxrss * 1024,
+            "background_failures": dict(sum((one.failures for one in self._background), Counter())),
             **({} if self._operations is None else self._operations.account()),
         }
 

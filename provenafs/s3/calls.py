@@ -15,6 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from botocore.parsers import ResponseParserError
 from obstore import exceptions as obstore
 
+from provenafs.guard import in_thread
 from provenafs.s3.buffers import Buffers
 from provenafs.s3.clients import Clients
 from provenafs.s3.errors import (
@@ -105,9 +106,7 @@ class Caller:
         while True:
             credentials = await self._source(access, rejected)
             try:
-                result = await trio.to_thread.run_sync(
-                    work, credentials, limiter=limiter, abandon_on_cancel=True
-                )
+                result = await in_thread(work, credentials, limiter=limiter, abandon_on_cancel=True)
             except _FAILURES as error:
                 code = error_code(error)
                 if code in _STALE_CREDENTIALS and rejected is None:

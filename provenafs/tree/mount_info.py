@@ -78,12 +78,16 @@ class _MetricsFile(LiveDocument):
             *_samples("pending_files", "gauge", {"": len(transfers)}),
             *_samples("pending_bytes", "gauge", {"": sum(one.size for one in transfers)}),
         ]
-        for name, label in (("operations", "operation"), ("errors", "errno")):
+        for name, label in _COUNTERS.items():
             counts = status.get(name)
             if isinstance(counts, dict):
                 labelled = {f'{{{label}="{key}"}}': value for key, value in counts.items()}
                 lines += _samples(f"{name}_total", "counter", labelled)
         return "".join(lines).encode()
+
+
+# Of the status: what is counted, and by what.
+_COUNTERS = {"operations": "operation", "errors": "errno", "background_failures": "task"}
 
 
 def _samples(name: str, kind: str, values: Mapping[str, object]) -> Iterator[str]:
