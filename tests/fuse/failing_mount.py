@@ -14,9 +14,14 @@ import trio
 from provenafs.errors import FSError
 from provenafs.fuse.neighbours import Neighbours
 from provenafs.fuse.operations import Operations
+from provenafs.guard import in_thread
 from provenafs.provena.errors import Unauthorised
 from provenafs.s3.errors import AccessDenied
 from provenafs.tree.node import Attributes, Node, Snapshot
+
+
+class RustPanic(BaseException):
+    """As pyo3 raises for a panic: no Exception."""
 
 
 class Failing(Node):
@@ -32,6 +37,12 @@ class Failing(Node):
                 raise RuntimeError("what was never thought of")
             case "AssertionError":
                 raise AssertionError
+            case "panic":
+                raise RustPanic
+            case "panic-in-a-thread":
+                await in_thread(_panic)
+            case "group-of-panics":
+                raise BaseExceptionGroup("", [RustPanic(), ValueError()])
             case "group-of-one":
                 raise ExceptionGroup("", [ExceptionGroup("", [FSError(errno.EROFS)])])
             case "group-of-two":
@@ -41,6 +52,10 @@ class Failing(Node):
             case "untellable":
                 raise FSError(errno.EACCES, "untellable")
         raise Unauthorised("no")
+
+
+def _panic() -> None:
+    raise RustPanic
 
 
 class FailingTree:

@@ -15,6 +15,9 @@ _SERVER = Path(__file__).with_name("failing_mount.py")
 EXPECTED = {
     "RuntimeError": errno.EIO,
     "AssertionError": errno.EIO,
+    "panic": errno.EIO,
+    "panic-in-a-thread": errno.EIO,
+    "group-of-panics": errno.EIO,
     "group-of-one": errno.EROFS,
     "group-of-two": errno.EIO,
     "s3": errno.EACCES,
