@@ -17,6 +17,7 @@ from provenafs.content.index import Kind
 from provenafs.content.journal import Action, Intent, new_intent
 from provenafs.content.volume import Volume
 from provenafs.errors import FSError
+from provenafs.guard import Background
 from provenafs.s3.errors import S3Error
 from provenafs.s3.writing import COPY_LIMIT, content_type
 
@@ -72,8 +73,9 @@ class Touches:
         for touch in touches:
             del self._waiting[touch.ino]
         async with trio.open_nursery() as nursery:
+            background = Background(nursery)
             for touch in touches:
-                nursery.start_soon(self._copy, touch)
+                background.start_soon(self._copy, touch)
 
     def _is_free(self, ino: int) -> bool:
         file = self._files.known(ino)
