@@ -17,7 +17,8 @@ import trio
 from botocore.config import Config
 
 from provenafs.sandbox.app import Lifetimes, Urls, serve
-from provenafs.sandbox.gateway import GatewayKeys, running_gateway
+from provenafs.sandbox.gateway import GatewayKeys
+from provenafs.sandbox.s3_front import running_strict_gateway
 from provenafs.sandbox.store import Store
 
 KEYS = GatewayKeys("root-user", "root-password", "service-user", "service-secret")
@@ -159,7 +160,7 @@ def running_services(
     async def run() -> None:
         with closing(Store(database)) as store:
             async with (
-                running_gateway(folder / "s3", _free_port(), KEYS) as gateway,
+                running_strict_gateway(folder / "s3", _free_port(), KEYS) as gateway,
                 trio.open_nursery() as nursery,
             ):
                 urls = await nursery.start(partial(serve, store, gateway, lifetimes=lifetimes))

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
@@ -47,15 +48,18 @@ _User = Annotated[str, typer.Argument(help="alice, bob, carol, dave or admin.")]
 def start(
     state: _State,
     background: Annotated[bool, typer.Option(help="Return once it is running.")] = False,
+    strict: Annotated[
+        bool, typer.Option(help="Let S3 check conditions as AWS does, at some cost of speed.")
+    ] = True,
 ) -> None:
     """Start the sandbox; the first time it is filled with samples, which takes a while."""
     _require_packages()
     folder = StateFolder(state)
     folder.prepare()
     if background:
-        _show(_started_behind(folder), folder)
+        _show(_started_behind(folder, strict), folder)
     else:
-        _run(folder)
+        _run(folder, strict)
 
 
 @app.command()
@@ -106,7 +110,7 @@ def env(user: _User, state: _State) -> None:
         print(f"export {name}={shlex.quote(value)}")
 
 
-def _run(folder: StateFolder) -> None:
+def _run(folder: StateFolder, strict: bool) -> None:
     import trio
 
     from provenafs.sandbox import daemon
@@ -115,17 +119,18 @@ def _run(folder: StateFolder) -> None:
         _log_in(running, _FIRST_USER)
         _show(running, folder)
 
-    trio.run(daemon.run, folder, ready)
+    trio.run(partial(daemon.run, folder, ready, is_strict=strict))
 
 
-def _started_behind(folder: StateFolder) -> Running:
+def _started_behind(folder: StateFolder, strict: bool) -> Running:
     """Start a process of its own and wait until what it runs answers."""
     if folder.holder() is not None:
         raise SandboxError(f"The sandbox in {folder.path} is already running.")
     command = "from provenafs.cli import main; main()"
+    flag = "--strict" if strict else "--no-strict"
     with folder.log.open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-c", command, "sandbox", "start", "--state", str(folder.path)],
+            [sys.executable, "-c", command, "sandbox", "start", flag, "--state", str(folder.path)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -16,37 +16,43 @@ import trio
 
 from provenafs.sandbox.app import Urls, serve
 from provenafs.sandbox.gateway import GatewayKeys, running_gateway
+from provenafs.sandbox.s3_front import running_strict_gateway
 from provenafs.sandbox.seeds import seed
 from provenafs.sandbox.state import Running, StateFolder, write_document
 from provenafs.sandbox.store import Store
 
 
-async def run(state: StateFolder, ready: Callable[[Running], None]) -> None:
+async def run(
+    state: StateFolder, ready: Callable[[Running], None], *, is_strict: bool = True
+) -> None:
     """Run a sandbox until SIGINT or SIGTERM, seeding it first where it is new.
 
-    `ready` is called in a thread once every service answers. Raises SandboxError, in an exception
-    group.
+    `ready` is called in a thread once every service answers. Strict means that S3 answers as AWS
+    does, by way of a front. Raises SandboxError, in an exception group.
     """
     async with trio.open_nursery() as nursery:
         await nursery.start(_cancel_on_signal, nursery.cancel_scope)
         with state.claimed():
-            await _run_services(state, ready)
+            await _run_services(state, ready, is_strict)
 
 
-async def _run_services(state: StateFolder, ready: Callable[[Running], None]) -> None:
+async def _run_services(
+    state: StateFolder, ready: Callable[[Running], None], is_strict: bool
+) -> None:
     port, s3_port, keys = _ports_and_keys(state)
     is_new = state.drop_unfinished()
     with closing(Store(state.database)) as store:
-        async with running_gateway(state.objects, s3_port, keys) as gateway:
+        running = running_strict_gateway if is_strict else running_gateway
+        async with running(state.objects, s3_port, keys) as gateway:
             if is_new:
                 await seed(store, gateway, state.manifest)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(gateway.watch)
                 urls: Urls = await nursery.start(partial(serve, store, gateway, port=port))
-                running = Running(pid=os.getpid(), s3_endpoint=gateway.endpoint, **asdict(urls))
+                where = Running(pid=os.getpid(), s3_endpoint=gateway.endpoint, **asdict(urls))
                 # In a thread, because whatever it asks of the services is answered in this one.
-                await trio.to_thread.run_sync(ready, running)
-                state.announce(running)
+                await trio.to_thread.run_sync(ready, where)
+                state.announce(where)
 
 
 def _ports_and_keys(state: StateFolder) -> tuple[int, int, GatewayKeys]:

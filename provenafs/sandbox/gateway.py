@@ -18,7 +18,7 @@ import sysconfig
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,6 +29,7 @@ from minio.commonconfig import SnowballObject
 from minio.credentials.providers import AssumeRoleProvider, StaticProvider
 from minio.error import MinioException, S3Error
 
+from provenafs.s3.types import Credentials as SigningKeys
 from provenafs.sandbox.errors import SandboxError
 from provenafs.sandbox.storage import Credentials, StorageError
 
@@ -44,6 +45,7 @@ _POLICY = {
     "Version": "2012-10-17",
     "Statement": [{"Effect": "Allow", "Action": ["s3:*"], "Resource": ["arn:aws:s3:::*"]}],
 }
+_NEVER = datetime.max.replace(tzinfo=UTC)
 _VOLUME = "sandbox"
 _PR_SET_PDEATHSIG = 1
 
@@ -75,12 +77,32 @@ class Gateway:
     def __init__(self, port: int, keys: GatewayKeys, process: subprocess.Popen[bytes]) -> None:
         self.endpoint = f"http://127.0.0.1:{port}"
         """Where S3 and STS answer, without a slash at the end."""
+        self.address = ("127.0.0.1", port)
         self._address = f"127.0.0.1:{port}"
         self._keys = keys
         self._process = process
+        self._issued: dict[str, Credentials] = {}
         self._pool = urllib3.PoolManager(maxsize=_CONNECTIONS, timeout=_TIMEOUT, retries=False)
         self._client = self._client_as(keys.root_user, keys.root_password)
         self._limiter = trio.CapacityLimiter(_CONNECTIONS)
+
+    @property
+    def owner(self) -> SigningKeys:
+        """The account that may do everything."""
+        return SigningKeys(self._keys.root_user, self._keys.root_password, "", _NEVER)
+
+    def through(self, port: int) -> Gateway:
+        """The same server, reached through what answers on another port."""
+        return Gateway(port, self._keys, self._process)
+
+    def issued(self, key_id: str) -> SigningKeys | None:
+        """The temporary keys of an id that were issued by this object; None once they expired."""
+        keys = self._issued.get(key_id)
+        if keys is None or keys.expiration <= datetime.now(UTC):
+            return None
+        return SigningKeys(
+            keys.access_key_id, keys.secret_access_key, keys.session_token, keys.expiration
+        )
 
     async def put(self, key: str, data: bytes, content_type: str | None = None) -> None:
         """Store an object whole, over whatever is there; in parts if it is large."""
@@ -156,7 +178,9 @@ class Gateway:
                 session_token=issued.session_token,
             )
 
-        return await self._in_thread(work)
+        credentials = await self._in_thread(work)
+        self._remember(credentials)
+        return credentials
 
     async def presigned_get_url(
         self, key: str, credentials: Credentials, expires_in_s: int, filename: str
@@ -196,6 +220,13 @@ class Gateway:
         except StorageError:
             await self._in_thread(self._make_service_account)
             await self.assume_role(_POLICY, "ready", 3600)
+
+    def _remember(self, credentials: Credentials) -> None:
+        now = datetime.now(UTC)
+        for key_id, keys in list(self._issued.items()):
+            if keys.expiration <= now:
+                del self._issued[key_id]
+        self._issued[credentials.access_key_id] = credentials
 
     async def _in_thread(self, work: Callable[[], Result]) -> Result:
         try:
