@@ -1,7 +1,8 @@
 """What the S3 server lets issued keys do, asked with the keys that users really get.
 
-It enforces the session policy as AWS does. Where it differs is in the last tests of this file: a
-test that relies on AWS in one of those needs another server.
+It enforces the session policy as AWS does; what the front adds is in test_s3_front.py. Where it
+differs is in the last tests of this file: a test that relies on AWS in one of those needs another
+server.
 """
 
 from __future__ import annotations
@@ -305,15 +306,6 @@ def test_the_samples_are_in_the_states_they_are_for(sandbox: RunningSandbox) -> 
     assert external["reposited"] is False
 
 
-def test_conditions_on_a_put_are_passed_over(
-    sandbox: RunningSandbox, own: str, writer: Any
-) -> None:
-    """AWS would answer 412."""
-    name = {"Bucket": sandbox.bucket, "Key": sandbox.prefix(own) + "a.txt"}
-    writer.put_object(**name, Body=b"a", IfNoneMatch="*")
-    writer.put_object(**name, Body=b"a", IfMatch='"0123456789abcdef0123456789abcdef"')
-
-
 def test_parts_of_any_size_are_taken(sandbox: RunningSandbox, own: str, writer: Any) -> None:
     """AWS would answer EntityTooSmall."""
     name = {"Bucket": sandbox.bucket, "Key": sandbox.prefix(own) + "tiny.bin"}
@@ -325,18 +317,6 @@ def test_parts_of_any_size_are_taken(sandbox: RunningSandbox, own: str, writer: 
     writer.complete_multipart_upload(**name, UploadId=upload, MultipartUpload={"Parts": parts})
     assert writer.get_object(**name)["Body"].read() == b"tinytiny"
     writer.delete_object(**name)
-
-
-def test_many_are_deleted_at_once_only_with_a_digest(
-    sandbox: RunningSandbox, own: str, writer: Any
-) -> None:
-    """AWS takes the checksum that boto3 sends in place of Content-MD5."""
-
-    def delete(client: Any, bucket: str, key: str) -> Any:
-        return client.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key}]})
-
-    key = sandbox.prefix(own) + "none.txt"
-    assert refusal(delete, writer, sandbox.bucket, key) == "MissingContentMD5"
 
 
 def test_buckets_are_listed_to_whoever_may_list_in_them(
