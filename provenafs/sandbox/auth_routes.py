@@ -12,13 +12,15 @@ from pydantic.v1 import BaseModel
 from provenafs.sandbox.checks import show_user
 from provenafs.sandbox.endpoint import Call, Nothing, checked
 from provenafs.sandbox.kinds import ItemRole, RealmRole
-from provenafs.sandbox.messages import StatusAnswer, failed, succeeded
+from provenafs.sandbox.messages import Status, StatusAnswer, failed, succeeded
 from provenafs.sandbox.store import Document, Kind
 
 router = APIRouter()
 
 _SYSTEM_READ = (RealmRole.SYSTEM_READ,)
 _SYSTEM_WRITE = (RealmRole.SYSTEM_WRITE,)
+_LINKED = "You are already linked to a Person."
+_NOT_OWNED = "You cannot link yourself to a Person that you do not own."
 _GROUP_FIELDS = ("id", "display_name", "description", "default_data_store_access")
 
 
@@ -67,9 +69,10 @@ async def lookup_own(call: Call[_UserQuery, Nothing]) -> Any:
 @router.post("/link/user/assign")
 @checked((), body=_PersonLink)
 async def assign_own(call: Call[Nothing, _PersonLink]) -> Any:
-    fault = _link_fault(call, call.body.person_id)
-    if fault is not None:
-        raise fault
+    if call.services.access.person_of(call.user.username) is not None:
+        raise HTTPException(400, _LINKED)
+    if not _owns(call, call.body.person_id):
+        raise HTTPException(401, _NOT_OWNED)
     _link(call, call.user.username, call.body.person_id)
     return {}
 
@@ -77,9 +80,11 @@ async def assign_own(call: Call[Nothing, _PersonLink]) -> Any:
 @router.post("/link/user/validate")
 @checked((), body=_PersonLink)
 async def validate_own(call: Call[Nothing, _PersonLink]) -> Any:
-    fault = _link_fault(call, call.body.person_id)
-    status = succeeded("The link can be made.") if fault is None else failed(fault.detail)
-    return StatusAnswer(status=status)
+    if call.services.access.person_of(call.user.username) is not None:
+        return StatusAnswer(status=failed(_LINKED))
+    if not _owns(call, call.body.person_id):
+        return StatusAnswer(status=failed(_NOT_OWNED))
+    return StatusAnswer(status=succeeded("The link can be made."))
 
 
 @router.get("/link/admin/lookup")
@@ -131,6 +136,8 @@ async def list_membership(call: Call[Nothing, Nothing]) -> Any:
 @checked((), query=_GroupQuery)
 async def describe_group(call: Call[_GroupQuery, Nothing]) -> Any:
     group = _group(call, call.query.id)
+    if group is None:
+        return {"status": _no_group(call.query.id).dict(), "group": None}
     return {"status": succeeded("Found group.").dict(), "group": _shown(group)}
 
 
@@ -138,17 +145,24 @@ async def describe_group(call: Call[_GroupQuery, Nothing]) -> Any:
 @checked((), query=_GroupQuery)
 async def list_members(call: Call[_GroupQuery, Nothing]) -> Any:
     group = _group(call, call.query.id)
+    if group is None:
+        return {"status": _no_group(call.query.id).dict(), "group": None}
     if call.user.username not in group["members"]:
-        raise HTTPException(401, "Only members of a group may list its members.")
-    users = [{"username": name} for name in group["members"]]
-    status = succeeded("Listed members.").dict()
-    return {"status": status, "group": {**_shown(group), "users": users}}
+        status = failed(f"You are not a member of group with id {call.query.id}.")
+        return {"status": status.dict(), "group": None}
+    people = ("email", "first_name", "last_name")
+    users = [{"username": name, **dict.fromkeys(people)} for name in group["members"]]
+    status = succeeded("Listed members.")
+    return {"status": status.dict(), "group": {**_shown(group), "users": users}}
 
 
 @router.get("/groups/user/check_membership")
 @checked((), query=_MembershipQuery)
 async def check_membership(call: Call[_MembershipQuery, Nothing]) -> Any:
-    member = call.user.username in _group(call, call.query.group_id)["members"]
+    group = _group(call, call.query.group_id)
+    if group is None:
+        return {"status": _no_group(call.query.group_id).dict(), "is_member": None}
+    member = call.user.username in group["members"]
     return {"status": succeeded("Checked membership.").dict(), "is_member": member}
 
 
@@ -168,15 +182,17 @@ def _looked_up(call: Call[Any, Any], username: str) -> Document:
     return {"person_id": person, "success": person is not None}
 
 
-def _link_fault(call: Call[Nothing, _PersonLink], person_id: str) -> HTTPException | None:
-    """Why the caller cannot be linked to a Person, or None."""
-    if call.services.access.person_of(call.user.username) is not None:
-        return HTTPException(400, "You are already linked to a Person.")
+def _owns(call: Call[Nothing, _PersonLink], person_id: str) -> bool:
+    """Whether a Person is the caller's own; 401 unless they administer it, 500 if there is none."""
     _demand_person(call, person_id)
     person = call.services.registry.existing(person_id)
-    if ItemRole.ADMIN not in call.services.access.roles(call.user, person):
-        return HTTPException(401, "You do not administer this Person.")
-    return None
+    call.services.access.demand(
+        call.user,
+        person,
+        (ItemRole.ADMIN,),
+        "Registry did not grant access to the auth configuration for this person.",
+    )
+    return call.services.access.settings(person_id).owner == call.user.username
 
 
 def _demand_person(call: Call[Any, Any], person_id: str) -> None:
@@ -188,11 +204,14 @@ def _link(call: Call[Any, Any], username: str, person_id: str) -> None:
     call.services.store.put(Kind.LINK, username, {"person_id": person_id})
 
 
-def _group(call: Call[Any, Any], group_id: str) -> Document:
-    group = call.services.store.get(Kind.GROUP, group_id)
-    if group is None:
-        raise HTTPException(400, f"There is no group of id {group_id}.")
-    return group
+def _group(call: Call[Any, Any], group_id: str) -> Document | None:
+    if not group_id:
+        raise HTTPException(500, "Failed to access database: an id cannot be empty.")
+    return call.services.store.get(Kind.GROUP, group_id)
+
+
+def _no_group(group_id: str) -> Status:
+    return failed(f"No group with id {group_id} was found.")
 
 
 def _groups_answer(groups: list[Document]) -> Document:

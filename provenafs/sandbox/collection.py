@@ -11,14 +11,11 @@ from copy import deepcopy
 from datetime import date
 from typing import Any
 
+from isodate import parse_duration  # type: ignore[import-untyped]
 from pydantic.v1 import AnyHttpUrl, BaseModel, Extra, Field, root_validator, validator
 
 _URI = re.compile(
     r"[A-Za-z][A-Za-z0-9+.-]*:(%[0-9A-Fa-f]{2}|[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=])+"
-)
-_DURATION = re.compile(
-    r"[+-]?P(?!\b)(\d+([,.]\d+)?Y)?(\d+([,.]\d+)?M)?(\d+([,.]\d+)?W)?(\d+([,.]\d+)?D)?"
-    r"(T(?=\d)(\d+([,.]\d+)?H)?(\d+([,.]\d+)?M)?(\d+([,.]\d+)?S)?)?"
 )
 _MAX_GEOMETRY_CHARACTERS = 50_000
 
@@ -160,11 +157,14 @@ class TemporalInfo(Strict):
 
     @validator("resolution")
     def _iso_duration(cls, value: str | None) -> str | None:  # noqa: N805
-        if value is not None and not _DURATION.fullmatch(value):
+        try:
+            if value is not None:
+                parse_duration(value)
+        except Exception as error:  # whatever it raises, as in the service
             raise ValueError(
                 "Invalid temporal resolution. The value must conform to the ISO8601 Time Duration"
-                f" format (e.g.'P1Y2M10DT2H30M'). Details: Unable to parse duration {value!r}"
-            )
+                f" format (e.g.'P1Y2M10DT2H30M'). Details: {error}"
+            ) from error
         return value
 
 

@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import TypeVar
 
 _SRID = re.compile(r"SRID=(\d+);(.*)", re.DOTALL)
 _TOKEN = re.compile(r"\s*([A-Za-z]+|[(),]|[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)")
 _EPSG_CODES = range(1024, 32768)
-_DEPTHS = {
-    "POINT": 0,
-    "LINESTRING": 1,
-    "MULTIPOINT": 1,
-    "POLYGON": 2,
-    "MULTILINESTRING": 2,
-    "MULTIPOLYGON": 3,
-}
-_COLLECTION = "GEOMETRYCOLLECTION"
+Part = TypeVar("Part")
+_Position = tuple[float, float]
 
 
 def ewkt_fault(text: str) -> str | None:
@@ -56,50 +50,66 @@ class _Parser:
 
     def geometry(self) -> None:
         kind = self._take()
-        if kind != _COLLECTION and kind not in _DEPTHS:
+        bodies: dict[str, Callable[[], object]] = {
+            "POINT": self._point,
+            "LINESTRING": self._line,
+            "POLYGON": self._polygon,
+            "MULTIPOINT": lambda: self._several(self._bare_or_wrapped),
+            "MULTILINESTRING": lambda: self._several(self._line),
+            "MULTIPOLYGON": lambda: self._several(self._polygon),
+            "GEOMETRYCOLLECTION": lambda: self._several(self.geometry),
+        }
+        if kind not in bodies:
             raise _SyntaxFault(f"unknown geometry {kind!r}")
         if self._tokens[self._next] in ("Z", "M", "ZM"):
             self._take()
         if self._tokens[self._next] == "EMPTY":
             self._take()
-        elif kind == _COLLECTION:
-            self._several(self.geometry)
-        elif kind == "POINT":
-            self._expect("(")
-            self._position()
-            self._expect(")")
         else:
-            self._nested(_DEPTHS[kind])
+            bodies[kind]()
 
     def end(self) -> None:
         self._expect("the end")
 
-    def _nested(self, depth: int) -> None:
-        self._several(self._bare_or_wrapped if depth == 1 else lambda: self._nested(depth - 1))
+    def _polygon(self) -> None:
+        for ring in self._several(self._line):
+            if ring[0] != ring[-1]:
+                raise _SyntaxFault("a ring of a polygon is not closed")
 
-    def _bare_or_wrapped(self) -> None:
-        wrapped = self._tokens[self._next] == "("
-        if wrapped:
-            self._take()
-        self._position()
-        if wrapped:
-            self._expect(")")
+    def _line(self) -> list[_Position]:
+        positions = self._several(self._position)
+        if len(positions) < 2:
+            raise _SyntaxFault("a line of one position")
+        return positions
 
-    def _several(self, one: Callable[[], None]) -> None:
+    def _point(self) -> None:
         self._expect("(")
-        one()
-        while self._tokens[self._next] == ",":
-            self._take()
-            one()
+        self._position()
         self._expect(")")
 
-    def _position(self) -> None:
-        numbers = 0
-        while self._tokens[self._next][0] in "+-.0123456789":
+    def _bare_or_wrapped(self) -> None:
+        if self._tokens[self._next] == "(":
+            self._point()
+        else:
+            self._position()
+
+    def _several(self, one: Callable[[], Part]) -> list[Part]:
+        self._expect("(")
+        parts = [one()]
+        while self._tokens[self._next] == ",":
             self._take()
-            numbers += 1
-        if not 2 <= numbers <= 4:
-            raise _SyntaxFault(f"a position of {numbers} numbers")
+            parts.append(one())
+        self._expect(")")
+        return parts
+
+    def _position(self) -> _Position:
+        """Where a position is in the plane: whether a ring is closed is a matter of that alone."""
+        numbers = []
+        while self._tokens[self._next][0] in "+-.0123456789":
+            numbers.append(float(self._take()))
+        if not 2 <= len(numbers) <= 4:
+            raise _SyntaxFault(f"a position of {len(numbers)} numbers")
+        return numbers[0], numbers[1]
 
     def _take(self) -> str:
         token = self._tokens[self._next]

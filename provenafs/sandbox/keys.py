@@ -102,9 +102,7 @@ class Keys:
 
     async def _signed(self, user: User, path: str, key: str, request: PresignRequest) -> str:
         try:
-            # The gateway folds slashes that S3 would keep apart, so it would find such a key.
-            folded = request.file_path.startswith("/")
-            if folded or not await self._storage.head(key):
+            if _is_folded(request.file_path) or not await self._storage.head(key):
                 raise HTTPException(
                     400,
                     f"File path '{request.file_path}' does not exist in dataset"
@@ -140,6 +138,14 @@ class Keys:
             if request.console_session_required
             else None,
         )
+
+
+def _is_folded(path: str) -> bool:
+    """Whether a key of this end cannot exist in the gateway, which would look for another one.
+
+    It folds what S3 keeps apart: a slash at the beginning, and components that are a dot.
+    """
+    return path.startswith("/") or "." in path.split("/")
 
 
 def session_policy(bucket: str, path: str, *, write: bool) -> dict[str, Any]:

@@ -186,12 +186,17 @@ class Subtype:
     category: ItemCategory
     item: type[CompleteItem]
     domain_info: type[DomainInfo]
+    has_versions: bool = False
+    """Whether items have versions, and activities that record how they came to be."""
 
 
 SUBTYPES: dict[str, Subtype] = {
     subtype.name.value: subtype
     for subtype in (
-        Subtype(ItemSubType.DATASET, ItemCategory.ENTITY, ItemDataset, DatasetDomainInfo),
+        Subtype(
+            *(ItemSubType.DATASET, ItemCategory.ENTITY, ItemDataset, DatasetDomainInfo),
+            has_versions=True,
+        ),
         Subtype(
             ItemSubType.ORGANISATION, ItemCategory.AGENT, ItemOrganisation, OrganisationDomainInfo
         ),

@@ -11,7 +11,6 @@ from ProvenaInterfaces.RegistryModels import ItemSubType
 from pydantic.v1 import ValidationError
 
 from provenafs.sandbox.access import Access
-from provenafs.sandbox.endpoint import Crash
 from provenafs.sandbox.ewkt import ewkt_fault
 from provenafs.sandbox.jobs import Jobs
 from provenafs.sandbox.kinds import METADATA_ROLES, ItemRole, RecordType
@@ -48,9 +47,12 @@ class Registry:
         self._jobs = jobs
 
     def existing(self, item_id: str) -> Document:
-        """The row of an item; 400 if there is none, a crash for an empty id."""
+        """The row of an item; 400 if there is none, 500 for an empty id."""
         if not item_id:
-            raise Crash
+            raise HTTPException(
+                500,
+                "An unexpected error occurred while reading from the registry: ID cannot be empty.",
+            )
         item = self._store.item(item_id)
         if item is None:
             raise HTTPException(400, f"The item with id {item_id} does not exist in the registry.")
@@ -110,19 +112,18 @@ class Registry:
         return self._new_seed(user, subtype)
 
     def create(self, user: User, subtype: ItemSubType, domain: DomainInfo) -> Document:
-        """A new complete item; 400 if its content does not hold."""
-        fault = self.fault(domain)
-        if fault is not None:
-            raise HTTPException(400, fault)
+        """A new complete item, whose content must hold."""
         return self.complete(user, self.seed(user, subtype)["id"], domain)
 
     def complete(self, user: User, item_id: str, domain: DomainInfo) -> Document:
-        """Turn a seed into a complete item and register its creation."""
+        """Turn a seed into a complete item and, of what has versions, register its creation."""
         item = self.existing(item_id)
         item["record_type"] = RecordType.COMPLETE_ITEM
         _replace_domain(item, domain)
         _add_history(item, user, domain, "Initial record creation")
         self._write(item)
+        if not SUBTYPES[item["item_subtype"]].has_versions:
+            return item
         activity = self._register_activity(
             user,
             ItemSubType.CREATE,
@@ -272,9 +273,10 @@ class Registry:
             "item_category": SUBTYPES[subtype.value].category.value,
             "item_subtype": subtype.value,
             "record_type": RecordType.SEED_ITEM,
-            "versioning_info": {"version": 1},
             "universal_partition_key": "OK",
         }
+        if SUBTYPES[subtype.value].has_versions:
+            item["versioning_info"] = {"version": 1}
         self._store.put_item(item)
         self.access.open(item["id"], subtype.value, user.username)
         return item

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, HTTPException
+from fastapi import APIRouter, HTTPException, Request, Response
 from ProvenaInterfaces.RegistryModels import ROLE_METADATA_MAP, ItemSubType
 
 from provenafs.sandbox.checks import add_access_checks
-from provenafs.sandbox.endpoint import Call, Crash, Nothing, checked
+from provenafs.sandbox.endpoint import Call, Crash, Nothing, authenticate, checked
 from provenafs.sandbox.kinds import (
     ADMIN,
     DATASET_ROLES,
@@ -36,6 +36,16 @@ from provenafs.sandbox.messages import (
 from provenafs.sandbox.records import SUBTYPES, DatasetDomainInfo, DomainInfo, Subtype
 from provenafs.sandbox.registry import parsed_item
 from provenafs.sandbox.store import Document
+
+_USER_CONTEXT = "X-User-Context"
+_PROXY_ROUTES = (
+    ("GET", "fetch"),
+    ("POST", "seed"),
+    ("POST", "create"),
+    ("PUT", "update"),
+    ("PUT", "revert"),
+    ("POST", "version"),
+)
 
 router = APIRouter()
 add_access_checks(router)
@@ -100,13 +110,12 @@ def _add_content_routes(routes: APIRouter, subtype: Subtype) -> None:
     @routes.post("/create")
     @checked(WRITE, body=subtype.domain_info)
     async def create(call: Call[Nothing, DomainInfo]) -> Any:
+        fault = call.services.registry.fault(call.body)
+        if fault is not None:
+            return CreateAnswer(status=failed(fault))
         item = call.services.registry.create(call.user, subtype.name, call.body)
         return CreateAnswer(
-            status=succeeded("Successfully created item."),
-            created_item=parsed_item(item),
-            register_create_activity_session_id=item["workflow_links"][
-                "create_activity_workflow_id"
-            ],
+            status=succeeded("Successfully created item."), created_item=parsed_item(item)
         )
 
 
@@ -206,6 +215,20 @@ async def list_releases(call: Call[Nothing, ReviewPage]) -> Any:
     return call.services.lists.of_reviewer(call.user, call.body, call.body.filter_by, reviewer)
 
 
+async def _refuse_proxy(request: Request) -> Response:
+    """What only other services may call, with a header that only they can make."""
+    authenticate(request.app.state.services.tokens, request, ())
+    if _USER_CONTEXT not in request.headers:
+        raise HTTPException(
+            400,
+            f"No {_USER_CONTEXT} header present. User context unavailable for proxy route.",
+        )
+    raise Crash  # it cannot be decrypted
+
+
+for _method, _action in _PROXY_ROUTES:
+    dataset_router.add_api_route(f"/proxy/{_action}", _refuse_proxy, methods=[_method])
+router.add_api_route("/registry/general/proxy/fetch", _refuse_proxy, methods=["GET"])
 _add_content_routes(dataset_router, SUBTYPES[ItemSubType.DATASET.value])
 router.include_router(dataset_router, prefix="/registry/entity/dataset")
 

@@ -109,6 +109,39 @@ def test_metadata_that_does_not_hold(
 
 
 @pytest.mark.parametrize(
+    ("geometry", "words"),
+    [
+        ("POLYGON ((0 0, 1 0, 1 1, 0 0), (0 0, 2 0, 2 2, 0.0 0e1))", None),
+        ("POLYGON Z ((0 0 1, 1 0 1, 1 1 1, 0 0 2))", None),
+        ("MULTIPOINT (1 2, (3 4))", None),
+        ("GEOMETRYCOLLECTION (POINT (1 2), LINESTRING (1 2, 3 4))", None),
+        ("POLYGON ((0 0, 1 0, 1 1, 0 1))", "not closed"),
+        ("POLYGON ((0 0, 1 0, 1 1, 0 0), (0 0, 1 0, 1 1))", "not closed"),
+        ("MULTIPOLYGON (((0 0, 1 0, 1 1, 0 0)), ((0 0, 1 0, 1 1)))", "not closed"),
+        ("GEOMETRYCOLLECTION (POLYGON ((0 0, 1 0, 1 1)))", "not closed"),
+        ("LINESTRING (1 2)", "one position"),
+        ("POLYGON (0 0, 1 1, 0 0)", "expected"),
+    ],
+)
+def test_geometries(services: RunningServices, geometry: str, words: str | None) -> None:
+    body = services.collection(spatial_info={"coverage": f"SRID=4326;{geometry}"})
+    answer = services.datastore("bob", "POST", "/metadata/validate-metadata", json=body).json()
+    assert answer["success"] is (words is None)
+    assert words is None or words in answer["details"]
+
+
+@pytest.mark.parametrize(
+    "resolution", ["PT", "P1DT", "P1D", "P1Y2M10DT2H30M", "P0001-02-03T04:05:06"]
+)
+def test_durations(services: RunningServices, resolution: str) -> None:
+    body = services.collection(temporal_info={"resolution": resolution})
+    answer = services.datastore("bob", "POST", "/metadata/validate-metadata", json=body)
+    assert answer.json()["success"] is True
+    body["dataset_info"]["temporal_info"]["resolution"] = f"{resolution}x"
+    assert mint(services, body).status_code == 422
+
+
+@pytest.mark.parametrize(
     ("place", "value", "loc", "kind"),
     [
         (("dataset_info", "colour"), "red", ["dataset_info", "colour"], "value_error.extra"),
@@ -408,6 +441,31 @@ def test_routes_that_are_none(services: RunningServices) -> None:
     assert moved.headers["location"].endswith(f"/data-store{FETCH}")
 
 
+def test_who_may_be_linked_to_a_person(services: RunningServices) -> None:
+    url, person = f"{services.urls.auth_api}/link", services.person("alice")
+
+    def validate(user: str, person_id: str = person) -> tuple[int, bool | None]:
+        body = {"person_id": person_id}
+        answer = services.call(user, "POST", f"{url}/user/validate", json=body)
+        return answer.status_code, answer.json().get("status", {}).get("success")
+
+    assert validate("alice") == (200, False)  # she is linked
+    assert validate("bob") == (401, None)  # it is another's
+    assert validate("bob", "10378.1/9") == (500, None)
+    linked = {user: services.person(user) for user in ("alice", "admin")}
+    for user in linked:
+        services.call("admin", "DELETE", f"{url}/admin/clear", params={"username": user})
+    try:
+        assert validate("alice") == (200, True)
+        assert validate("admin") == (200, False)  # who may see it but does not own it
+        body = {"person_id": person}
+        assert services.call("admin", "POST", f"{url}/user/assign", json=body).status_code == 401
+    finally:
+        for user, person_id in linked.items():
+            link = {"username": user, "person_id": person_id}
+            services.call("admin", "POST", f"{url}/admin/assign", json=link).raise_for_status()
+
+
 def test_groups(services: RunningServices) -> None:
     url = f"{services.urls.auth_api}/groups/user/list_user_membership"
     assert services.call("alice", "GET", url).json()["groups"] == []
@@ -424,3 +482,27 @@ def test_groups(services: RunningServices) -> None:
     }
     assert granted["entity-registry-read"] is True
     assert granted["entity-registry-write"] is False
+
+
+def test_groups_that_are_not_there_or_not_ones_own(services: RunningServices) -> None:
+    url = f"{services.urls.auth_api}/groups/user"
+    (group,) = services.call("bob", "GET", f"{url}/list_groups").json()["groups"]
+
+    def ask(user: str, action: str, **params: str) -> Any:
+        return (
+            services.call(user, "GET", f"{url}/{action}", params=params).raise_for_status().json()
+        )
+
+    for action, answer in (("describe_group", "group"), ("list_members", "group")):
+        missing = ask("bob", action, id="nobodys")
+        assert (missing["status"]["success"], missing[answer]) == (False, None)
+    missing = ask("bob", "check_membership", group_id="nobodys")
+    assert (missing["status"]["success"], missing["is_member"]) == (False, None)
+    assert ask("alice", "check_membership", group_id=group["id"])["is_member"] is False
+    foreign = ask("alice", "list_members", id=group["id"])
+    assert (foreign["status"]["success"], foreign["group"]) == (False, None)
+    own = ask("bob", "list_members", id=group["id"])["group"]["users"]
+    assert [member["username"] for member in own] == ["bob", "carol"]
+    assert set(own[0]) == {"username", "email", "first_name", "last_name"}
+    empty = services.call("bob", "GET", f"{url}/describe_group", params={"id": ""})
+    assert (empty.status_code, "detail" in empty.json()) == (500, True)

@@ -81,7 +81,7 @@ def test_links_to_files(services: RunningServices) -> None:
     for refused in ("a..b", "../x", "a//b", "a\\b"):
         assert "which is not allowed" in ask(refused).json()["detail"]
         assert ask(refused).status_code == 400
-    for missing in ("nope", "", "/metadata.json"):
+    for missing in ("nope", "", "/metadata.json", "./metadata.json"):
         assert ask(missing).status_code == 400
     for expires_in in (0, 86401):
         assert ask("metadata.json", expires_in=expires_in).status_code == 422

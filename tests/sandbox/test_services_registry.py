@@ -173,7 +173,9 @@ def test_organisations_and_people(services: RunningServices) -> None:
     organisation = {"display_name": "O", "name": "O", "ror": "https://ror.org/1"}
     path = "/registry/agent/organisation"
     created = services.registry("alice", "POST", f"{path}/create", json=organisation).json()
-    assert created["register_create_activity_session_id"]
+    assert created["register_create_activity_session_id"] is None
+    assert created["created_item"]["workflow_links"] is None
+    assert created["created_item"]["versioning_info"] is None
     handle = created["created_item"]["id"]
     assert created["created_item"]["history"][0]["item"]["name"] == "O"
     assert get(services, "bob", f"{path}/fetch", id=handle).json()["item"]["ror"]
@@ -185,7 +187,9 @@ def test_organisations_and_people(services: RunningServices) -> None:
         "last_name": "Q",
     }
     path = "/registry/agent/person/create"
-    assert services.registry("alice", "POST", path, json=person).status_code == 400
+    refused = services.registry("alice", "POST", path, json=person)
+    assert (refused.status_code, refused.json()["status"]["success"]) == (200, False)
+    assert refused.json()["created_item"] is None
     person["ethics_approved"] = "yes"
     assert services.registry("alice", "POST", path, json=person).json()["status"]["success"]
 
@@ -203,6 +207,48 @@ def test_validating_the_content_of_a_dataset(services: RunningServices) -> None:
     collection["associations"]["organisation_id"] = "10378.1/9"
     assert validate({"collection_format": collection}).json()["status"]["success"] is False
     assert validate({"release_timestamp": 5}).status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", f"{DATASET}/auth/evaluate"),
+        ("GET", f"{DATASET}/auth/configuration"),
+        ("GET", f"{DATASET}/locks/locked"),
+        ("GET", f"{DATASET}/locks/history"),
+        ("DELETE", f"{DATASET}/delete"),
+        ("DELETE", f"{GENERAL}/delete"),
+    ],
+)
+def test_empty_ids(services: RunningServices, method: str, path: str) -> None:
+    answer = services.registry("admin", method, path, params={"id": ""})
+    assert answer.status_code == 500
+    assert "empty" in answer.json()["detail"]
+
+
+def test_an_empty_id_of_any_kind_crashes_the_fetch(services: RunningServices) -> None:
+    answer = services.registry("admin", "GET", f"{GENERAL}/fetch", params={"id": ""})
+    assert (answer.status_code, answer.text) == (500, "Internal Server Error")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", f"{DATASET}/proxy/fetch"),
+        ("POST", f"{DATASET}/proxy/seed"),
+        ("POST", f"{DATASET}/proxy/create"),
+        ("PUT", f"{DATASET}/proxy/update"),
+        ("PUT", f"{DATASET}/proxy/revert"),
+        ("POST", f"{DATASET}/proxy/version"),
+        ("GET", f"{GENERAL}/proxy/fetch"),
+    ],
+)
+def test_proxy_routes_are_for_services(services: RunningServices, method: str, path: str) -> None:
+    without = services.registry("bob", method, path)
+    assert (without.status_code, "X-User-Context" in without.json()["detail"]) == (400, True)
+    forged = services.registry("admin", method, path, headers={"X-User-Context": "alice"})
+    assert (forged.status_code, forged.text) == (500, "Internal Server Error")
+    assert services.client.request(method, services.urls.registry + path).status_code == 401
 
 
 @pytest.mark.parametrize("action", ["update", "revert", "version", "seed", "create"])
