@@ -148,7 +148,7 @@ def run_cli(
 
 @contextmanager
 def running_sandbox(home: Path) -> Iterator[RunningSandbox]:
-    """A sandbox with everything it and its users keep in `home`; it ends with the test process."""
+    """A strict sandbox with all that it and its users keep in `home`; it ends with the tests."""
     environ = clean_environment(home)
     state = StateFolder(home / "sandbox")
     log = home / "sandbox.log"
@@ -156,7 +156,7 @@ def running_sandbox(home: Path) -> Iterator[RunningSandbox]:
         process = subprocess.Popen(
             [
                 *("setpriv", "--pdeathsig", "TERM"),
-                *(Path(sys.executable).parent / "provenafs", "sandbox", "start"),
+                *(Path(sys.executable).parent / "provenafs", "sandbox", "start", "--strict"),
             ],
             env=environ,
             stdin=subprocess.DEVNULL,

@@ -23,7 +23,7 @@ from provenafs.sandbox.store import Store
 
 
 async def run(
-    state: StateFolder, ready: Callable[[Running], None], *, is_strict: bool = True
+    state: StateFolder, ready: Callable[[Running], None], *, is_strict: bool = False
 ) -> None:
     """Run a sandbox until SIGINT or SIGTERM, seeding it first where it is new.
 

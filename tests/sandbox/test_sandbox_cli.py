@@ -14,8 +14,10 @@ from pathlib import Path
 
 import httpx
 import pytest
+from botocore.exceptions import ClientError
 from running_sandbox import RunningSandbox, clean_environment, run_cli, running_sandbox
 
+from provenafs.sandbox.gateway import BUCKET
 from provenafs.sandbox.state import StateFolder
 
 PENGUINS = "10378.1/1451870"
@@ -153,11 +155,24 @@ def test_what_was_done_is_there_after_stop_and_start(home: Path) -> None:
         assert len(sandbox.manifest) == 21
 
 
-def test_in_the_background_it_runs_until_stopped(home: Path) -> None:
-    environ = clean_environment(home)
-    started = run_cli(environ, "sandbox", "start", "--background")
+@pytest.mark.parametrize(("flags", "refused"), [((), False), (("--strict",), True)])
+def test_in_the_background_it_runs_until_stopped(
+    home: Path, flags: tuple[str, ...], refused: bool
+) -> None:
+    environ, state = clean_environment(home), StateFolder(home / "sandbox")
+    started = run_cli(environ, "sandbox", "start", "--background", *flags)
     assert started.returncode == 0, started.stderr
     assert run_cli(environ, "sandbox", "status").returncode == 0
+    running = state.running()
+    assert running is not None
+    s3 = RunningSandbox(state, running, environ, {}).s3()
+    for _ in range(2):  # the condition does not hold the second time
+        try:
+            s3.put_object(Bucket=BUCKET, Key=f"{refused}", Body=b"x", IfNoneMatch="*")
+            was_refused = False
+        except ClientError:
+            was_refused = True
+    assert was_refused is refused
     assert run_cli(environ, "sandbox", "stop").returncode == 0
     assert run_cli(environ, "sandbox", "status").returncode == 1
     assert not _processes_naming(home)
