@@ -130,16 +130,7 @@ def _started_behind(folder: StateFolder, strict: bool) -> Running:
     options = ["--state", str(folder.path), *(["--strict"] if strict else [])]
     with folder.log.open("wb") as log:
         process = subprocess.Popen(
-            [
-                sys.executable,
-                "-c",
-                command,
-                "sandbox",
-                "start",
-                *flags,
-                "--state",
-                str(folder.path),
-            ],
+            [sys.executable, "-c", command, "sandbox", "start", *options],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

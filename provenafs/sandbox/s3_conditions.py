@@ -17,6 +17,7 @@ MARKER_ETAG = '"d41d8cd98f00b204e9800998ecf8427e"'
 """The MD5 of nothing: every object whose key ends in a slash is empty."""
 
 _WAIT_S = 60
+_SOURCE = "x-amz-copy-source"
 _SUBRESOURCES = {
     *("acl", "attributes", "legal-hold", "partNumber", "restore", "retention"),
     *("select", "tagging", "torrent", "uploads"),
@@ -121,6 +122,18 @@ class Condition:
             return None
         return cls(_bare(match), _bare(none_match))
 
+    @classmethod
+    def of_source(cls, headers: Mapping[str, str]) -> Condition | None:
+        """The condition on what is to be copied; None without one."""
+        prefix = "x-amz-copy-source-"
+        return cls.of(
+            {
+                name.removeprefix(prefix): value
+                for name, value in headers.items()
+                if name.startswith(prefix)
+            }
+        )
+
     def refusal_to_change(self, etag: str | None) -> Refusal | None:
         """What keeps an object of this ETag, None if it is missing, from being changed."""
         if self.match is not None and etag is None:
@@ -130,6 +143,10 @@ class Condition:
         if self.none_match is not None and etag is not None:
             return Refusal.CONDITION
         return None
+
+    def refusal_to_copy(self, etag: str | None) -> Refusal | None:
+        """What keeps an object of this ETag from being copied."""
+        return None if self.refusal_to_read(etag) is None else Refusal.CONDITION
 
     def refusal_to_read(self, etag: str | None) -> Refusal | None:
         """What keeps an object of this ETag from being read."""
@@ -157,16 +174,23 @@ def refused(request: Request) -> Refusal | None:
 
 
 def changed_names(request: Request) -> frozenset[str]:
-    """What a request must hold to be one step; empty if it changes no object."""
+    """The objects that a request holds to be one step; none if it changes and copies none."""
     names: set[str] = set()
     uploads = "uploadId" in request.query
     if request.key and not _SUBRESOURCES & request.query.keys():
         is_change = request.method in ("PUT", "DELETE") and not uploads
         if is_change or (request.method == "POST" and uploads):
             names.add(f"{request.bucket}/{request.key}")
-    if names and "x-amz-copy-source" in request.headers:
-        names.add(_source(request.headers["x-amz-copy-source"]))
+    if request.method == "PUT" and _SOURCE in request.headers:
+        names.add("/".join(source_of(request)))
     return frozenset(names)
+
+
+def source_of(request: Request) -> tuple[str, str]:
+    """The bucket and the key that a copy is made from."""
+    path = unquote(request.headers[_SOURCE].partition("?")[0]).removeprefix("/")
+    bucket, _, key = path.partition("/")
+    return bucket, key
 
 
 def deletes_many(request: Request) -> bool:
@@ -177,10 +201,6 @@ def deletes_many(request: Request) -> bool:
 def names_marker(request: Request) -> bool:
     """Whether a request is about an object whose key ends in a slash, and not its attributes."""
     return request.key.endswith("/") and not _SUBRESOURCES & request.query.keys()
-
-
-def _source(header: str) -> str:
-    return unquote(header.partition("?")[0]).removeprefix("/")
 
 
 def _bare(etag: str | None) -> str | None:

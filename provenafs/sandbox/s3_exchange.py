@@ -22,6 +22,7 @@ from provenafs.sandbox.s3_conditions import (
     deletes_many,
     names_marker,
     refused,
+    source_of,
 )
 from provenafs.sandbox.s3_wire import (
     Answer,
@@ -139,6 +140,7 @@ class Connection:
         last = self._client.read(1) if request.length else request.head
         with self._site.locks.held(names):
             refusal = self._refusal(request, Condition.refusal_to_change)
+            refusal = refusal or self._refusal_of_source(request)
             if refusal is not None:
                 self._drop_server()
                 self._client.send(refusal.answer(request, is_last=request.is_last))
@@ -282,6 +284,14 @@ class Connection:
             return None
         return judge(condition, self._etag(request.bucket, request.key))
 
+    def _refusal_of_source(self, request: Request) -> Refusal | None:
+        condition = Condition.of_source(request.headers)
+        return (
+            None
+            if condition is None
+            else condition.refusal_to_copy(self._etag(*source_of(request)))
+        )
+
     def _etag(self, bucket: str, key: str) -> str | None:
         """The ETag of what the bucket holds now; None if that is nothing."""
         if self._checks is None or self._checks.is_stale():
@@ -289,6 +299,9 @@ class Connection:
         path = quote(f"/{bucket}/{key}", safe="/-._~")
         self._checks.send(self._site.signed("HEAD", path, "", {}, self._site.owner))
         answer = Answer.final(self._checks)
+        if answer.is_last:
+            self._checks.close()
+            self._checks = None
         if answer.status == 404:
             return None
         if answer.status != 200:

@@ -4,8 +4,10 @@ PutObject, CopyObject, CompleteMultipartUpload
     If-Match: 412 for another ETag, 404 without an object. If-None-Match: 412 with an object; any
     value but `*`, or both headers at once, is 501.
     (User Guide, conditional-writes; the headers in API_PutObject, API_CopyObject and
-    API_CompleteMultipartUpload.) The conditions on a copy's source, which the gateway knows, hold
-    at the moment of the copy.
+    API_CompleteMultipartUpload.)
+CopyObject, UploadPartCopy
+    The ETags asked of the source are looked at in the same step as those of the target; its times
+    are the server's to compare. (API_CopyObject, API_UploadPartCopy.)
 DeleteObject
     If-Match, `*` included: 412 for another ETag, 404 without an object.
     (User Guide, conditional-deletes; API_DeleteObject.)

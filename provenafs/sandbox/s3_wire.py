@@ -217,7 +217,8 @@ class Answer:
     @property
     def is_last(self) -> bool:
         """Whether the server ends the connection with this."""
-        return self.headers.get("connection", "").lower() == "close"
+        is_old = self.head.startswith(b"HTTP/1.0")
+        return is_old or self.headers.get("connection", "").lower() == "close"
 
     def relay(self, server: Stream, client: Stream, *, to_head: bool) -> None:
         """Send the answer on, and its body as it comes; `to_head` if HEAD was the question."""

@@ -5,41 +5,26 @@ from __future__ import annotations
 import itertools
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
-import boto3
 import pytest
-import trio
-from botocore.config import Config
 from botocore.exceptions import ClientError
 from faultproxy import FaultProxy, Request, fault_proxy, stall
+from fronts import client_of, front_over
+from moto.server import ThreadedMotoServer
 from running_services import KEYS, RunningServices
 
 from provenafs.s3.types import Credentials
 from provenafs.sandbox import s3_front
 from provenafs.sandbox.gateway import BUCKET, REGION, Gateway
 from provenafs.sandbox.s3_exchange import Site
-from provenafs.sandbox.s3_front import running_front
 
 WRONG = '"0123456789abcdef0123456789abcdef"'
 NOTHING = '"d41d8cd98f00b204e9800998ecf8427e"'
 _numbers = itertools.count()
-
-
-def client_of(address: str) -> Any:
-    """A client that may do everything."""
-    return boto3.client(
-        "s3",
-        endpoint_url=address,
-        region_name=REGION,
-        aws_access_key_id=KEYS.root_user,
-        aws_secret_access_key=KEYS.root_password,
-        config=Config(retries={"max_attempts": 0}, s3={"addressing_style": "path"}),
-    )
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +140,15 @@ def test_a_copy_has_conditions_on_both_ends(s3: Any, key: str) -> None:
     assert body_of(s3, target) == b"old"
 
 
+def test_a_part_is_copied_of_the_object_that_was_seen(s3: Any, key: str) -> None:
+    etag, source = put(s3, key, b"new"), {"Bucket": BUCKET, "Key": key}
+    target = f"{key}.parts"
+    upload = s3.create_multipart_upload(Bucket=BUCKET, Key=target)["UploadId"]
+    part = {"Key": target, "UploadId": upload, "PartNumber": 1, "CopySource": source}
+    assert outcome(s3.upload_part_copy, **part, CopySourceIfMatch=WRONG) == 412
+    assert outcome(s3.upload_part_copy, **part, CopySourceIfMatch=etag) == 200
+
+
 def test_conditions_are_looked_at_before_the_range(s3: Any, key: str) -> None:
     etag = put(s3, key)
     beyond = {"Key": key, "Range": "bytes=100-200"}
@@ -238,38 +232,6 @@ def test_a_large_body_goes_through_whole_and_its_connection_goes_on(s3: Any, key
     assert body_of(s3, key) == body[::-1]
     part = s3.get_object(Bucket=BUCKET, Key=key, Range="bytes=1000000-4999999")["Body"].read()
     assert part == body[::-1][1_000_000:5_000_000]
-
-
-@contextmanager
-def front_over(target: str) -> Iterator[str]:
-    """The address of another front; its server is at `target`."""
-    started: list[tuple[str, trio.lowlevel.TrioToken, trio.CancelScope]] = []
-    ready = threading.Event()
-    where = urlsplit(target)
-
-    async def run() -> None:
-        owner = Gateway(0, KEYS, None).owner  # type: ignore[arg-type]
-        site = Site((str(where.hostname), where.port or 0), REGION, owner, lambda _: None)
-        with socket.socket() as probe, trio.CancelScope() as scope:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-            probe.close()
-            async with running_front(port, site):
-                token = trio.lowlevel.current_trio_token()
-                started.append((f"http://127.0.0.1:{port}", token, scope))
-                ready.set()
-                await trio.sleep_forever()
-
-    thread = threading.Thread(target=trio.run, args=(run,), daemon=True)
-    thread.start()
-    assert ready.wait(10)
-    address, token, scope = started[0]
-    try:
-        yield address
-    finally:
-        token.run_sync_soon(scope.cancel)
-        thread.join(10)
-        assert not thread.is_alive()
 
 
 def hold(proxy: FaultProxy, method: str) -> tuple[threading.Event, threading.Event]:
@@ -461,3 +423,23 @@ def test_keys_and_tokens_stay_out_of_reprs() -> None:
     keys = Credentials("id", "the-secret", "the-token", Gateway(0, KEYS, None).owner.expires_at)  # type: ignore[arg-type]
     shown = repr(Site(("127.0.0.1", 1), REGION, keys, lambda _: keys))
     assert "the-secret" not in shown and "the-token" not in shown
+
+
+def test_a_server_without_conditions_has_them_behind_the_front() -> None:
+    """So tests of conflicts can be on moto, which passes over those of copies and completions."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        with front_over(f"http://{host}:{port}") as address:
+            s3, key = client_of(address), "k"
+            s3.create_bucket(
+                Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION}
+            )
+            for change in CHANGES:
+                put(s3, key)
+                assert change(s3, key, IfMatch=WRONG) == 412
+            test_a_copy_has_conditions_on_both_ends(s3, key)
+            test_a_part_is_copied_of_the_object_that_was_seen(s3, key)
+    finally:
+        server.stop()
