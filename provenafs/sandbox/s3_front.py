@@ -33,7 +33,7 @@ answered as expired then. Less exact than AWS: a request without a body is told 
 does not hold before its rights are looked at.
 
 Each connection has a thread, which costs the least for bodies that only pass through. There are no
-more than 500, each with a head of up to 64 KiB and a buffer of 256 KiB, of DeleteObjects 2 MiB and
+more than 250, each with a head of up to 64 KiB and a buffer of 256 KiB, of DeleteObjects 2 MiB and
 of listings 16 MiB; a socket that is silent for two minutes is closed, and nobody waits longer than
 a minute for a key.
 """
@@ -52,8 +52,9 @@ from provenafs.sandbox.s3_conditions import Refusal
 from provenafs.sandbox.s3_exchange import Connection, Site
 from provenafs.sandbox.s3_wire import Request, Stream
 
-_MAX_CONNECTIONS = 500
+_MAX_CONNECTIONS = 250  # with up to three sockets each, of the usual 1,024 descriptors
 _BACKLOG = 128
+_PAUSE_S = 0.1
 _NO_REQUEST = Request(b"", "GET", "/", "", "", {}, {})
 
 
@@ -98,8 +99,12 @@ class _Front:
 
     async def accept(self, listener: trio.socket.SocketType, nursery: trio.Nursery) -> None:
         while True:
-            accepted, _ = await listener.accept()
-            stream = Stream(socket.socket(fileno=accepted.detach()))
+            try:
+                accepted, _ = await listener.accept()
+                stream = Stream(socket.socket(fileno=accepted.detach()))
+            except OSError:  # the client has gone, or there are no descriptors for now
+                await trio.sleep(_PAUSE_S)
+                continue
             if len(self._connections) < _MAX_CONNECTIONS:
                 nursery.start_soon(self._serve, Connection(stream, self._site))
             else:

@@ -184,7 +184,7 @@ class Request:
     @property
     def is_last(self) -> bool:
         """Whether the client wants the connection to end with this."""
-        return self.headers.get("connection", "").lower() == "close"
+        return _ends(self.head.partition(b"\r\n")[0].endswith(b"HTTP/1.0"), self.headers)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,8 +217,7 @@ class Answer:
     @property
     def is_last(self) -> bool:
         """Whether the server ends the connection with this."""
-        is_old = self.head.startswith(b"HTTP/1.0")
-        return is_old or self.headers.get("connection", "").lower() == "close"
+        return _ends(self.head.startswith(b"HTTP/1.0"), self.headers)
 
     def relay(self, server: Stream, client: Stream, *, to_head: bool) -> None:
         """Send the answer on, and its body as it comes; `to_head` if HEAD was the question."""
@@ -254,6 +253,10 @@ def without_header(head: bytes, name: str) -> bytes:
 def go_on(client: Stream) -> None:
     """Let a client send the body that it waits with."""
     client.send(_CONTINUE)
+
+
+def _ends(is_old: bool, headers: Mapping[str, str]) -> bool:
+    return is_old or headers.get("connection", "").lower() == "close"
 
 
 def _parsed(head: bytes) -> tuple[str, dict[str, str]]:
