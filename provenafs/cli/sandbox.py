@@ -49,7 +49,7 @@ def start(
     state: _State,
     background: Annotated[bool, typer.Option(help="Return once it is running.")] = False,
     strict: Annotated[
-        bool, typer.Option("--strict", help="S3 checks conditions as AWS does; a tenth slower.")
+        bool, typer.Option("--strict", help="S3 checks conditions as AWS does, at some cost.")
     ] = False,
 ) -> None:
     """Start the sandbox; the first time it is filled with samples, which takes a while."""
