@@ -16,13 +16,14 @@ import trio
 from provenafs.config import Settings
 from provenafs.provena.errors import LoginRequired
 from provenafs.provena.realm import Realm
-from provenafs.provena.tokens import LoginFile, Tokens, claims
+from provenafs.provena.tokens import LoginFile, Tokens, claims, is_token
 
 log = logging.getLogger(__name__)
 
 # A token about to expire would do so on its way, or within a slow chain of services.
 _MARGIN_S = 30.0
 _LOCK_TIMEOUT_S = 60.0
+_LONGEST_TOKEN_FILE = 128 * 1024
 
 
 class TokenSource(Protocol):
@@ -146,6 +147,10 @@ class GivenToken:
         given = self._read()
         if not given:
             raise LoginRequired(f"{self._origin} is empty")
+        if not is_token(given):
+            raise LoginRequired(
+                f"{self._origin} holds no token: one is a single word of ASCII, on a single line"
+            )
         if claims(given).get("typ") not in ("Offline", "Refresh"):
             return given
         async with self._lock:
@@ -179,7 +184,8 @@ def _is_fresh(tokens: Tokens) -> bool:
 
 def _read_token_file(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8").strip()
+        with path.open(encoding="utf-8") as file:
+            return file.read(_LONGEST_TOKEN_FILE).strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise LoginRequired(f"the token file {path} cannot be read: {reason}") from error

@@ -5,7 +5,6 @@ from __future__ import annotations
 from ProvenaInterfaces.AuthAPI import (
     AccessReport,
     AccessReportResponse,
-    ListUserMembershipResponse,
     UserGroupMetadata,
     UserLinkUserLookupResponse,
 )
@@ -24,7 +23,7 @@ class AuthApi(Service):
     async def groups(self) -> list[UserGroupMetadata]:
         """The groups this user is a member of."""
         document = await self.call("GET", "/groups/user/list_user_membership")
-        return self.parsed(ListUserMembershipResponse, self.succeeded(document)).groups or []
+        return list(self.rows(UserGroupMetadata, self.succeeded(document).get("groups")))
 
     async def access_report(self) -> AccessReport:
         """Which realm roles this user has and lacks."""

@@ -12,12 +12,16 @@ from provenafs.provena.authapi import AuthApi
 from provenafs.provena.broker import CredentialBroker
 from provenafs.provena.datastore import DataStore
 from provenafs.provena.jobs import Jobs
+from provenafs.provena.reading import text_or_none
 from provenafs.provena.realm import Realm
 from provenafs.provena.registry import Registry
 from provenafs.provena.search import Search
 from provenafs.provena.service import Service
 from provenafs.provena.tokens import claims
 from provenafs.provena.transport import Transport
+
+WRITE_ROLE = "entity-registry-write"
+"""The realm role of everybody who changes data, metadata or versions, beside the item's role."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,4 +70,14 @@ class Provena:
 
     async def username(self) -> str:
         """Who the user is, by the token; raises LoginRequired, Unavailable."""
-        return str(claims(await self._tokens.token()).get("preferred_username") or "unknown")
+        name = claims(await self._tokens.token()).get("preferred_username")
+        return text_or_none(name) or "unknown"
+
+    async def may_change(self) -> bool:
+        """Whether the token has the realm role without which the services change nothing.
+
+        Also true of a token that does not tell its roles: then the services decide.
+        """
+        access = claims(await self._tokens.token()).get("realm_access")
+        roles = access.get("roles") if isinstance(access, dict) else None
+        return not isinstance(roles, list) or WRITE_ROLE in roles

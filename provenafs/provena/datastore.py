@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -18,11 +18,13 @@ from pydantic import BaseModel
 
 from provenafs.provena.auth import TokenSource
 from provenafs.provena.errors import Invalid, NotFound, Released, Unavailable
+from provenafs.provena.handles import has_name
 from provenafs.provena.pages import Page, PageKey, pages
-from provenafs.provena.records import DatasetRecord, FetchedDataset, S3Location
+from provenafs.provena.reading import text_or_none
+from provenafs.provena.records import DatasetRecord, FetchedDataset, S3Location, records_of
 from provenafs.provena.registry import Registry
 from provenafs.provena.service import Service
-from provenafs.provena.transport import Transport
+from provenafs.provena.transport import Transport, one_line
 
 log = logging.getLogger(__name__)
 
@@ -78,24 +80,22 @@ class DataStore(Service):
             record = DatasetRecord.from_item(answer.get("item"))
         except ValueError as error:
             raise Unavailable(f"the record of {handle} cannot be used: {error}", 200) from error
-        roles = frozenset(str(role) for role in answer.get("roles") or ())
-        return FetchedDataset(record, roles, bool(answer.get("locked")))
+        roles = answer.get("roles")
+        known = frozenset(filter(None, map(text_or_none, roles if isinstance(roles, list) else [])))
+        return FetchedDataset(record, known, bool(answer.get("locked")))
 
-    async def list_all(self) -> AsyncIterator[DatasetRecord]:
+    async def list_all(
+        self, left_out: Callable[[str], None] | None = None
+    ) -> AsyncIterator[DatasetRecord]:
         """Every dataset whose metadata the user may read, oldest first.
 
         A page that this API refuses because of one row it cannot parse is read from the registry,
-        so that it hides none of the others. A record changed meanwhile keeps its place: the order
-        is by time of creation.
+        so that it hides none of the others; `left_out` is told of rows that cannot be used (else
+        the log is). A record changed meanwhile keeps its place: the order is by time of creation.
         """
         async for page in pages(self._list_page, self._registry.list_page):
-            for item in page.items:
-                try:
-                    record = DatasetRecord.from_item(item)
-                except ValueError as error:
-                    log.warning("a dataset is left out of the list: %s", error)
-                else:
-                    yield record
+            for record in records_of(page.items, left_out or _warn):
+                yield record
 
     async def mint(self, collection_format: dict[str, Any]) -> Minted:
         """Register a dataset; sent once only.
@@ -108,9 +108,10 @@ class DataStore(Service):
         answer = self.parsed(MintResponse, document)
         # A failure that names a handle is one of the job that records the creation: the dataset is
         # there.
-        if answer.handle is None or answer.s3_location is None:
+        if not answer.handle or answer.s3_location is None:
             self.succeeded(document)
             raise Unavailable(f"{self._name} named no handle for the new dataset", 200)
+        self._check_name(answer.handle)
         return Minted(
             answer.handle,
             S3Location(answer.s3_location.bucket_name, answer.s3_location.path),
@@ -125,10 +126,7 @@ class DataStore(Service):
     async def schema(self) -> dict[str, Any]:
         """The JSON schema of a CollectionFormat."""
         document = await self.call("GET", "/metadata/dataset-schema")
-        if not isinstance(document, dict) or not isinstance(document.get("json_schema"), dict):
-            raise Unavailable(f"{self._name} answered in a form that is not known", 200)
-        schema: dict[str, Any] = document["json_schema"]
-        return schema
+        return self.object_in(self.object_in(document).get("json_schema"))
 
     async def update_metadata(
         self, handle: str, collection_format: dict[str, Any], reason: str
@@ -167,6 +165,7 @@ class DataStore(Service):
             idempotent=False,
         )
         answer = self.parsed(_VersionAnswer, document)
+        self._check_name(answer.new_version_id)
         return Versioned(answer.new_version_id, answer.version_job_session_id)
 
     async def credentials(
@@ -184,7 +183,14 @@ class DataStore(Service):
                 json=request.model_dump(),
                 errors=_ISSUING,
             )
-        return self.parsed(CredentialResponse, self.succeeded(document))
+        answer = self.parsed(CredentialResponse, self.succeeded(document))
+        keys = answer.credentials
+        self.secret("aws_access_key_id", keys.aws_access_key_id)
+        self.secret("aws_secret_access_key", keys.aws_secret_access_key)
+        self.secret("aws_session_token", keys.aws_session_token)
+        if answer.console_session_url is not None:
+            self.secret("console_session_url", answer.console_session_url)
+        return answer
 
     async def presigned_url(self, handle: str, file_path: str, expires_in: int) -> str:
         """A link to download one file, good for 1 to 86,400 seconds. A secret."""
@@ -193,14 +199,15 @@ class DataStore(Service):
             "/registry/items/generate-presigned-url",
             json={"dataset_id": handle, "file_path": file_path, "expires_in": expires_in},
         )
-        return self.parsed(PresignedURLResponse, document).presigned_url
+        url = self.parsed(PresignedURLResponse, document).presigned_url
+        return self.secret("presigned_url", url)
 
     async def reviewers(self) -> list[str]:
         """The Person handles of the system's reviewers."""
         document = await self.call("GET", "/release/sys-reviewers/list")
         if not isinstance(document, list):
-            raise Unavailable(f"{self._name} answered in a form that is not known", 200)
-        return sorted(str(person) for person in document)
+            raise self.unknown_form()
+        return sorted(filter(None, map(text_or_none, document)))
 
     async def add_reviewer(self, person: str) -> None:
         """Make a Person a reviewer; again is no error."""
@@ -233,6 +240,12 @@ class DataStore(Service):
         )
         return _details(document)
 
+    def _check_name(self, handle: str) -> None:
+        if not has_name(handle):
+            raise Unavailable(
+                f"{self._name} named a new dataset by what cannot be a directory's name", 200
+            )
+
     async def _list_page(self, key: PageKey | None, size: int) -> Page:
         return await self.page("/registry/items/list", key, size)
 
@@ -258,5 +271,9 @@ def _demand_reason(reason: str) -> None:
         raise Invalid("a reason is needed")
 
 
+def _warn(why: str) -> None:
+    log.warning("a dataset is left out of the list: %s", why)
+
+
 def _details(document: object) -> str:
-    return str(document.get("details") or "") if isinstance(document, dict) else ""
+    return one_line(str(document.get("details") or "")) if isinstance(document, dict) else ""

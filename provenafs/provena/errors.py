@@ -8,6 +8,7 @@ ProvenaError
 ├── Released       403: write access to a dataset that is pending review or released
 ├── Invalid        400, 422 or `success: false`: what was sent is not acceptable
 └── Unavailable    no usable answer in time: 5xx, 429, unreachable host, an unusable body
+    └── TooLong         an answer of more bytes than are taken
 """
 
 from __future__ import annotations
@@ -51,3 +52,10 @@ class Unavailable(ProvenaError):
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
         self.status = status
+
+
+class TooLong(Unavailable):
+    """An answer of more bytes than are taken."""
+
+    def __init__(self, message: str, status: int | None = 200) -> None:
+        super().__init__(message, status)

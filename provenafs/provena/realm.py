@@ -10,8 +10,9 @@ from typing import Any
 import trio
 
 from provenafs.provena.errors import Invalid, LoginRequired, Unauthorised, Unavailable
-from provenafs.provena.tokens import Tokens
-from provenafs.provena.transport import Reply, Request, Transport
+from provenafs.provena.reading import number, text_or_none
+from provenafs.provena.tokens import Tokens, is_token
+from provenafs.provena.transport import Reply, Request, Transport, filtered
 
 _SERVICE = "the login service"
 _DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
@@ -19,6 +20,10 @@ _DEFAULT_INTERVAL_S = 5.0
 _SHORTEST_INTERVAL_S = 0.1
 _SLOW_DOWN_S = 5.0
 _DEFAULT_LIFETIME_S = 60.0
+_DEFAULT_DEVICE_S = 600.0
+_LONGEST_S = 24 * 3600.0
+"""Of waiting for a confirmation, and of trusting a token without asking."""
+_LONGEST_ANSWER = 512 * 1024  # bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +47,9 @@ class Realm:
 
     async def check(self) -> None:
         """Raises Unavailable unless a realm answers at the address."""
-        reply = await self._transport.send(Request("GET", self.url, _SERVICE))
-        if not isinstance(reply.document, dict) or not reply.document.get("public_key"):
+        request = Request("GET", self.url, _SERVICE, longest=_LONGEST_ANSWER)
+        reply = await self._transport.send(request)
+        if reply.status != 200 or not self._document(reply).get("public_key"):
             raise self._no_realm(reply)
 
     async def begin_device_login(self, client_id: str, scopes: str) -> DeviceLogin:
@@ -59,18 +65,19 @@ class Realm:
                 f"the realm {self.url} does not let client '{client_id}' log in like this:"
                 f" {reply.detail or f'HTTP status {reply.status}'}"
             )
-        try:
-            page = str(answer["verification_uri"])
-            return DeviceLogin(
-                user_code=str(answer["user_code"]),
-                verification_uri=page,
-                verification_uri_complete=str(answer.get("verification_uri_complete") or page),
-                expires_in=float(answer.get("expires_in") or 600),
-                interval=float(answer.get("interval", _DEFAULT_INTERVAL_S)),
-                device_code=str(answer["device_code"]),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise self._no_realm(reply) from error
+        page, code = text_or_none(answer.get("verification_uri")), answer.get("device_code")
+        user_code = text_or_none(answer.get("user_code"))
+        if page is None or user_code is None or not is_token(code):
+            raise self._no_realm(reply)
+        complete = text_or_none(answer.get("verification_uri_complete"))
+        return DeviceLogin(
+            user_code=user_code,
+            verification_uri=page,
+            verification_uri_complete=complete or page,
+            expires_in=number(answer.get("expires_in"), _DEFAULT_DEVICE_S, 0, _LONGEST_S),
+            interval=number(answer.get("interval"), _DEFAULT_INTERVAL_S, 0, _LONGEST_S),
+            device_code=code,
+        )
 
     async def finish_device_login(self, client_id: str, login: DeviceLogin) -> Tokens:
         """Wait until the user has confirmed the login.
@@ -121,22 +128,26 @@ class Realm:
 
     async def _post(self, path: str, form: Mapping[str, str]) -> Reply:
         url = f"{self.url}/protocol/openid-connect/{path}"
-        return await self._transport.send(Request("POST", url, _SERVICE, form=form))
+        request = Request("POST", url, _SERVICE, form=form, longest=_LONGEST_ANSWER)
+        return await self._transport.send(request)
 
     def _tokens(
         self, client_id: str, reply: Reply, asked_at: float, refresh_token: str | None = None
     ) -> Tokens:
         answer = self._document(reply)
-        try:
-            return Tokens(
-                realm=self.url,
-                client_id=client_id,
-                access_token=str(answer["access_token"]),
-                expires_at=asked_at + float(answer.get("expires_in") or _DEFAULT_LIFETIME_S),
-                refresh_token=answer.get("refresh_token") or refresh_token,
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise self._no_realm(reply) from error
+        access, renewed = answer.get("access_token"), answer.get("refresh_token") or refresh_token
+        if not access:
+            raise self._no_realm(reply)
+        if not is_token(access) or not (renewed is None or is_token(renewed)):
+            raise Unavailable(f"the realm {self.url} gave what is no token", reply.status)
+        lifetime = number(answer.get("expires_in"), _DEFAULT_LIFETIME_S, 0, _LONGEST_S)
+        return Tokens(
+            realm=self.url,
+            client_id=client_id,
+            access_token=access,
+            expires_at=asked_at + (lifetime or _DEFAULT_LIFETIME_S),
+            refresh_token=renewed,
+        )
 
     def _document(self, reply: Reply) -> dict[str, Any]:
         if reply.status == 404 or not isinstance(reply.document, dict):
@@ -164,4 +175,4 @@ class Realm:
 
 def _error(reply: Reply) -> str:
     document = reply.document
-    return str(document.get("error") or "") if isinstance(document, dict) else ""
+    return filtered(str(document.get("error") or "")) if isinstance(document, dict) else ""

@@ -6,8 +6,21 @@ accepts and stores; a record must be shown, and sent back, exactly as it is.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+from provenafs.provena.handles import has_name
+from provenafs.provena.reading import number, text_or_none
+
+LATEST_S = 253_402_300_799
+"""The last second of the year 9999: a timestamp beyond is shown as this one."""
+
+_EARLIEST_S = -62_135_596_800
+_BUCKET = re.compile(r"[A-Za-z0-9._-]{1,255}")
+_LONGEST_KEY = 1024  # bytes
+_HIGHEST_ID = 2**53
 
 
 class S3Location(NamedTuple):
@@ -53,20 +66,20 @@ class DatasetRecord:
         """
         if not isinstance(item, dict):
             raise ValueError("the item is not an object")
-        location = item.get("s3")
-        if not isinstance(location, dict):
-            raise ValueError("the item has no S3 location")
-        for holder, name, kind in (
-            (item, "id", str),
-            (item, "display_name", str),
-            (item, "owner_username", str),
-            (item, "created_timestamp", int),
-            (item, "updated_timestamp", int),
-            (location, "bucket_name", str),
-            (location, "path", str),
-        ):
-            if not isinstance(holder.get(name), kind):
-                raise ValueError(f"the item has no valid {name}")
+        handle = item.get("id")
+        if not isinstance(handle, str):
+            raise ValueError("the item has no valid id")
+        if not has_name(handle):
+            raise ValueError("no directory can be called by the item's id")
+        for name in ("created_timestamp", "updated_timestamp"):
+            if not isinstance(item.get(name), int):
+                raise ValueError(f"{handle} has no valid {name}")
+        location = _object(item.get("s3"))
+        bucket, path = location.get("bucket_name"), location.get("path")
+        if not isinstance(bucket, str) or not _BUCKET.fullmatch(bucket):
+            raise ValueError(f"{handle} has no valid bucket_name")
+        if not isinstance(path, str) or not _is_folder(path):
+            raise ValueError(f"{handle} has no valid path in its bucket")
         return cls(item)
 
     @property
@@ -76,23 +89,23 @@ class DatasetRecord:
 
     @property
     def display_name(self) -> str:
-        """Any non-empty text: not unique, and no file name."""
-        return str(self.raw["display_name"])
+        """Any non-empty text: not unique, and no file name. The handle if there is none."""
+        return text_or_none(self.raw.get("display_name")) or self.id
 
     @property
     def owner_username(self) -> str:
-        """Who minted it."""
-        return str(self.raw["owner_username"])
+        """Who minted it; '' if that is not told."""
+        return text_or_none(self.raw.get("owner_username")) or ""
 
     @property
     def created_timestamp(self) -> int:
         """Seconds since the epoch."""
-        return int(self.raw["created_timestamp"])
+        return _seconds(self.raw["created_timestamp"])
 
     @property
     def updated_timestamp(self) -> int:
         """Seconds since the epoch."""
-        return int(self.raw["updated_timestamp"])
+        return _seconds(self.raw["updated_timestamp"])
 
     @property
     def s3(self) -> S3Location:
@@ -103,66 +116,68 @@ class DatasetRecord:
     @property
     def version(self) -> int:
         """The place in the version chain, from 1."""
-        return int(self._versioning.get("version") or 1)
+        return int(number(self._versioning.get("version"), 1, 1, _HIGHEST_ID))
 
     @property
     def previous_version(self) -> str | None:
         """The handle of the version before."""
-        return self._versioning.get("previous_version")
+        return _handle(self._versioning.get("previous_version"))
 
     @property
     def next_version(self) -> str | None:
         """The handle of the version after."""
-        return self._versioning.get("next_version")
+        return _handle(self._versioning.get("next_version"))
 
     @property
     def version_reason(self) -> str | None:
         """Why this version was made."""
-        return self._versioning.get("reason")
+        return text_or_none(self._versioning.get("reason"))
 
     @property
     def release_status(self) -> str:
         """NOT_RELEASED, PENDING or RELEASED."""
-        return str(self.raw.get("release_status") or "NOT_RELEASED")
+        return text_or_none(self.raw.get("release_status")) or "NOT_RELEASED"
 
     @property
     def release_approver(self) -> str | None:
         """The reviewer's Person handle."""
-        return self.raw.get("release_approver")
+        return text_or_none(self.raw.get("release_approver"))
 
     @property
     def release_timestamp(self) -> int | None:
         """When the release state last changed, in seconds since the epoch."""
-        return self.raw.get("release_timestamp")
+        timestamp = self.raw.get("release_timestamp")
+        return _seconds(timestamp) if isinstance(timestamp, (int, float)) else None
 
     @property
     def release_history(self) -> tuple[ReleaseEvent, ...]:
         """What happened in review, oldest first."""
         return tuple(
             ReleaseEvent(
-                action=str(event.get("action")),
-                timestamp=int(event.get("timestamp") or 0),
-                approver=str(event.get("approver") or ""),
-                requester=event.get("requester"),
-                notes=str(event.get("notes") or ""),
+                action=text_or_none(event.get("action")) or "UNKNOWN",
+                timestamp=_seconds(event.get("timestamp")),
+                approver=text_or_none(event.get("approver")) or "",
+                requester=text_or_none(event.get("requester")),
+                notes=text_or_none(event.get("notes")) or "",
             )
             for event in _objects(self.raw.get("release_history"))
         )
 
     @property
     def history(self) -> tuple[HistoryEntry, ...]:
-        """The states of the record, newest first."""
-        return tuple(
-            HistoryEntry(
-                id=entry["id"],
-                timestamp=int(entry.get("timestamp") or 0),
-                reason=str(entry.get("reason") or ""),
-                username=str(entry.get("username") or ""),
-                collection_format=_object(_object(entry.get("item")).get("collection_format")),
-            )
-            for entry in _objects(self.raw.get("history"))
-            if isinstance(entry.get("id"), int)
-        )
+        """The states of the record, newest first; of two with one number the newer."""
+        entries: dict[int, HistoryEntry] = {}
+        for entry in _objects(self.raw.get("history")):
+            state = entry.get("id")
+            if type(state) is int and 0 <= state <= _HIGHEST_ID and state not in entries:
+                entries[state] = HistoryEntry(
+                    id=state,
+                    timestamp=_seconds(entry.get("timestamp")),
+                    reason=text_or_none(entry.get("reason")) or "",
+                    username=text_or_none(entry.get("username")) or "",
+                    collection_format=_object(_object(entry.get("item")).get("collection_format")),
+                )
+        return tuple(entries.values())
 
     @property
     def collection_format(self) -> dict[str, Any]:
@@ -172,8 +187,12 @@ class DatasetRecord:
     @property
     def reposited(self) -> bool:
         """Whether the files are kept here; false for a dataset hosted elsewhere."""
-        information = _object(self.collection_format.get("dataset_info"))
-        return _object(information.get("access_info")).get("reposited") is not False
+        return _object(self.dataset_info.get("access_info")).get("reposited") is not False
+
+    @property
+    def dataset_info(self) -> dict[str, Any]:
+        """The part of the metadata document that is about the dataset."""
+        return _object(self.collection_format.get("dataset_info"))
 
     @property
     def has_own_folder(self) -> bool:
@@ -193,6 +212,34 @@ class FetchedDataset:
     record: DatasetRecord
     roles: frozenset[str]
     locked: bool
+
+
+def records_of(items: Iterable[object], left_out: Callable[[str], None]) -> Iterator[DatasetRecord]:
+    """The records of a page; `left_out` is told why a row cannot be one."""
+    for item in items:
+        try:
+            record = DatasetRecord.from_item(item)
+        except ValueError as error:
+            left_out(str(error))
+        else:
+            yield record
+
+
+def _seconds(value: object) -> int:
+    """A timestamp within what a date can be; the epoch for what is none."""
+    return int(number(value, 0, _EARLIEST_S, LATEST_S))
+
+
+def _is_folder(path: str) -> bool:
+    try:
+        size = len(path.encode())
+    except UnicodeEncodeError:
+        return False
+    return 1 < size <= _LONGEST_KEY and path.endswith("/") and not path.startswith("/")
+
+
+def _handle(value: object) -> str | None:
+    return value if isinstance(value, str) and has_name(value) else None
 
 
 def _object(value: object) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +13,11 @@ from pydantic import BaseModel
 
 from provenafs.provena.errors import NotFound, Unauthorised
 from provenafs.provena.pages import Page, PageKey, pages
-from provenafs.provena.records import DatasetRecord
+from provenafs.provena.reading import text_or_none
+from provenafs.provena.records import DatasetRecord, records_of
 from provenafs.provena.service import Service
+
+log = logging.getLogger(__name__)
 
 _DATASET = "/registry/entity/dataset"
 _UNKNOWN = {400: NotFound}
@@ -52,7 +56,7 @@ class Registry(Service):
     async def described_roles(self) -> list[DescribedRole]:
         """The roles there are for datasets, in words."""
         document = await self.call("GET", f"{_DATASET}/auth/roles")
-        return self.parsed(_DescribedRoles, document).roles
+        return list(self.rows(DescribedRole, self.object_in(document).get("roles")))
 
     async def access(self, handle: str) -> AccessSettings:
         """Who may do what; raises Unauthorised unless the user has the admin role on it."""
@@ -91,19 +95,19 @@ class Registry(Service):
         document = await self.call(
             "GET", f"{_DATASET}/locks/history", params={"id": handle}, errors=_UNKNOWN
         )
-        return self.parsed(_LockHistory, self.succeeded(document)).history or []
+        return list(self.rows(LockEvent, self.succeeded(document).get("history")))
 
     async def reviews(self, person: str) -> AsyncIterator[DatasetRecord]:
         """The datasets whose release this Person, the user's own, was asked to approve."""
         async for page in pages(functools.partial(self._review_page, person)):
-            for item in page.items:
-                yield DatasetRecord.from_item(item)
+            for record in records_of(page.items, _warn):
+                yield record
 
     async def build(self) -> Build:
         """Which release of Provena this is."""
         document = await self.call("GET", "/registry/general/about/version")
         known = document if isinstance(document, dict) else {}
-        return Build(known.get("tag_name"), known.get("commit_id"))
+        return Build(text_or_none(known.get("tag_name")), text_or_none(known.get("commit_id")))
 
     async def _change_lock(self, verb: str, handle: str, reason: str) -> None:
         document = await self.call(
@@ -137,13 +141,9 @@ class _Roles(BaseModel):
     roles: list[str]
 
 
-class _DescribedRoles(BaseModel):
-    roles: list[DescribedRole]
-
-
 class _LockStatus(BaseModel):
     locked: bool
 
 
-class _LockHistory(BaseModel):
-    history: list[LockEvent] | None = None
+def _warn(why: str) -> None:
+    log.warning("a dataset is left out of the list of reviews: %s", why)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from ProvenaInterfaces.SearchAPI import QueryResult as SearchHit
-from ProvenaInterfaces.SearchAPI import QueryResults
+import math
 
+from ProvenaInterfaces.SearchAPI import QueryResult as SearchHit
+
+from provenafs.provena.handles import has_name
 from provenafs.provena.service import Service
 
 __all__ = ["MOST_HITS", "Search", "SearchHit"]
@@ -29,4 +31,6 @@ class Search(Service):
                 "record_limit": min(limit, MOST_HITS),
             },
         )
-        return self.parsed(QueryResults, self.succeeded(document)).results or []
+        hits = self.rows(SearchHit, self.succeeded(document).get("results"))
+        usable = [hit for hit in hits if has_name(hit.id) and math.isfinite(hit.score)]
+        return usable[:MOST_HITS]

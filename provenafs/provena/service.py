@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -19,7 +20,9 @@ from provenafs.provena.errors import (
     Unavailable,
 )
 from provenafs.provena.pages import Page, PageKey
-from provenafs.provena.transport import Reply, Request, Transport, filtered
+from provenafs.provena.transport import Reply, Request, Transport, filtered, one_line
+
+log = logging.getLogger(__name__)
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -28,6 +31,7 @@ _TOKEN_REFUSED = ("Not authenticated", "Could not validate credentials", "incorr
 _LOCKED = re.compile(r"\blocked\b", re.IGNORECASE)
 _UNKNOWN_DATASET = ("during dataset fetching", "Empty string received")
 _REALM_ROLE = "correct role"
+_SECRET = re.compile(r"[!-~]{1,16384}")
 
 
 class Service:
@@ -47,7 +51,7 @@ class Service:
     async def health(self) -> str:
         """What the service says when asked how it is; needs no login."""
         reply = await self._transport.send(Request("GET", f"{self._url}/", self._name))
-        return str(self._document(reply).get("message", ""))
+        return one_line(str(self._document(reply).get("message") or ""))
 
     async def call(
         self,
@@ -81,20 +85,36 @@ class Service:
         try:
             return model.model_validate(document)
         except ValidationError as error:
-            place = ".".join(str(part) for part in error.errors()[0]["loc"])
             # Without its cause: pydantic's text quotes the values.
-            raise Unavailable(
-                f"{self._name} answered in a form that is not known ('{place}')", 200
-            ) from None
+            raise self.unknown_form(_place(error)) from None
+
+    def rows(self, model: type[Model], rows: object) -> Iterator[Model]:
+        """The rows of an answer as models; those of another form are left out, with a warning."""
+        for row in rows if isinstance(rows, list) else []:
+            try:
+                yield model.model_validate(row)
+            except ValidationError as error:
+                log.warning(
+                    "%s told a row in a form that is not known, which is left out ('%s')",
+                    self._name,
+                    _place(error),
+                )
+
+    def object_in(self, document: object) -> dict[str, Any]:
+        """The answer, which has to be an object."""
+        if not isinstance(document, dict):
+            raise self.unknown_form()
+        return document
 
     def succeeded(self, document: object, error: type[ProvenaError] = Invalid) -> dict[str, Any]:
         """The answer, unless its status says that it is a failure: then `error`."""
-        if not isinstance(document, dict) or not isinstance(document.get("status"), dict):
-            raise Unavailable(f"{self._name} answered in a form that is not known", 200)
-        status = document["status"]
+        answer = self.object_in(document)
+        status = answer.get("status")
+        if not isinstance(status, dict):
+            raise self.unknown_form("status")
         if not status.get("success"):
             raise error(filtered(str(status.get("details") or f"{self._name} refused it")))
-        return document
+        return answer
 
     async def page(self, path: str, key: PageKey | None, size: int) -> Page:
         """One page of a list of datasets, oldest first."""
@@ -115,6 +135,17 @@ class Service:
                 return Page(items, key)
         raise Unavailable(f"{self._name} answered with a page in a form that is not known", 200)
 
+    def secret(self, name: str, value: object) -> str:
+        """A key or link in an answer: printable ASCII without blanks, as it is sent and printed."""
+        if isinstance(value, str) and _SECRET.fullmatch(value):
+            return value
+        raise self.unknown_form(name)
+
+    def unknown_form(self, place: str = "") -> Unavailable:
+        """The failure of an answer that is not of the form it should be, `place` in it."""
+        where = f" ('{place}')" if place else ""
+        return Unavailable(f"{self._name} answered in a form that is not known{where}", 200)
+
     def _document(self, reply: Reply) -> dict[str, Any]:
         if reply.status == 200 and isinstance(reply.document, dict):
             return reply.document
@@ -122,7 +153,7 @@ class Service:
 
     def _error(self, reply: Reply, errors: Mapping[int, type[ProvenaError]]) -> ProvenaError:
         detail = reply.detail
-        if not reply.is_json or reply.status in (200, 404, 405) or 300 <= reply.status < 400:
+        if not reply.is_json or reply.status in (200, 404, 405):
             return Unavailable(
                 f"{self._name} at {self._url} did not answer as a Provena service does"
                 f" (HTTP status {reply.status}{'' if reply.is_json else ', no JSON'});"
@@ -140,6 +171,10 @@ class Service:
         usual = Unauthorised if reply.status in (401, 403) else Invalid
         kind = errors.get(reply.status, usual)
         return kind(detail or f"{self._name} refused it (HTTP status {reply.status})")
+
+
+def _place(error: ValidationError) -> str:
+    return filtered(".".join(str(part) for part in error.errors()[0]["loc"][:10]))
 
 
 def _refuses_token(reply: Reply) -> bool:

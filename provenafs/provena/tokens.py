@@ -7,18 +7,24 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import trio
 
 from provenafs.provena.errors import LoginRequired, Unavailable
+from provenafs.provena.reading import number, parse_json
 
 _LOCK_POLL_S = 0.05
+_LONGEST_FILE = 1024**2
+# What can stand in a header: a line break in it would begin another one.
+_TOKEN = re.compile(r"[!-~]{1,65536}")
+_FAR_FUTURE_S = 2.0**40
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +51,18 @@ class Tokens:
         return f"Tokens(realm={self.realm!r}, client_id={self.client_id!r})"
 
 
+def is_token(value: object) -> TypeGuard[str]:
+    """Whether this can be sent as a token: one word of ASCII."""
+    return isinstance(value, str) and _TOKEN.fullmatch(value) is not None
+
+
 def claims(token: str) -> dict[str, Any]:
     """What a token says, unverified; {} if it is no JSON web token."""
     parts = token.split(".")
     if len(parts) != 3:
         return {}
     try:
-        payload = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+        payload = parse_json(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
     except ValueError:
         return {}
     return payload if isinstance(payload, dict) else {}
@@ -74,16 +85,15 @@ class LoginFile:
         Raises LoginRequired if the file is there but cannot be used.
         """
         try:
-            fields = json.loads(self._path.read_text(encoding="utf-8"))
-            tokens = Tokens(**fields)
+            with self._path.open("rb") as file:
+                return _tokens(parse_json(file.read(_LONGEST_FILE)))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError) as error:
             raise LoginRequired(
                 f"the stored login {self._path} cannot be read;"
                 f" run 'provenafs login --profile {self.profile}'"
             ) from error
-        return tokens
 
     def read_if_usable(self) -> Tokens | None:
         """The stored tokens, or None also where the file cannot be used."""
@@ -134,6 +144,20 @@ class LoginFile:
     def _make_directory(self) -> None:
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._path.parent.chmod(0o700)
+
+
+def _tokens(fields: object) -> Tokens:
+    """The tokens of a file; raises ValueError if they are none."""
+    if not isinstance(fields, dict):
+        raise ValueError("not an object")
+    names = ("realm", "client_id", "access_token", "refresh_token")
+    realm, client_id, access, refresh = (fields.get(name) for name in names)
+    if not isinstance(realm, str) or not isinstance(client_id, str) or not is_token(access):
+        raise ValueError("no login")
+    if refresh is not None and not is_token(refresh):
+        raise ValueError("no refresh token")
+    expires_at = number(fields.get("expires_at"), 0, 0, _FAR_FUTURE_S)
+    return Tokens(realm, client_id, access, expires_at, refresh)
 
 
 def _try_lock(descriptor: int) -> bool:

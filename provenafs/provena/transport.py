@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import random
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import trio
 
 from provenafs import __version__
-from provenafs.provena.errors import Unavailable
+from provenafs.provena.errors import Invalid, TooLong, Unavailable
+from provenafs.provena.reading import UnusableBody, body_within, parse_json
 
 log = logging.getLogger(__name__)
 
@@ -26,14 +28,21 @@ _ATTEMPTS = 5
 _FIRST_PAUSE_S = 0.25
 _RETRIED_STATUS = frozenset({429, 500, 502, 503, 504})
 _LOOPBACK = ("all://127.0.0.1", "all://localhost", "all://[::1]")
-_NOT_LINKED = "you must link"
+# Bytes. A Lambda answers with 6 MB at most, a refusal with a few sentences.
+_LONGEST_ANSWER = 8 * 1024**2
+_LONGEST_REFUSAL = 256 * 1024
+_NOT_LINKED = b"you must link"
 _LINK_FIRST = "your user is not linked to a Person in the registry; link it on the Provena web site"
 _LONGEST_SENTENCE = 500
+# More than a sentence is never looked at, so that a long text costs no more than a short one.
+_LONGEST_LOOK = 4 * _LONGEST_SENTENCE
+# Each quantifier is possessive or bounded: the time is linear whatever the text.
 _SECRET = re.compile(
-    r"eyJ[\w-]{8,}[\w.-]*"  # a token
-    r"|\b(?:AKIA|ASIA)[A-Z0-9]{12,}"  # an access key
-    r"|(?<![\w/+=])[A-Za-z0-9/+=]{40,}(?![\w/+=])"  # a secret key
-    r"|(?i:(?:signature|token|secret|password|session|key)\w*['\"]?\s*[=:]\s*['\"]?)[^\s'\"]{12,}"
+    r"eyJ[\w-]{8}[\w.-]*+"  # a token
+    r"|\b(?:AKIA|ASIA)[A-Z0-9]{12,}+"  # an access key
+    r"|(?<![\w/+=])[A-Za-z0-9/+=]{40,}+(?!\w)"  # a secret key
+    r"|(?i:(?:signature|token|secret|password|session|key)\w{0,40}+['\"]?\s?[=:]\s?['\"]?)"
+    r"[^\s'\"]{12,}+"
 )
 
 
@@ -49,11 +58,13 @@ class Request:
     json: Any = None
     form: Mapping[str, str] | None = field(default=None, repr=False)
     attempts: int = _ATTEMPTS
+    longest: int = _LONGEST_ANSWER
+    """Bytes of an answer, decompressed, that are taken."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer below 500. `document` is its JSON; `is_json` is false if it was none."""
+    """An answer below 500, and no redirect. `document` is its JSON, `is_json` tells if it was."""
 
     status: int
     headers: httpx.Headers = field(repr=False)
@@ -88,7 +99,9 @@ class Transport:
         """A transport whose connections are closed on leaving."""
         async with httpx.AsyncClient(
             timeout=httpx.Timeout(_ATTEMPT_S, connect=_CONNECT_S, pool=None),
-            headers={"User-Agent": f"provenafs/{__version__}"},
+            headers={"User-Agent": f"provenafs/{__version__}", "Accept-Encoding": "gzip"},
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),  # none is kept
+            follow_redirects=False,  # the token is for the address that the user has named
             mounts=dict.fromkeys(_LOOPBACK),  # never through a proxy
         ) as http:
             yield cls(http, timeout)
@@ -96,7 +109,8 @@ class Transport:
     async def send(self, request: Request, token: str | None = None) -> Reply:
         """The service's answer, if its status is below 500 and not 429.
 
-        Raises Unavailable when there is none in time.
+        Raises Unavailable when there is none in time, TooLong for one beyond the limit of the
+        request, and Invalid for a request that cannot be put into words of HTTP.
         """
         failure = _Failure(f"did not answer within {self._timeout:g} s")
         with trio.move_on_after(self._timeout):
@@ -114,38 +128,55 @@ class Transport:
         )
 
     async def _attempt(self, request: Request, token: str | None) -> Reply | _Failure:
-        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         try:
-            response = await self._http.request(
-                request.method,
-                request.url,
-                params=request.params,
-                json=request.json,
-                data=request.form,
-                headers=headers,
-            )
+            response = await self._http.send(self._built(request, token), stream=True)
+            try:
+                longest = request.longest if response.status_code == 200 else _LONGEST_REFUSAL
+                body = await body_within(response, longest)
+            finally:
+                await response.aclose()
         except httpx.ConnectTimeout:
             return _Failure("cannot be reached: no connection in time")
         except httpx.ConnectError as error:
             return _Failure(f"cannot be reached: {filtered(str(error)) or 'no connection'}")
         except httpx.TimeoutException:
             return _Failure("did not answer in time")
-        except (httpx.HTTPError, httpx.InvalidURL):
+        except (httpx.HTTPError, UnusableBody):
             return _Failure("broke off in the middle of its answer")
-        if response.status_code == 500 and _NOT_LINKED in response.text:
-            # Nothing failed: the service wraps the registry's 400 into a 500 here.
-            return Reply(400, response.headers, {"detail": _LINK_FIRST}, is_json=True)
-        if response.status_code in _RETRIED_STATUS:
-            return _failed(response)
-        document, is_json = _parsed(response)
-        return Reply(response.status_code, response.headers, document, is_json)
+        return _outcome(request, response, body)
+
+    def _built(self, request: Request, token: str | None) -> httpx.Request:
+        try:
+            return self._http.build_request(
+                request.method,
+                request.url,
+                params=request.params,
+                json=request.json,
+                data=request.form,
+                headers={} if token is None else {"Authorization": f"Bearer {token}"},
+            )
+        except httpx.InvalidURL:
+            raise Unavailable(
+                f"{request.service} cannot be asked: {_origin(request.url)} is no address"
+            ) from None
+        except (ValueError, TypeError):
+            # Without a cause: its text may quote what was to be sent.
+            raise Invalid(f"what was to be sent to {request.service} is no text") from None
 
 
 def filtered(text: str) -> str:
+    """A service's text as a part of a sentence: `one_line` without the full stop."""
+    return one_line(text).rstrip(" .")
+
+
+def one_line(text: str) -> str:
     """A service's text as one line, cut to a readable length, without what may be a credential."""
-    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
-    line = _SECRET.sub("…", line).rstrip(" .")
-    return line if len(line) <= _LONGEST_SENTENCE else line[: _LONGEST_SENTENCE - 1] + "…"
+    line = " ".join("".join(c if c.isprintable() else " " for c in text[:_LONGEST_LOOK]).split())
+    is_cut = len(text) > _LONGEST_LOOK
+    if is_cut:
+        line = line.rpartition(" ")[0]  # half a credential reads like any word
+    line = _SECRET.sub("…", line)
+    return line[: _LONGEST_SENTENCE - 1] + "…" if is_cut or len(line) > _LONGEST_SENTENCE else line
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +184,31 @@ class _Failure:
     reason: str
     status: int | None = None
     retry_after: float = 0.0
+
+
+def _outcome(request: Request, response: httpx.Response, body: bytes | None) -> Reply | _Failure:
+    """What an answer means; `body` is None if it is longer than what is taken."""
+    status = response.status_code
+    if body is None and status == 200:
+        raise TooLong(
+            f"{request.service} at {_origin(request.url)} answered with more than"
+            f" {request.longest // 1024} KiB, which is not taken"
+        )
+    if 300 <= status < 400:
+        raise Unavailable(
+            f"{request.service} at {_origin(request.url)} answered with a redirect to another"
+            f" address (HTTP status {status}), which is not followed; is the address right?",
+            status,
+        )
+    if status == 500 and _NOT_LINKED in (body or b""):
+        # Nothing failed: the service wraps the registry's 400 into a 500 here.
+        return Reply(400, response.headers, {"detail": _LINK_FIRST}, is_json=True)
+    if status in _RETRIED_STATUS:
+        return _failed(response)
+    try:
+        return Reply(status, response.headers, parse_json(body or b""), is_json=True)
+    except ValueError:
+        return Reply(status, response.headers, None, is_json=False)
 
 
 def _failed(response: httpx.Response) -> _Failure:
@@ -166,13 +222,6 @@ def _failed(response: httpx.Response) -> _Failure:
     return _Failure(f"failed with HTTP status {response.status_code}", response.status_code)
 
 
-def _parsed(response: httpx.Response) -> tuple[Any, bool]:
-    try:
-        return json.loads(response.content), True
-    except (ValueError, RecursionError):
-        return None, False
-
-
 def _pause(attempt: int, retry_after: float) -> float:
     pause: float = _FIRST_PAUSE_S * 2 ** (attempt - 1)
     return max(retry_after, pause * random.uniform(0.5, 1.0))
@@ -181,10 +230,13 @@ def _pause(attempt: int, retry_after: float) -> float:
 def _field_error(entry: object) -> str:
     if not isinstance(entry, dict):
         return ""
-    place = ".".join(str(part) for part in entry.get("loc", ()) if part != "body")
-    return f"{place}: {entry.get('msg', 'not acceptable')}" if place else str(entry.get("msg"))
+    loc = entry.get("loc")
+    parts = loc[:10] if isinstance(loc, list) else []
+    place = ".".join(str(part) for part in parts if part != "body")
+    words = str(entry.get("msg") or "not acceptable")
+    return f"{place}: {words}" if place else words
 
 
 def _origin(url: str) -> str:
-    parts = httpx.URL(url)
-    return f"{parts.scheme}://{parts.netloc.decode()}"
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
