@@ -17,6 +17,7 @@ from provenafs.catalog.records import RecordStore, Summary
 from provenafs.content.database import Database
 from provenafs.provena.client import Provena
 from provenafs.provena.errors import (
+    UNUSABLE,
     LoginRequired,
     NotFound,
     ProvenaError,
@@ -36,6 +37,7 @@ _UNKNOWN_KEPT = 1024
 _PARSED_KEPT = 64
 # After a failure what is known is served at once for so long, however old.
 _DOWN_S = 30.0
+_LEFT_OUT_KEPT = 100
 
 
 class Catalog:
@@ -50,11 +52,12 @@ class Catalog:
     ) -> None:
         """`ttl` in seconds; `only` limits what is shown to these handles."""
         self.ttl = ttl
+        self.only = tuple(only)
         self._provena = provena
         self._records = RecordStore(database)
-        self._only = tuple(only)
         self._listed_at = 0.0
         self._appearances = 0
+        self._left_out: tuple[str, ...] = ()
         self._list_lock = trio.Lock()
         self._fetch_limiter = trio.CapacityLimiter(_CONCURRENT_FETCHES)
         self._fetch_locks: weakref.WeakValueDictionary[str, trio.Lock] = (
@@ -67,12 +70,28 @@ class Catalog:
 
     async def datasets(self) -> list[Summary]:
         """The datasets to show in the root, oldest first."""
-        if self._only:
-            return [summary for handle in self._only if (summary := await self._summary(handle))]
+        if self.only:
+            return [summary for handle in self.only if (summary := await self._summary(handle))]
         async with self._list_lock:
             if time.monotonic() >= self._listed_at + self.ttl or not self._listed_at:
                 await self._refresh_list()
         return self._records.listed()
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Why rows of the last list are not shown, a sentence each; the first hundred."""
+        return self._left_out
+
+    async def is_known(self, handle: str) -> bool:
+        """Whether the services have ever shown this dataset; the list is no older than the TTL.
+
+        Others that look like none are asked for nobody: desktops look up many names.
+        """
+        if self.only:
+            return handle in self.only
+        if not self._records.has(handle):
+            await self.datasets()
+        return self._records.has(handle)
 
     @property
     def list_number(self) -> int:
@@ -86,7 +105,7 @@ class Catalog:
 
     async def record(self, handle: str) -> DatasetRecord:
         """A dataset's record: as listed while the list is fresh, else fetched."""
-        if self.list_timeout > 0 and not self._only:
+        if self.list_timeout > 0 and not self.only:
             listed = self._records.listed_record(handle)
             if listed is not None:
                 return listed
@@ -105,7 +124,7 @@ class Catalog:
 
         Raises NotFound, Unauthorised, Unavailable (only if nothing is known or `max_age` is given).
         """
-        if self._only and handle not in self._only:
+        if self.only and handle not in self.only:
             raise NotFound(f"{handle} is not among the datasets of this mount")
         age = self.ttl if max_age is None else max_age
         known = self._known(handle)
@@ -172,6 +191,11 @@ class Catalog:
         except (NotFound, Unauthorised) as error:
             log.warning("%s is not shown: %s", handle, error)
             return None
+        except Unavailable as error:
+            if error.status != UNUSABLE:
+                raise
+            log.warning("%s is not shown: %s", handle, error)
+            return None
         return Summary(
             handle, record.display_name, record.created_timestamp, record.updated_timestamp
         )
@@ -180,8 +204,9 @@ class Catalog:
         appearances = self._appearances
         listing = self._records.begin_listing()
         page: list[DatasetRecord] = []
+        left_out: list[str] = []
         try:
-            async for record in self._provena.datastore.list_all():
+            async for record in self._provena.datastore.list_all(left_out.append):
                 page.append(record)
                 if len(page) >= 100:
                     self._records.put_listed(listing, page)
@@ -193,19 +218,31 @@ class Catalog:
         else:
             self._records.put_listed(listing, page)
             self._records.finish_listing(listing)
+            self._note_left_out(left_out)
         # What appeared while the list was read may not be in it.
         self._listed_at = time.monotonic() if appearances == self._appearances else 0.0
+
+    def _note_left_out(self, sentences: Sequence[str]) -> None:
+        """Keep the words for the mount's account of itself, and log those that are new."""
+        kept = tuple(sentences[:_LEFT_OUT_KEPT])
+        for sentence in kept:
+            if sentence not in self._left_out:
+                log.warning("a dataset is left out of the list: %s", sentence)
+        self._left_out = kept
 
     async def _fetch(self, handle: str) -> Dataset:
         try:
             async with self._fetch_limiter:
                 fetched = await self._provena.datastore.fetch(handle)
+                self._records.may_change = await self._provena.may_change()
         except LoginRequired:
             raise
         except (NotFound, Unauthorised) as error:
             self._remember_unknown(handle, error)
             raise
-        dataset = Dataset(fetched.record, fetched.roles, fetched.locked, time.time())
+        dataset = Dataset(
+            fetched.record, fetched.roles, fetched.locked, time.time(), self._records.may_change
+        )
         self._records.put_fetched(dataset)
         self._parsed[handle] = dataset
         return dataset

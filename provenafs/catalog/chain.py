@@ -12,6 +12,7 @@ from provenafs.provena.records import DatasetRecord
 log = logging.getLogger(__name__)
 
 _WARNINGS_KEPT = 1024
+_LONGEST = 1000  # versions either way: a chain that still goes on has no end
 
 
 class _Direction(IntEnum):
@@ -35,20 +36,23 @@ class Chains:
         dataset is on.
         """
         record = await self._record(handle)
-        chain = [(record.version, handle)]
+        chain = {handle: record.version}
         self._check_folder(record)
         await self._walk(record, chain, _Direction.BACK)
         await self._walk(record, chain, _Direction.ON)
-        return sorted(chain)
+        return sorted((number, handle) for handle, number in chain.items())
 
     async def _walk(
-        self, record: DatasetRecord, chain: list[tuple[int, str]], direction: _Direction
+        self, record: DatasetRecord, chain: dict[str, int], direction: _Direction
     ) -> None:
-        while (link := _link(record, direction)) is not None:
-            if any(handle == link for _, handle in chain):
+        for _ in range(_LONGEST):
+            link = _link(record, direction)
+            if link is None:
+                return
+            if link in chain:
                 self._warn(f"the versions of {record.id} go in a circle: {link} comes again")
                 return
-            chain.append((record.version + direction, link))
+            chain[link] = record.version + direction
             try:
                 neighbour = await self._record(link)
             except NotFound as error:
@@ -58,6 +62,7 @@ class Chains:
                 return
             self._check_link(record, neighbour, direction)
             record = neighbour
+        self._warn(f"the versions of {record.id} do not end: no more than {_LONGEST} are shown")
 
     def _check_link(
         self, record: DatasetRecord, neighbour: DatasetRecord, direction: _Direction

@@ -6,6 +6,7 @@ import errno
 from dataclasses import dataclass
 
 from provenafs.errors import FSError
+from provenafs.provena.client import WRITE_ROLE
 from provenafs.provena.records import DatasetRecord
 
 _READ_DATA = frozenset({"dataset-data-read", "dataset-data-write", "admin"})
@@ -18,13 +19,15 @@ class Dataset:
     """A record with this user's roles and the lock, as of `fetched_at` (seconds since the epoch).
 
     Roles are never expanded: each action accepts any one of a set of roles (contract of the
-    service, item roles).
+    service, item roles). Whoever has one also needs the realm's role to change anything:
+    `may_change`.
     """
 
     record: DatasetRecord
     roles: frozenset[str]
     locked: bool
     fetched_at: float
+    may_change: bool = True
 
     @property
     def handle(self) -> str:
@@ -38,8 +41,8 @@ class Dataset:
 
     @property
     def may_write_data(self) -> bool:
-        """Whether a role allows writing files, whatever the lock and the release state say."""
-        return bool(self.roles & _WRITE_DATA)
+        """Whether the roles allow writing files, whatever the lock and the release state say."""
+        return self.may_change and bool(self.roles & _WRITE_DATA)
 
     @property
     def may_write_metadata(self) -> bool:
@@ -63,23 +66,27 @@ class Dataset:
         """Why the metadata cannot be changed, or None; the release state does not matter."""
         if not self.roles & _WRITE_METADATA:
             return FSError(errno.EACCES, f"you have no metadata write role on {self.handle}")
+        if not self.may_change:
+            return self._realm_refusal()
         if self.locked:
             return FSError(errno.EACCES, f"{self.handle} is locked")
         return None
 
     def version_refusal(self) -> FSError | None:
         """Why no new version can be made, or None; neither a lock nor a release matters."""
-        if "admin" in self.roles:
-            return None
-        return FSError(
-            errno.EACCES,
-            f"you cannot make a version of {self.handle}: you have no admin role on it",
-        )
+        if "admin" not in self.roles:
+            return FSError(
+                errno.EACCES,
+                f"you cannot make a version of {self.handle}: you have no admin role on it",
+            )
+        return None if self.may_change else self._realm_refusal()
 
     def write_refusal(self) -> FSError | None:
         """Why the files cannot be changed, or None: role and lock are EACCES, release is EROFS."""
-        if not self.may_write_data:
+        if not self.roles & _WRITE_DATA:
             return FSError(errno.EACCES, f"you have no data write role on {self.handle}")
+        if not self.may_change:
+            return self._realm_refusal()
         if self.locked:
             return FSError(errno.EACCES, f"{self.handle} is locked")
         if self.record.release_status == "PENDING":
@@ -93,3 +100,10 @@ class Dataset:
                 " its versioning was not completed, ask the data store's administrator",
             )
         return None
+
+    def _realm_refusal(self) -> FSError:
+        return FSError(
+            errno.EACCES,
+            f"{self.handle} cannot be changed by you: your user lacks the role {WRITE_ROLE} of the"
+            " instance, which its administrators give",
+        )

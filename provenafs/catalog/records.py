@@ -45,6 +45,8 @@ class RecordStore:
         row = database.execute("SELECT coalesce(max(listing), 0) FROM records").fetchone()
         self.listing: int = row[0]
         """The number of the last complete list."""
+        self.may_change = True
+        """Whether the realm lets this user change anything, as the last token told."""
 
     def begin_listing(self) -> int:
         """A number for the list about to be read."""
@@ -88,6 +90,11 @@ class RecordStore:
         """The service says there is no such dataset, or not for this user."""
         self._database.execute("DELETE FROM records WHERE handle = ?", (handle,))
 
+    def has(self, handle: str) -> bool:
+        """Whether a list or a fetch has told of this dataset."""
+        found = self._database.execute("SELECT 1 FROM records WHERE handle = ?", (handle,))
+        return found.fetchone() is not None
+
     def listed(self) -> list[Summary]:
         """The datasets of the last complete list, oldest first."""
         cursor = self._database.execute(
@@ -116,7 +123,11 @@ class RecordStore:
             return None
         item, roles, locked, fetched_at = row
         return Dataset(
-            DatasetRecord(json.loads(item)), frozenset(json.loads(roles)), bool(locked), fetched_at
+            DatasetRecord(json.loads(item)),
+            frozenset(json.loads(roles)),
+            bool(locked),
+            fetched_at,
+            self.may_change,
         )
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from provenafs.guard import in_thread
 
+from provenafs.provena.handles import directory_name
+
 log = logging.getLogger(__name__)
 
 
@@ -47,7 +49,7 @@ class Rejected:
         return await in_thread((self._of(handle) / name).read_bytes)
 
     def _of(self, handle: str) -> Path:
-        return self._folder / handle.replace("/", "-")
+        return self._folder / directory_name(handle)
 
     def _keep(self, folder: Path, text: bytes) -> None:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -29,7 +29,6 @@ from provenafs.fuse.operations import Operations
 from provenafs.guard import Background
 from provenafs.provena.client import Provena
 from provenafs.tree.context import Context
-from provenafs.tree.names import handle_of
 from provenafs.tree.opening import Listeners, open_context
 from provenafs.tree.tree import Tree
 
@@ -58,7 +57,7 @@ async def serve(settings: Settings, mountpoint: Path, ready: Callable[[], None])
         session = _Session(settings, mountpoint, await provena.username())
         listeners = Listeners(send.send_nowait, session.note_failure, session.status)
         async with open_context(settings, provena, listeners) as context:
-            await _check_access(context.catalog, settings.datasets)
+            await _check_access(context.catalog)
             await session.run(context, receive, ready)
             await _drain(context)
 
@@ -76,10 +75,10 @@ def _share_one_heap() -> None:
         library.mallopt(_M_TRIM_THRESHOLD, 64 * 1024 * 1024)
 
 
-async def _check_access(catalog: Catalog, handles: Sequence[str]) -> None:
+async def _check_access(catalog: Catalog) -> None:
     """Fail before mounting, in words, where every later operation would fail with an errno."""
-    for name in handles:
-        await catalog.dataset(handle_of(name) or name)
+    for handle in catalog.only:
+        await catalog.dataset(handle)
     await catalog.datasets()
 
 
@@ -94,6 +93,7 @@ class _Session:
         self._operations: Operations | None = None
         self._background: Sequence[Background] = ()
         self._answers = trio.Event()
+        self._catalog: Catalog | None = None
 
     async def run(
         self,
@@ -102,6 +102,7 @@ class _Session:
         ready: Callable[[], None],
     ) -> None:
         """Serve until unmounted or told to stop; unmounts in every case."""
+        self._catalog = context.catalog
         neighbours = Neighbours(self._settings.indexers)
         self._operations = Operations(Tree(context), neighbours)
         self._initialise(self._operations)
@@ -174,6 +175,7 @@ class _Session:
             "started": self._started,
             "peak_rss": usage.ru_maxrss * 1024,
             "background_failures": dict(sum((one.failures for one in self._background), Counter())),
+            "not_shown": [] if self._catalog is None else list(self._catalog.left_out),
             **({} if self._operations is None else self._operations.account()),
         }
 

@@ -17,7 +17,7 @@ from ProvenaInterfaces.DataStoreAPI import (
 from pydantic import BaseModel
 
 from provenafs.provena.auth import TokenSource
-from provenafs.provena.errors import Invalid, NotFound, Released, Unavailable
+from provenafs.provena.errors import UNUSABLE, Invalid, NotFound, Released, Unavailable
 from provenafs.provena.handles import has_name
 from provenafs.provena.pages import Page, PageKey, pages
 from provenafs.provena.reading import text_or_none
@@ -79,7 +79,11 @@ class DataStore(Service):
         try:
             record = DatasetRecord.from_item(answer.get("item"))
         except ValueError as error:
-            raise Unavailable(f"the record of {handle} cannot be used: {error}", 200) from error
+            raise Unavailable(
+                f"the record of {handle} cannot be used: {error}", UNUSABLE
+            ) from error
+        if record.id != handle:
+            raise Unavailable(f"{self._name} answered with another dataset than {handle}", UNUSABLE)
         roles = answer.get("roles")
         known = frozenset(filter(None, map(text_or_none, roles if isinstance(roles, list) else [])))
         return FetchedDataset(record, known, bool(answer.get("locked")))
@@ -110,7 +114,7 @@ class DataStore(Service):
         # there.
         if not answer.handle or answer.s3_location is None:
             self.succeeded(document)
-            raise Unavailable(f"{self._name} named no handle for the new dataset", 200)
+            raise Unavailable(f"{self._name} named no handle for the new dataset", UNUSABLE)
         self._check_name(answer.handle)
         return Minted(
             answer.handle,
@@ -243,7 +247,7 @@ class DataStore(Service):
     def _check_name(self, handle: str) -> None:
         if not has_name(handle):
             raise Unavailable(
-                f"{self._name} named a new dataset by what cannot be a directory's name", 200
+                f"{self._name} named a new dataset by what cannot be a directory's name", UNUSABLE
             )
 
     async def _list_page(self, key: PageKey | None, size: int) -> Page:

@@ -13,6 +13,9 @@ ProvenaError
 
 from __future__ import annotations
 
+UNUSABLE = 200
+"""The status of an Unavailable whose answer came in time, but is of no use."""
+
 
 class ProvenaError(Exception):
     """Base of all service failures. The text is one sentence, filtered of credentials."""
@@ -57,5 +60,5 @@ class Unavailable(ProvenaError):
 class TooLong(Unavailable):
     """An answer of more bytes than are taken."""
 
-    def __init__(self, message: str, status: int | None = 200) -> None:
+    def __init__(self, message: str, status: int | None = UNUSABLE) -> None:
         super().__init__(message, status)

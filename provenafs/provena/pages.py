@@ -8,14 +8,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from provenafs.provena.errors import Invalid, TooLong, Unavailable
+from provenafs.provena.errors import UNUSABLE, Invalid, TooLong, Unavailable
 
 log = logging.getLogger(__name__)
 
 _PAGE_SIZE = 100
 # What a gateway answers when the service behind it took too long or said too much (6 MB at most).
 _TOO_BIG = frozenset({502, 504})
-_UNUSABLE = 200
 # Pages may be empty, all their rows hidden from this user. A list that shows nothing new on so
 # many in a row goes nowhere, and one of so many pages is no list of datasets any more.
 _MOST_WITHOUT_NEWS = 1000
@@ -98,7 +97,7 @@ async def _read(
             if _is_too_big(error) and size > 1:
                 size = max(1, size // 4)
                 continue
-            unusable = isinstance(error, Invalid) or error.status == _UNUSABLE
+            unusable = isinstance(error, Invalid) or error.status == UNUSABLE
             if fallback is None or not unusable:
                 raise
             log.warning("a page of the list is read from the registry instead: %s", error)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 
 from provenafs.provena.auth import TokenSource
 from provenafs.provena.errors import (
+    UNUSABLE,
     Invalid,
     Locked,
     LoginRequired,
@@ -133,7 +134,9 @@ class Service:
             items, key = document.get(member), document.get("pagination_key")
             if isinstance(items, list) and (key is None or isinstance(key, dict)):
                 return Page(items, key)
-        raise Unavailable(f"{self._name} answered with a page in a form that is not known", 200)
+        raise Unavailable(
+            f"{self._name} answered with a page in a form that is not known", UNUSABLE
+        )
 
     def secret(self, name: str, value: object) -> str:
         """A key or link in an answer: printable ASCII without blanks, as it is sent and printed."""
@@ -144,7 +147,7 @@ class Service:
     def unknown_form(self, place: str = "") -> Unavailable:
         """The failure of an answer that is not of the form it should be, `place` in it."""
         where = f" ('{place}')" if place else ""
-        return Unavailable(f"{self._name} answered in a form that is not known{where}", 200)
+        return Unavailable(f"{self._name} answered in a form that is not known{where}", UNUSABLE)
 
     def _document(self, reply: Reply) -> dict[str, Any]:
         if reply.status == 200 and isinstance(reply.document, dict):

@@ -56,10 +56,7 @@ class DatasetDirectory(VirtualDirectory):
 
     async def attributes(self) -> Attributes:
         record = await self.context.catalog.record(self._handle)
-        timeout = self.context.catalog.list_timeout
-        return Attributes(
-            self.ino, self.mode, mtime=float(record.updated_timestamp), timeout=timeout
-        )
+        return dataset_attributes(self.context, self.ino, record.updated_timestamp)
 
     async def xattrs(self) -> Mapping[str, bytes]:
         dataset = await self.context.catalog.dataset(self._handle)
@@ -162,6 +159,12 @@ class DatasetDirectory(VirtualDirectory):
     def _metadata(self) -> MetadataFile:
         entry = self.context.allot(self.ino, metadata_file.NAME)
         return MetadataFile(self.context, entry.ino, self._handle)
+
+
+def dataset_attributes(context: Context, ino: int, updated: int) -> Attributes:
+    """What stat shows of a dataset's directory; `updated` in seconds since the epoch."""
+    timeout = context.catalog.list_timeout
+    return Attributes(ino, DatasetDirectory.mode, mtime=float(updated), timeout=timeout)
 
 
 class DatasetDocument(Document):

@@ -74,7 +74,7 @@ class Link(Node):
 def text_xattrs(values: Mapping[str, str | None]) -> dict[str, bytes]:
     """Extended attributes from words: `user.provena.` before each name; None left out."""
     return {
-        f"user.provena.{name}": value.encode()
+        f"user.provena.{name}": value.encode("utf-8", "replace")
         for name, value in values.items()
         if value is not None
     }

@@ -257,4 +257,4 @@ class _Schema(_Template):
 
 
 def _json(document: object) -> bytes:
-    return json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n"
+    return json.dumps(document, indent=2, ensure_ascii=False).encode("utf-8", "replace") + b"\n"

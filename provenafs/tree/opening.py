@@ -12,16 +12,16 @@ from provenafs.catalog.rejected import Rejected
 from provenafs.catalog.saving import Saving
 from provenafs.catalog.sharing import Links
 from provenafs.catalog.versioning import Versioning
-from provenafs.config import Settings
+from provenafs.config import ConfigError, Settings
 from provenafs.content.changes import Changes
 from provenafs.content.content import open_content
 from provenafs.content.files import open_files
 from provenafs.content.index import Change
 from provenafs.provena.client import Provena
+from provenafs.provena.handles import handle_of, has_name
 from provenafs.s3.calls import Service
 from provenafs.tree.context import Context
 from provenafs.tree.edits import Edits
-from provenafs.tree.names import handle_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,11 @@ class Listeners:
 async def open_context(
     settings: Settings, provena: Provena, listeners: Listeners
 ) -> AsyncIterator[Context]:
-    """Everything below the tree, over `provena`; what is not stored at the end stays journalled."""
+    """Everything below the tree, over `provena`; what is not stored at the end stays journalled.
+
+    Raises ConfigError for a dataset to show that is called by no handle.
+    """
+    handles = [_handle(name) for name in settings.datasets]
     async with (
         open_content(
             settings.cache_dir / settings.profile,
@@ -59,7 +63,6 @@ async def open_context(
             failed=listeners.failed,
         ) as files,
     ):
-        handles = [handle_of(name) or name for name in settings.datasets]
         catalog = Catalog(provena, content.index.database, ttl=settings.ttl, only=handles)
         changes = Changes(files, settings.rename_limit)
         saving = Saving(catalog, provena.datastore)
@@ -79,3 +82,13 @@ async def open_context(
             links,
             listeners.status,
         )
+
+
+def _handle(name: str) -> str:
+    """The handle that a user named: as it is, or by its directory."""
+    handle = handle_of(name) or name
+    if not has_name(handle):
+        raise ConfigError(
+            "--dataset: an empty or very long text is no handle, nor is what is no text"
+        )
+    return handle

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 from provenafs.content.index import ROOT_INO, Entry
 from provenafs.errors import FSError
+from provenafs.provena.handles import is_usual
 from provenafs.tree.context import Context
-from provenafs.tree.dataset import DatasetDirectory
+from provenafs.tree.dataset import DatasetDirectory, dataset_attributes
 from provenafs.tree.directory import VirtualDirectory
 from provenafs.tree.documents import Document, Link
 from provenafs.tree.mint import MintDirectory
@@ -45,15 +46,21 @@ class Root(VirtualDirectory):
     async def lookup(self, name: str) -> Node:
         if name not in _FIXED:
             handle = handle_of(name)
-            if handle is None:
+            catalog = self.context.catalog
+            if handle is None or not (is_usual(handle) or await catalog.is_known(handle)):
                 raise FSError(errno.ENOENT)
-            await self.context.catalog.record(handle)
+            await catalog.record(handle)
         return self.child_called(name)
 
     async def listing(self) -> Listing:
         datasets = await self.context.catalog.datasets()
-        names = sorted(directory_name(summary.handle) for summary in datasets)
-        return _RootListing(self.context, await self.entries([*_FIXED, *names]))
+        updated = {directory_name(summary.handle): summary.updated for summary in datasets}
+        shown = await self.entries(_FIXED)
+        # From the list alone: what is wrong with one dataset must not hide the others.
+        for name in sorted(updated):
+            entry = self.context.allot(self.ino, name)
+            shown.append((name, dataset_attributes(self.context, entry.ino, updated[name])))
+        return _RootListing(self.context, shown)
 
     async def mkdir(self, name: str) -> Node:
         raise FSError(errno.EPERM, "datasets are not made with mkdir: use mint/")
