@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from provenafs.catalog.dataset import Dataset
 from provenafs.catalog.description import Description, address
 
-_EMAIL = re.compile(r"[^\s<>]+@[^\s<>]+\.[^\s<>]{2,}")
+# RFC 5321: no more characters stand before and behind the @.
+_EMAIL = re.compile(r"(?<![^\s<>@])[^\s<>@]{1,64}+@[^\s<>@.]{1,63}(?:\.[^\s<>@.]{1,63}){1,8}")
 
 _Scalar = str | None
 _Value = _Scalar | Sequence[str] | Sequence[Mapping[str, _Scalar]]

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import trio
 
 from provenafs.catalog.catalog import Catalog
+from provenafs.catalog.description import Description
 from provenafs.catalog.lost_answers import pauses_before_looks
 from provenafs.catalog.saving import fingerprint, parse, validate
 from provenafs.errors import FSError
@@ -26,6 +27,7 @@ from provenafs.provena.errors import Invalid, ProvenaError, Unauthorised, Unavai
 
 _CLOCKS_DIFFER_S = 300
 _NO_ORGANISATION = "the handle of an organisation"
+_USUAL_LICENSE = "https://creativecommons.org/licenses/by/4.0/"
 _T = TypeVar("_T")
 
 
@@ -115,12 +117,11 @@ class Minting:
 
     async def template(self) -> dict[str, Any]:
         """Metadata to begin with; organisation and license as in the newest dataset there is."""
-        known: dict[str, Any] = {}
+        newest: Description | None = None
         for summary in reversed(await self._catalog.datasets()):
-            known = (await self._catalog.record(summary.handle)).collection_format
+            newest = Description(await self._catalog.record(summary.handle))
             break
-        organisation = known.get("associations", {}).get("organisation_id", _NO_ORGANISATION)
-        information = known.get("dataset_info", {})
+        organisation = (newest and newest.organisation) or _NO_ORGANISATION
         return {
             "associations": {"organisation_id": organisation},
             "approvals": {
@@ -136,12 +137,10 @@ class Minting:
                 "name": "The name of the dataset",
                 "description": "What it is, how it was made, what it is good for",
                 "access_info": {"reposited": True},
-                "publisher_id": information.get("publisher_id", organisation),
+                "publisher_id": (newest and newest.publisher) or organisation,
                 "created_date": {"relevant": True, "value": time.strftime("%Y-%m-%d")},
                 "published_date": {"relevant": False},
-                "license": information.get(
-                    "license", "https://creativecommons.org/licenses/by/4.0/"
-                ),
+                "license": (newest and newest.text("license")) or _USUAL_LICENSE,
                 "keywords": ["a word to find it by"],
                 "formats": ["csv"],
             },
@@ -168,7 +167,7 @@ class _Intent:
             message = "another process on this machine is minting the same metadata"
             raise FSError(errno.EBUSY, message) from None
         words = os.pread(self._file, 64, 0)
-        self.begun_at: float | None = float(words) if words else None
+        self.begun_at: float | None = _time(words) if words else None
 
     def begin(self) -> None:
         """Note that the request is about to be sent."""
@@ -185,6 +184,14 @@ class _Intent:
         if self.begun_at is None:
             self.settle()
         os.close(self._file)
+
+
+def _time(words: bytes) -> float:
+    """When an intent was begun; for one that a crash has cut, any time."""
+    try:
+        return float(words)
+    except ValueError:
+        return 0.0
 
 
 async def _in_thread(work: Callable[[], _T]) -> _T:

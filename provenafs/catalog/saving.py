@@ -20,12 +20,15 @@ from provenafs.catalog.documents import without_nulls
 from provenafs.errors import FSError
 from provenafs.provena.datastore import DataStore
 from provenafs.provena.errors import Invalid, ProvenaError, Unavailable
+from provenafs.provena.reading import is_too_deep
 from provenafs.provena.records import DatasetRecord
 
 log = logging.getLogger(__name__)
 
 MAX_TEXT = 10 * 1024 * 1024  # bytes
 _COMPLAINTS_TOLD = 5
+_DEEPEST = 50  # levels; the metadata model has six
+_TOO_DEEP = "the metadata is nested too deeply"
 # What the registry's database can hold of a record with its whole history.
 _RECORD_LIMIT = 400 * 1024
 
@@ -121,14 +124,9 @@ class Saving:
 
 
 def fingerprint(collection_format: dict[str, Any]) -> str:
-    """Equal for metadata that are equal as JSON without nulls.
-
-    Raises ValueError for what JSON cannot carry: an infinite number, half a surrogate pair.
-    """
-    text = json.dumps(
-        without_nulls(collection_format), sort_keys=True, ensure_ascii=False, allow_nan=False
-    )
-    return hashlib.sha256(text.encode()).hexdigest()
+    """Equal for metadata that are equal as JSON without nulls, whatever a service stores."""
+    text = json.dumps(without_nulls(collection_format), sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def parse(text: bytes) -> dict[str, Any]:
@@ -143,14 +141,17 @@ def parse(text: bytes) -> dict[str, Any]:
         )
         if not isinstance(document, dict):
             raise Invalid("the metadata has to be a JSON object, in braces")
-        fingerprint(document)
+        if is_too_deep(document, _DEEPEST):
+            raise Invalid(_TOO_DEEP)
+        # An infinite number, half a surrogate pair: ValueError.
+        json.dumps(document, ensure_ascii=False, allow_nan=False).encode()
     except UnicodeDecodeError as error:
         line = text.count(b"\n", 0, error.start) + 1
         raise Invalid(f"the metadata is not UTF-8: line {line}") from None
     except json.JSONDecodeError as error:
         raise Invalid(_where(error)) from None
     except RecursionError:
-        raise Invalid("the metadata is nested too deeply") from None
+        raise Invalid(_TOO_DEEP) from None
     except ValueError as error:
         raise Invalid(f"the metadata holds what JSON cannot carry: {error}") from None
     return document
@@ -163,7 +164,15 @@ async def validate(datastore: DataStore, document: dict[str, Any]) -> None:
     except Invalid as error:
         words = str(error)
         more = [line for line in _complaints(document) if line.partition(":")[0] not in words]
+        if has_legacy_version(document):
+            words = f"the member 'version' of dataset_info has to go first, none is taken; {words}"
         raise Invalid("; ".join([f"the metadata was refused: {words}", *more])) from None
+
+
+def has_legacy_version(document: dict[str, Any]) -> bool:
+    """Whether metadata hold dataset_info.version, which old records have and no service takes."""
+    information = document.get("dataset_info")
+    return isinstance(information, dict) and information.get("version") is not None
 
 
 def _where(error: json.JSONDecodeError) -> str:

@@ -11,6 +11,7 @@ import trio
 
 from provenafs.catalog.catalog import Catalog
 from provenafs.catalog.lost_answers import pauses_before_looks
+from provenafs.catalog.saving import has_legacy_version
 from provenafs.errors import FSError
 from provenafs.provena.datastore import DataStore
 from provenafs.provena.errors import Invalid, NotFound, ProvenaError, Unauthorised, Unavailable
@@ -78,6 +79,12 @@ class Versioning:
             _, newest = (await self._catalog.versions(handle))[-1]
             raise Invalid(
                 f"{handle} is not the newest version, {newest} is: make the next version of that"
+            )
+        if has_legacy_version(dataset.record.collection_format):
+            raise Invalid(
+                f"{handle} cannot have a new version as long as its metadata has the member"
+                " 'version' of dataset_info: the service would make it without a folder of its own;"
+                " save the metadata without this member first"
             )
         return dataset.record
 

@@ -48,8 +48,9 @@ def mint(
         ask(settings, lambda provena: validate(provena.datastore, document))
         print_outcome(as_json, f"{file} is valid.", file=file, valid=True)
         return
-    name = document.get("dataset_info", {}).get("name", "without a name")
-    confirm(f"Register a new dataset '{name}' for good", yes=yes)
+    information = document.get("dataset_info")
+    name = information.get("name") if isinstance(information, dict) else None
+    confirm(f"Register a new dataset '{name or 'without a name'}' for good", yes=yes)
     handle = _ask(settings, lambda minting: minting.mint(text))
     print_outcome(as_json, handle, handle=handle)
 

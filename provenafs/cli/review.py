@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from provenafs.catalog.reviewing import Reviewing
 from provenafs.cli.app import plain_app
 from provenafs.cli.output import print_json, print_outcome, print_table, when
 from provenafs.cli.target import (
@@ -45,7 +46,7 @@ def request(
     confirm(f"Ask {reviewer} to review {found.handle}", yes=yes)
     words = ask(
         found.settings(profile),
-        lambda provena: provena.datastore.request_release(found.handle, reviewer, notes),
+        lambda provena: Reviewing(provena.datastore).request(found.handle, reviewer, notes),
     )
     sentence = words or f"The review of {found.handle} is asked for."
     print_outcome(as_json, sentence, handle=found.handle, reviewer=reviewer, details=words)
@@ -83,7 +84,7 @@ def _decide(
     confirm(f"{'Approve' if approved else 'Reject'} the release of {found.handle}", yes=yes)
     words = ask(
         found.settings(profile),
-        lambda provena: provena.datastore.decide_release(found.handle, notes, approve=approved),
+        lambda provena: Reviewing(provena.datastore).decide(found.handle, notes, approve=approved),
     )
     sentence = (
         words or f"The release of {found.handle} is {'approved' if approved else 'rejected'}."

@@ -222,7 +222,7 @@ class DataStore(Service):
         await self.call("DELETE", "/release/sys-reviewers/delete", params={"reviewer_id": person})
 
     async def request_release(self, handle: str, reviewer: str, notes: str) -> str:
-        """Ask a reviewer to approve the release; gives the service's words.
+        """Ask a reviewer to approve the release, once; gives the service's words.
 
         After Unavailable the dataset may be pending: its record tells.
         """
@@ -235,7 +235,10 @@ class DataStore(Service):
         return _details(document)
 
     async def decide_release(self, handle: str, notes: str, *, approve: bool) -> str:
-        """Approve or reject a release that this user was asked for; gives the service's words."""
+        """Approve or reject a release that this user was asked for; gives the service's words.
+
+        After Unavailable it may be decided: its record tells.
+        """
         document = await self.call(
             "PUT",
             "/release/action-approval-request",

@@ -64,10 +64,10 @@ def parse_json(text: str | bytes) -> Any:
     return document
 
 
-def is_too_deep(document: object) -> bool:
-    """Whether a document has so many levels that walking over it might fail."""
+def is_too_deep(document: object, levels: int = _DEEPEST) -> bool:
+    """Whether a document has more levels than are walked over without care."""
     level = [document]
-    for _ in range(_DEEPEST):
+    for _ in range(levels):
         level = [
             child
             for node in level
