@@ -37,6 +37,7 @@ DEFAULT_PROFILE = "default"
 
 _APPLICATION = "provenafs"
 _MIB = 1024 * 1024
+_ADDRESS = re.compile(r"[!-~]{1,2000}")
 _PROFILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _ENVIRONMENT_NAMES = {"s3_endpoint_url": "PROVENAFS_S3_ENDPOINT"}
 
@@ -58,7 +59,10 @@ class Services:
 
 
 def _checked_url(url: str) -> str:
+    if not _ADDRESS.fullmatch(url):
+        raise ValueError("must be an address like https://host, without blanks, in ASCII")
     parts = urlsplit(url)
+    _ = parts.port  # ValueError for what is none
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("must be an address like https://host")
     if parts.username or parts.password or parts.query or parts.fragment:
@@ -77,6 +81,15 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
+def _checked_directory(path: Path) -> Path:
+    if "\0" in str(path):
+        raise ValueError("must not hold a null character")
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError:
+        raise ValueError("names a user whose home directory is not known") from None
+
+
 def _split_commas(value: object) -> object:
     if isinstance(value, str):
         return tuple(part.strip() for part in value.split(",") if part.strip())
@@ -84,7 +97,7 @@ def _split_commas(value: object) -> object:
 
 
 Url = Annotated[str, AfterValidator(_checked_url)]
-Directory = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
+Directory = Annotated[Path, AfterValidator(_checked_directory)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Bytes = Annotated[ByteSize, Field(ge=0)]
 
@@ -303,7 +316,9 @@ def _read_profile(name: str, *, must_exist: bool) -> dict[str, Any]:
         return {}
     except OSError as error:
         raise ConfigError(f"cannot read the profile {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except RecursionError:
+        raise ConfigError(f"the profile {path} is nested too deeply") from None
+    except ValueError as error:
         raise ConfigError(f"the profile {path} is not valid TOML: {error}") from error
     unknown = [key for key in values if key not in Settings.model_fields or key == "profile"]
     if unknown:

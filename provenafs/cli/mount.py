@@ -10,14 +10,15 @@ import signal
 import sys
 import time
 from contextlib import suppress
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.filesize import decimal
 
-from provenafs.cli.transfers import pending, wait_until_stored
+from provenafs.cli.live import pending, status_of
+from provenafs.cli.output import local_time, printable
+from provenafs.cli.transfers import wait_until_stored
 from provenafs.config import Settings, load_settings
 from provenafs.fuse import mountpoint as mountpoints
 from provenafs.fuse.mountpoint import Mounted, MountError
@@ -119,11 +120,17 @@ def umount(
     if mounted is None or mounted.filesystem_type != mountpoints.FILESYSTEM_TYPE:
         raise MountError(f"{path} is not a provenafs mount: see 'provenafs status'.")
     pid = None
-    if mountpoints.is_alive(path):
-        pid = _read_status(mounted).get("pid")
+    is_alive = mountpoints.is_alive(path)
+    if is_alive:
+        pid = status_of(path).get("pid")
         if not force:
             wait_until_stored(path)
     mountpoints.unmount(path, lazy=force)
+    if is_alive and pid is None:
+        raise MountError(
+            f"{path} is unmounted, but it did not tell its process: whether that has ended is not"
+            " known, see its log."
+        )
     if pid is not None and not _has_ended(pid, hurry=force):
         raise MountError(
             f"{path} is unmounted, but its process {pid} is still at work after"
@@ -160,6 +167,8 @@ def status(
         print("Nothing is mounted.")
     for entry in found:
         print(_line(entry))
+        for sentence in entry.get("not_shown", ()):
+            print(f"  not shown: {printable(str(sentence))}")
         for transfer in entry.get("pending", ()):
             print(_transfer_line(transfer))
 
@@ -167,17 +176,8 @@ def status(
 def _describe(mounted: Mounted) -> dict[str, Any]:
     if not mountpoints.is_alive(mounted.path):
         return {"mountpoint": str(mounted.path), "alive": False}
-    return {"alive": True, **_read_status(mounted), "pending": pending(mounted.path)}
-
-
-def _read_status(mounted: Mounted) -> dict[str, Any]:
-    try:
-        document: dict[str, Any] = json.loads(
-            (mounted.path / ".provenafs" / "status.json").read_bytes()
-        )
-    except (OSError, ValueError):
-        return {"mountpoint": str(mounted.path)}
-    return document
+    status = status_of(mounted.path) | {"mountpoint": str(mounted.path)}
+    return {"alive": True, **status, "pending": pending(mounted.path)}
 
 
 def _line(entry: dict[str, Any]) -> str:
@@ -185,7 +185,7 @@ def _line(entry: dict[str, Any]) -> str:
         return f"{entry['mountpoint']}: dead; the next mount there clears it"
     if "pid" not in entry:
         return f"{entry['mountpoint']}: mounted by another user"
-    since = datetime.fromtimestamp(entry["started"]).strftime("%Y-%m-%d %H:%M:%S")
+    since = local_time(entry["started"])
     mode = "read-only" if entry["read_only"] else "read-write"
     return (
         f"{entry['mountpoint']}: {entry['datastore']} as {entry['user']} (profile"

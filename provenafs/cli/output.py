@@ -6,8 +6,10 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
 from typing import Any
+
+from provenafs.provena.records import LATEST_S
 
 # What would move the cursor, change the order of the letters or end the line.
 _UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -60,5 +62,19 @@ def printable(text: str) -> str:
 
 
 def when(timestamp: float) -> str:
-    """A time, in seconds since the epoch, for people."""
-    return datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    """A time, in seconds since the epoch, for people; words for what is no date."""
+    return _date(timestamp, UTC, " UTC")
+
+
+def local_time(timestamp: float) -> str:
+    """A time, in seconds since the epoch, by this machine's clock; words for what is no date."""
+    return _date(timestamp, None, "")
+
+
+def _date(timestamp: float, zone: tzinfo | None, suffix: str) -> str:
+    if timestamp >= LATEST_S:  # what a record says in milliseconds, say
+        return "after the year 9999"
+    try:
+        return datetime.fromtimestamp(timestamp, zone).strftime("%Y-%m-%d %H:%M:%S") + suffix
+    except (OverflowError, ValueError, OSError):
+        return "no date"

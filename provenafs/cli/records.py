@@ -14,7 +14,7 @@ from provenafs.cli.failures import ExitStatus
 from provenafs.cli.output import print_fields, print_json, print_table, printable, when
 from provenafs.cli.target import JsonOption, ProfileOption, Target, TargetArgument, ask, demand
 from provenafs.config import load_settings
-from provenafs.provena.records import FetchedDataset
+from provenafs.provena.client import Provena
 from provenafs.provena.search import MOST_HITS
 
 
@@ -23,23 +23,26 @@ def info(
 ) -> None:
     """Show what a dataset is, who may do what with it, and why not."""
     found = Target.parse(target)
-    fetched = ask(found.settings(profile), lambda provena: provena.datastore.fetch(found.handle))
-    described = _described(fetched)
+
+    async def look(provena: Provena) -> Dataset:
+        fetched = await provena.datastore.fetch(found.handle)
+        may_change = await provena.may_change()
+        return Dataset(fetched.record, fetched.roles, fetched.locked, 0.0, may_change)
+
+    described = _described(ask(found.settings(profile), look))
     if as_json:
         print_json(described)
     else:
         print_fields(described)
 
 
-def _described(fetched: FetchedDataset) -> dict[str, Any]:
-    record = fetched.record
-    dataset = Dataset(record, fetched.roles, fetched.locked, 0.0)
+def _described(dataset: Dataset) -> dict[str, Any]:
+    record = dataset.record
     refusal = dataset.write_refusal()
-    information = record.collection_format.get("dataset_info") or {}
     return {
         "handle": record.id,
         "name": record.display_name,
-        "description": information.get("description"),
+        "description": record.dataset_info.get("description"),
         "owner": record.owner_username,
         "created": when(record.created_timestamp),
         "updated": when(record.updated_timestamp),
@@ -47,8 +50,8 @@ def _described(fetched: FetchedDataset) -> dict[str, Any]:
         "previous_version": record.previous_version,
         "next_version": record.next_version,
         "release_status": record.release_status,
-        "locked": "yes" if fetched.locked else "no",
-        "roles": sorted(fetched.roles),
+        "locked": "yes" if dataset.locked else "no",
+        "roles": sorted(dataset.roles),
         "files": f"s3://{record.s3.bucket_name}/{record.s3.path}",
         "hosted": "here" if record.reposited else "elsewhere",
         "read_only_because": None if refusal is None else refusal.message,

@@ -6,7 +6,6 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +14,7 @@ import typer
 from rich.filesize import decimal
 
 from provenafs.cli.app import plain_app
+from provenafs.cli.output import local_time
 from provenafs.config import load_settings
 from provenafs.content.journal import State
 from provenafs.content.recovery import Item, Recovery
@@ -119,7 +119,7 @@ def _document(item: Item) -> dict[str, Any]:
 
 
 def _line(item: Item) -> str:
-    when = datetime.fromtimestamp(item.changed_at).strftime("%Y-%m-%d %H:%M:%S")
+    when = local_time(item.changed_at)
     state = "in use by a mount" if item.in_use else _WORDS[item.state]
     reason = f" ({item.reason})" if item.reason else ""
     return f"{item.id[:8]}  {when}  {decimal(item.size)}  {item.key}  {state}{reason}"

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, TypeVar
 
 import trio
 import typer
 
+from provenafs.cli.live import status_of
 from provenafs.cli.output import printable
 from provenafs.config import ConfigError, Settings, load_settings, profile_names
 from provenafs.fuse.mountpoint import MountError, containing
 from provenafs.provena.client import Provena
-from provenafs.tree.names import handle_of
+from provenafs.provena.handles import handle_of, is_usual, reads_as_handle
 
 _T = TypeVar("_T")
-_HANDLE = re.compile(r"[0-9][0-9A-Za-z.]*/[0-9A-Za-z._-]+|[0-9]{4,}")
 
 TargetArgument = Annotated[
     str, typer.Argument(help="A handle, a dataset's directory, or any path inside a mount.")
@@ -43,13 +41,16 @@ class Target:
     def parse(cls, text: str) -> Target:
         """Read a handle or follow a path. Raises ConfigError for what is neither."""
         # by-name and versions are links within the mount.
-        path = Path(text).resolve()
-        handle = handle_of(text) or text
+        try:
+            path = Path(text).resolve()
+        except (OSError, RuntimeError, ValueError):
+            raise ConfigError(f"'{text}' leads nowhere: its links go in a circle") from None
+        handle = text if reads_as_handle(text) else handle_of(text) or text
         mount = containing(path)
         # Within a mount a handle reads like a relative path.
-        if mount is not None and (os.path.lexists(path) or not _HANDLE.fullmatch(handle)):
+        if mount is not None and (os.path.lexists(path) or not reads_as_handle(handle)):
             return cls._within(text, path, mount.path)
-        if _HANDLE.fullmatch(handle):
+        if reads_as_handle(handle):
             return cls(handle)
         if path.exists():
             raise ConfigError(f"'{text}' does not lie in a dataset of a mount: name one that does")
@@ -59,7 +60,8 @@ class Target:
     def _within(cls, text: str, path: Path, mountpoint: Path) -> Target:
         name, *rest = path.relative_to(mountpoint).parts or ("",)
         handle = handle_of(name)
-        if handle is None:
+        # Any name may be that of a dataset whose handle is odd, if there is one.
+        if handle is None or not (is_usual(handle) or os.path.lexists(mountpoint / name)):
             raise ConfigError(f"'{text}' does not lie in a dataset of a mount: name one that does")
         if rest and not os.path.lexists(path):
             raise ConfigError(f"'{text}' does not exist: name a file or directory that does")
@@ -69,20 +71,19 @@ class Target:
     def settings(self, profile: str | None) -> Settings:
         """Those of the profile, by default the one that the target is mounted with."""
         if profile is None and self.mountpoint is not None:
-            status = _status(self.mountpoint)
+            told = _profile(self.mountpoint)
             # A mount may be told everything by its environment, as this verb then is too.
-            profile = status["profile"] if status["profile"] in profile_names() else None
+            profile = told if told in profile_names() else None
         return load_settings(profile=profile)
 
 
-def _status(mountpoint: Path) -> dict[str, Any]:
-    try:
-        status: dict[str, Any] = json.loads((mountpoint / ".provenafs/status.json").read_bytes())
-    except (OSError, ValueError):
+def _profile(mountpoint: Path) -> str:
+    status = status_of(mountpoint)
+    if not status:
         raise MountError(
             f"the mount at {mountpoint} does not answer: mount it again, or say --profile"
-        ) from None
-    return status
+        )
+    return str(status["profile"])
 
 
 def ask(settings: Settings, question: Callable[[Provena], Awaitable[_T]]) -> _T:

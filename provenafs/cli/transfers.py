@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 import threading
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
+from provenafs.cli.live import pending
 from provenafs.cli.progress import progress_of_bytes
 from provenafs.fuse.mountpoint import MountError, containing, our_mounts
 
@@ -40,13 +40,14 @@ def wait_until_stored(mountpoint: Path) -> None:
     failure: list[OSError] = []
 
     def wait() -> None:
-        descriptor = os.open(mountpoint, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            os.fsync(descriptor)
+            descriptor = os.open(mountpoint, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
         except OSError as error:
             failure.append(error)
-        finally:
-            os.close(descriptor)
 
     thread = threading.Thread(target=wait, daemon=True)
     thread.start()
@@ -72,14 +73,3 @@ def _show_progress(mountpoint: Path, thread: threading.Thread) -> None:
                 completed=sum(transfer["sent"] for transfer in transfers),
             )
             thread.join(_LOOK_EVERY_S)
-
-
-def pending(mountpoint: Path) -> list[dict[str, Any]]:
-    """What a mount has not stored yet; sizes in bytes."""
-    try:
-        found: list[dict[str, Any]] = json.loads(
-            (mountpoint / ".provenafs" / "pending.json").read_bytes()
-        )
-    except (OSError, ValueError):
-        return []
-    return found

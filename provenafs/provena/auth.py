@@ -23,7 +23,6 @@ log = logging.getLogger(__name__)
 # A token about to expire would do so on its way, or within a slow chain of services.
 _MARGIN_S = 30.0
 _LOCK_TIMEOUT_S = 60.0
-_LONGEST_TOKEN_FILE = 128 * 1024
 
 
 class TokenSource(Protocol):
@@ -184,8 +183,7 @@ def _is_fresh(tokens: Tokens) -> bool:
 
 def _read_token_file(path: Path) -> str:
     try:
-        with path.open(encoding="utf-8") as file:
-            return file.read(_LONGEST_TOKEN_FILE).strip()
+        return path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise LoginRequired(f"the token file {path} cannot be read: {reason}") from error

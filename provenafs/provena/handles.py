@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote
 _LONGEST = 255  # characters of a handle, bytes of a name
 _USUAL = re.compile(r"[0-9]+(?:\.[0-9A-Za-z]+)*/[0-9]+|[0-9]{4,}")
 _PREFIXED = re.compile(r"([0-9]+(?:\.[0-9A-Za-z]+)*)([/-])(.+)", re.DOTALL)
+_UUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _PLAIN = "!$&'()+,;=@"
 _TAKEN = frozenset({"by-name", "mint", "search"})
 
@@ -21,6 +22,14 @@ _TAKEN = frozenset({"by-name", "mint", "search"})
 def is_usual(handle: str) -> bool:
     """Whether Provena itself would mint such a handle: worth asking for, though nobody told it."""
     return len(handle) <= _LONGEST and _USUAL.fullmatch(handle) is not None
+
+
+def reads_as_handle(text: str) -> bool:
+    """Whether what a user says is a handle at first sight, rather than a path or a mistake."""
+    match = _PREFIXED.fullmatch(text)
+    if match is not None and match[2] == "/":
+        return has_name(text)
+    return is_usual(text) or _UUID.fullmatch(text) is not None
 
 
 def has_name(handle: str) -> bool:

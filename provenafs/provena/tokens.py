@@ -21,7 +21,6 @@ from provenafs.provena.errors import LoginRequired, Unavailable
 from provenafs.provena.reading import number, parse_json
 
 _LOCK_POLL_S = 0.05
-_LONGEST_FILE = 1024**2
 # What can stand in a header: a line break in it would begin another one.
 _TOKEN = re.compile(r"[!-~]{1,65536}")
 _FAR_FUTURE_S = 2.0**40
@@ -85,8 +84,7 @@ class LoginFile:
         Raises LoginRequired if the file is there but cannot be used.
         """
         try:
-            with self._path.open("rb") as file:
-                return _tokens(parse_json(file.read(_LONGEST_FILE)))
+            return _tokens(parse_json(self._path.read_text(encoding="utf-8")))
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:

@@ -1,0 +1,48 @@
+"""What a mount tells of itself in its live files: read with care, it may be anybody's mount."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from provenafs.provena.reading import parse_json
+
+_LONGEST = 64 * 1024**2  # bytes
+_STATUS_KINDS: dict[str, type | tuple[type, ...]] = {
+    "pid": int,
+    "profile": str,
+    "user": str,
+    "datastore": str,
+    "read_only": bool,
+    "started": (int, float),
+}
+
+
+def status_of(mountpoint: Path) -> dict[str, Any]:
+    """The account in status.json; {} where there is none, or none that can be used."""
+    found = _read(mountpoint, "status.json")
+    if not isinstance(found, dict):
+        return {}
+    usable = all(isinstance(found.get(name), kind) for name, kind in _STATUS_KINDS.items())
+    return found if usable else {}
+
+
+def pending(mountpoint: Path) -> list[dict[str, Any]]:
+    """What a mount has not stored yet; sizes in bytes."""
+    found = _read(mountpoint, "pending.json")
+    return [row for row in found if _is_transfer(row)] if isinstance(found, list) else []
+
+
+def _read(mountpoint: Path, name: str) -> Any:
+    try:
+        with (mountpoint / ".provenafs" / name).open("rb") as file:
+            return parse_json(file.read(_LONGEST))
+    except (OSError, ValueError):
+        return None
+
+
+def _is_transfer(row: object) -> bool:
+    if not isinstance(row, dict):
+        return False
+    sizes = all(isinstance(row.get(name), int) for name in ("size", "sent"))
+    return sizes and all(isinstance(row.get(name), str) for name in ("key", "state"))
