@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from provenafs.guard import in_thread
-
 from provenafs.provena.handles import directory_name
 
 log = logging.getLogger(__name__)
