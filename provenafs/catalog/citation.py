@@ -85,6 +85,8 @@ def _item(item: str | Mapping[str, _Scalar]) -> str:
 def _scalar(value: _Scalar) -> str:
     """A string of YAML: one of JSON, less what YAML would fold or not take."""
     quoted = json.dumps(value, ensure_ascii=False)
+    if quoted.isprintable():
+        return quoted
     return "".join(char if char.isprintable() else _escape(ord(char)) for char in quoted)
 
 

@@ -6,7 +6,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -35,13 +35,14 @@ class Seen:
 @dataclass(frozen=True)
 class Answer:
     """What to answer. `cut` closes the connection in the middle of the body; `stall` never
-    answers."""
+    answers; `endless` sends the body again and again, until the other side has had enough."""
 
     status: int = 200
     body: Any = None
     headers: dict[str, str] = field(default_factory=dict)
     cut: bool = False
     stall: bool = False
+    endless: bool = False
 
     @property
     def content(self) -> bytes:
@@ -129,12 +130,23 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(answer.status)
         for name, value in answer.headers.items():
             self.send_header(name, value)
+        if answer.endless:
+            self._send_for_ever(answer.content)
+            return
         self.send_header("Content-Length", str(len(answer.content)))
         self.end_headers()
         self.wfile.write(
             answer.content[: len(answer.content) // 2] if answer.cut else answer.content
         )
         self.close_connection = answer.cut
+
+    def _send_for_ever(self, piece: bytes) -> None:
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        self.close_connection = True
+        with suppress(OSError):
+            while not self.server.loopback.ended.is_set():  # type: ignore[attr-defined]
+                self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
 
     do_GET = do_POST = do_PUT = do_DELETE = _serve  # noqa: N815
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 
 import pytest
 from loopback import Answer, Loopback, Seen
 from provena_helpers import LIST, REGISTRY_LIST, item, page
 
+from provenafs.provena import pages
 from provenafs.provena.client import Provena
 from provenafs.provena.errors import Unauthorised, Unavailable
+
+REVIEWS = "/registry/registry/entity/dataset/user/releases"
 
 
 async def listed(provena: Provena) -> list[str]:
@@ -104,3 +108,57 @@ async def test_a_user_without_a_role_may_not_list(server: Loopback, provena: Pro
     server.on(LIST, Answer(401, {"detail": "No."}))
     with pytest.raises(Unauthorised):
         await listed(provena)
+
+
+@pytest.mark.parametrize("length", [1, 2, 7])
+async def test_keys_that_come_again_end_the_list(
+    server: Loopback, provena: Provena, length: int
+) -> None:
+    keys = [{"id": str(number)} for number in range(length)]
+    server.on(LIST, *[page([item(n + 1)], keys[n]) for n in range(length)] * 2, page([], keys[0]))
+    with pytest.raises(Unavailable, match="does not end: a page names one that has been read"):
+        await listed(provena)
+    assert server.count(LIST) == length + 1
+
+
+async def test_new_keys_without_news_end_the_list(
+    server: Loopback, provena: Provena, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "_MOST_WITHOUT_NEWS", 5)
+    numbers = itertools.count()
+    server.on(LIST, lambda _: page([item(1)], {"id": str(next(numbers))}))
+    with pytest.raises(Unavailable, match="does not end: 5 pages have shown nothing new"):
+        await listed(provena)
+    assert server.count(LIST) == 6
+
+
+async def test_new_rows_without_an_end_end_the_list(
+    server: Loopback, provena: Provena, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pages, "_MOST_PAGES", 5)
+    numbers = itertools.count(1)
+    server.on(LIST, lambda _: page([item(next(numbers))], {"id": str(next(numbers))}))
+    with pytest.raises(Unavailable, match="does not end: it has more than 5 pages"):
+        await listed(provena)
+
+
+async def test_pages_of_hidden_rows_are_no_end(server: Loopback, provena: Provena) -> None:
+    keys = [{"id": str(number)} for number in range(20)]
+    server.on(LIST, *[page([], key) for key in keys], page([item(1)]))
+    assert await listed(provena) == ["1"]
+
+
+async def test_reviews_that_do_not_end_are_ended(server: Loopback, provena: Provena) -> None:
+    server.on(REVIEWS, Answer(body={"dataset_items": [item(1)], "pagination_key": {"id": "1"}}))
+    with pytest.raises(Unavailable, match="does not end"):
+        [record async for record in provena.registry.reviews("p")]
+
+
+async def test_an_odd_row_hides_no_other_of_the_reviews(
+    server: Loopback, provena: Provena, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = ["text", item(1, id=""), item(2)]
+    server.on(REVIEWS, Answer(body={"dataset_items": rows, "pagination_key": None}))
+    with caplog.at_level(logging.WARNING):
+        assert [record.id async for record in provena.registry.reviews("p")] == ["10378.1/2"]
+    assert caplog.text.count("left out of the list of reviews") == 2
