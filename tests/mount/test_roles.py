@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -137,3 +138,26 @@ def test_credentials_reach_no_further_than_the_mount(sandbox: RunningSandbox) ->
     for user, handle in (("bob", METADATA_ONLY), ("bob", PRIVATE), ("dave", PENGUINS)):
         with pytest.raises(Exception, match="401"):
             sandbox.s3_as(user, handle)
+
+
+def test_a_role_on_the_dataset_without_that_of_the_realm_writes_nothing(
+    sandbox: RunningSandbox, bob: Drive, handle: str
+) -> None:
+    """bob may write by the dataset's settings, but his token has no entity-registry-write."""
+    settings = {
+        "owner": "alice",
+        "general": ["metadata-read", "metadata-write", "dataset-data-read", "dataset-data-write"],
+        "groups": {},
+    }
+    url = f"{sandbox.running.registry}/registry/entity/dataset/auth/configuration"
+    sandbox.api("alice", "PUT", url, params={"id": handle}, json=settings).raise_for_status()
+    data = bob.data(handle)
+    assert stat.S_IMODE(data.stat().st_mode) == 0o555
+    with pytest.raises(PermissionError):
+        (data / "new.txt").open("wb")
+    with pytest.raises(PermissionError):
+        (bob.dataset(handle) / "metadata.json").open("r+b")
+    why = os.getxattr(bob.dataset(handle), "user.provena.why_readonly").decode()
+    assert "your user lacks the role entity-registry-write" in why
+    told = (bob.dataset(handle) / ".provena/last-error.txt").read_text()
+    assert "entity-registry-write" in told
