@@ -166,3 +166,23 @@ def test_nothing_configured_says_what_to_do() -> None:
     save_profile("q", {"realm": "r"})
     with pytest.raises(ConfigError, match="neither 'domain' nor 'datastore_url'"):
         _ = load_settings(environ={}, profile="q").services
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a = " + "[" * 50_000, "nested too deeply"),
+        ("ttl = " + "1" * 5000, "is not valid TOML"),
+        ('cache_dir = "a\\u0000b"', "must not hold a null character"),
+        ('state_dir = "~no-such-user-here/x"', "home directory is not known"),
+        ('auth_url = "https://host:99999/x"', "port out of range"),
+        ('auth_url = "https://host:x/x"', "'auth_url'"),
+        ('auth_url = "https://a b/x"', "in ASCII"),
+        ('auth_url = "https://ho\\nst/x"', "in ASCII"),
+        ('auth_url = "https://[::1/x"', "'auth_url'"),
+    ],
+)
+def test_odd_profiles_are_refused_in_a_sentence(text: str, words: str) -> None:
+    write("p", text + "\n")
+    with pytest.raises(ConfigError, match=words):
+        load_settings(environ={}, profile="p")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from provenafs.catalog import chain
 from provenafs.catalog.chain import Chains
 from provenafs.provena.errors import NotFound, Unauthorised
 from provenafs.provena.records import DatasetRecord
@@ -73,3 +74,18 @@ async def test_a_half_made_version_and_a_fork_are_told(caplog: pytest.LogCapture
     caplog.clear()
     await _chains(_record(1, None, 3), _record(2, 1, None)).through("10.1/2")
     assert "10.1/2 names 10.1/1 as its previous version, which names 10.1/3" in caplog.text
+
+
+async def test_a_chain_without_an_end_is_cut(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(chain, "_LONGEST", 5)
+
+    async def record(handle: str) -> DatasetRecord:
+        """Each names another one as the next."""
+        number = int(handle.rpartition("/")[2])
+        return _record(number, number - 1 if number > 1 else None, number + 1)
+
+    found = await Chains(record).through("10.1/1")
+    assert [number for number, _ in found] == [1, 2, 3, 4, 5, 6]
+    assert "do not end: no more than 5 are shown" in caplog.text

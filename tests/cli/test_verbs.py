@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sqlite3
 import subprocess
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +107,51 @@ def test_a_review_from_request_to_release(sandbox: RunningSandbox) -> None:
     actions = [event["action"] for event in answer(sandbox, "alice", "review", "list", handle)]
     assert actions == ["REQUEST", "REJECT", "REQUEST", "APPROVE"]
     run(sandbox, "alice", "reviewers", "add", "10378.1/1451801", "--yes", status=5)
+
+
+def test_a_review_of_nobody_is_stored_and_told(sandbox: RunningSandbox) -> None:
+    handle = sandbox.mint("alice", "Reviewed by nobody")
+    run(sandbox, "admin", "reviewers", "add", TABLES, "--yes")
+    try:
+        request = ("review", "request", handle, "--reviewer", TABLES, "--notes", "n", "--yes")
+        told = answer(sandbox, "alice", *request)["details"]
+    finally:
+        run(sandbox, "admin", "reviewers", "remove", TABLES, "--yes")
+    assert told.startswith(f"The review of {handle} is asked for; the service failed afterwards")
+    assert answer(sandbox, "alice", "info", handle)["release_status"] == "PENDING"
+
+
+def test_a_review_of_a_locked_dataset_says_so(sandbox: RunningSandbox) -> None:
+    handle = sandbox.mint("alice", "Locked in review")
+    request = ("review", "request", handle, "--reviewer", CAROL, "--notes", "please", "--yes")
+    run(sandbox, "alice", *request)
+    run(sandbox, "alice", "lock", handle, "--reason", "hold on", "--yes")
+    for decision in ("approve", "reject"):
+        done = run(sandbox, "carol", "review", decision, handle, "--notes", "n", "--yes", status=5)
+        assert done.stderr == f"provenafs: {handle} is locked: unlock it first\n"
+
+
+def test_a_legacy_version_member_has_to_go_first(sandbox: RunningSandbox, tmp_path: Path) -> None:
+    handle = sandbox.mint("alice", "A legacy record")
+    with closing(sqlite3.connect(sandbox.state.database, timeout=10)) as database, database:
+        (text,) = database.execute("SELECT document FROM items WHERE id = ?", (handle,)).fetchone()
+        item = json.loads(text)
+        item["collection_format"]["dataset_info"]["version"] = "1.2"
+        changed = (json.dumps(item), handle)
+        database.execute("UPDATE items SET document = ? WHERE id = ?", changed)
+    version = ("version", handle, "--reason", "next", "--yes")
+    assert (
+        "the member 'version' of dataset_info" in run(sandbox, "alice", *version, status=7).stderr
+    )
+    file = tmp_path / "metadata.json"
+    file.write_text(run(sandbox, "alice", "metadata", "show", handle).stdout)
+    done = run(sandbox, "alice", "metadata", "validate", str(file), status=7)
+    assert "refused: the member 'version' of dataset_info has to go first" in done.stderr
+    document = json.loads(file.read_text())
+    del document["dataset_info"]["version"]
+    file.write_text(json.dumps(document))
+    run(sandbox, "alice", "metadata", "edit", handle, "--file", str(file), "--reason", "r")
+    run(sandbox, "alice", *version)
 
 
 def test_a_manifest_lists_and_a_check_finds_faults(sandbox: RunningSandbox) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import stat
 import sys
@@ -340,3 +341,92 @@ async def test_an_offline_token_that_has_ended(server: Loopback, tmp_path: Path)
     async with Provena.connect(settings) as provena:
         with pytest.raises(LoginRequired, match="PROVENAFS_TOKEN holds a token"):
             await provena.datastore.fetch(HANDLE)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["two\nlines", "tw\ro", "a b", "Ünicode", "x" * 70_000, "\x1b[31m", "\x00"],
+    ids=["two lines", "a return", "a blank", "no ASCII", "long", "a control", "a null"],
+)
+async def test_what_can_be_no_token_is_sent_to_nobody(
+    server: Loopback, tmp_path: Path, text: str
+) -> None:
+    file = tmp_path / "token"
+    file.write_text(text)
+    for settings in (
+        settings_for(server, tmp_path, token_file=file),
+        settings_for(server, tmp_path, token=text),
+    ):
+        async with Provena.connect(settings) as provena:
+            with pytest.raises(LoginRequired, match="holds no token"):
+                await provena.datastore.fetch(HANDLE)
+            with pytest.raises(LoginRequired, match="holds no token"):
+                await provena.username()
+    assert not server.seen
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        '{"realm":' * 2000 + "1" + "}" * 2000,
+        "null",
+        '{"realm": "r", "client_id": "c", "access_token": "a\\nb"}',
+        '{"realm": "r", "client_id": 3, "access_token": "a"}',
+        '{"realm": "r", "client_id": "c", "access_token": "a", "refresh_token": [1]}',
+        '{"realm": "r", "client_id": "c", "expires_at": 5}',
+    ],
+)
+async def test_a_stored_login_of_another_form_is_none(
+    server: Loopback, tmp_path: Path, text: str
+) -> None:
+    file = tmp_path / "tokens" / "default.json"
+    file.parent.mkdir(mode=0o700)
+    file.write_text(text)
+    file.chmod(0o600)
+    async with Provena.connect(settings_for(server, tmp_path)) as provena:
+        with pytest.raises(LoginRequired, match="cannot be read; run 'provenafs login"):
+            await provena.username()
+
+
+@pytest.mark.parametrize("expires", ["NaN", "1e999", '"soon"', "null", "-1"])
+async def test_a_stored_login_without_a_usable_time_is_renewed_or_used(
+    server: Loopback, tmp_path: Path, expires: str
+) -> None:
+    server.on(TOKEN, Answer(body={"access_token": token("alice"), "expires_in": 300}))
+    file = tmp_path / "tokens" / "default.json"
+    file.parent.mkdir(mode=0o700)
+    file.write_text(
+        f'{{"realm": "{server.url}/realm", "client_id": "c", "access_token": "{token("alice")}",'
+        f' "refresh_token": "r", "expires_at": {expires}}}'
+    )
+    file.chmod(0o600)
+    async with Provena.connect(settings_for(server, tmp_path)) as provena:
+        assert await provena.username() == "alice"
+
+
+async def test_a_deep_token_tells_nothing(server: Loopback, tmp_path: Path) -> None:
+    payload = base64.urlsafe_b64encode(b"[" * 60_000).decode()[:60_000]
+    settings = settings_for(server, tmp_path, token=f"e30.{payload}.c2ln")
+    async with Provena.connect(settings) as provena:
+        assert await provena.username() == "unknown"
+        assert await provena.may_change()
+
+
+@pytest.mark.parametrize(
+    ("access", "may_change"),
+    [
+        ({"roles": ["entity-registry-read"]}, False),
+        ({"roles": ["entity-registry-read", "entity-registry-write"]}, True),
+        ({"roles": []}, False),
+        ({"roles": None}, True),
+        ({}, True),
+        (5, True),
+    ],
+)
+async def test_the_realm_roles_of_a_token(
+    server: Loopback, tmp_path: Path, access: Any, may_change: bool
+) -> None:
+    settings = settings_for(server, tmp_path, token=token("alice", realm_access=access))
+    async with Provena.connect(settings) as provena:
+        assert await provena.may_change() is may_change

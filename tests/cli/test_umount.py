@@ -1,0 +1,33 @@
+"""Unmounting what does not tell of itself: in a sentence, never as if it had been waited for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from provenafs.cli import mount as verbs
+from provenafs.cli.transfers import wait_until_stored
+from provenafs.fuse.mountpoint import FILESYSTEM_TYPE, Mounted, MountError
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_mount_that_tells_no_process_is_not_waited_for_and_that_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, force: bool
+) -> None:
+    """A directory stands in for a mount that answers, but has no status.json."""
+    unmounted: list[Path] = []
+    mounted = Mounted(tmp_path, FILESYSTEM_TYPE, "0:1")
+    monkeypatch.setattr(verbs.mountpoints, "mounted_at", lambda _: mounted)
+    monkeypatch.setattr(verbs.mountpoints, "unmount", lambda path, *, lazy: unmounted.append(path))
+    with pytest.raises(MountError, match=r"is unmounted, but .* whether that has ended"):
+        verbs.umount(tmp_path, force=force)
+    assert unmounted == [tmp_path]
+
+
+def test_what_cannot_be_opened_is_told_without_a_traceback(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(MountError, match="could not be stored"):
+        wait_until_stored(tmp_path / "gone")
+    assert capfd.readouterr().err == ""
