@@ -11,7 +11,8 @@ from __future__ import annotations
 import re
 from urllib.parse import quote, unquote
 
-_LONGEST = 255  # characters of a handle, bytes of a name
+# Bytes of a name, so that what is put before it (a rank, a display name) fits into 255 with it.
+_LONGEST = 200
 _USUAL = re.compile(r"[0-9]+(?:\.[0-9A-Za-z]+)*/[0-9]+|[0-9]{4,}")
 _PREFIXED = re.compile(r"([0-9]+(?:\.[0-9A-Za-z]+)*)([/-])(.+)", re.DOTALL)
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")

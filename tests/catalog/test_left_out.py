@@ -71,7 +71,7 @@ async def test_a_row_is_shown_as_far_as_it_can_be(more: dict[str, Any], shown: s
 @pytest.mark.parametrize(
     "more",
     [
-        {"id": "x" * 256},
+        {"id": "x" * 201},
         {"id": 5},
         {"updated_timestamp": "yesterday"},
         {"s3": {"bucket_name": "a/b", "path": "p/"}},
