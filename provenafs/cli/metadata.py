@@ -84,7 +84,7 @@ def edit(
     settings = found.settings(profile)
     record = _fetched(found, profile)
     if file is None:
-        before = json.dumps(without_nulls(record.collection_format), indent=2, ensure_ascii=False)
+        before = _editable(record.collection_format)
         edited = click.edit(before, extension=".json")
         text = (before if edited is None else edited).encode()
     else:
@@ -159,6 +159,16 @@ def revert(
         handle=found.handle,
         state=version,
     )
+
+
+def _editable(document: dict[str, Any]) -> str:
+    """A document for an editor: in letters, unless the record holds what no file can."""
+    text = json.dumps(without_nulls(document), indent=2, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(without_nulls(document), indent=2)
+    return text
 
 
 def _record(target: str, profile: str | None) -> DatasetRecord:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from provenafs.cli.live import pending, status_of
+from provenafs.cli.metadata import _editable
 from provenafs.cli.output import local_time, when
 from provenafs.cli.target import Target
 from provenafs.config import ConfigError
@@ -57,3 +58,10 @@ def test_links_in_a_circle_lead_nowhere(tmp_path: Path) -> None:
     (tmp_path / "b").symlink_to("a")
     with pytest.raises(ConfigError, match=r"leads nowhere|neither a handle"):
         Target.parse(str(tmp_path / "a"))
+
+
+@pytest.mark.parametrize(("value", "shown"), [("é", "é"), ("\ud800", "\\ud800")])
+def test_any_record_can_be_edited(value: str, shown: str) -> None:
+    text = _editable({"name": value})
+    assert shown in text
+    assert text.encode()
