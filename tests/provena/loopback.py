@@ -86,6 +86,7 @@ def loopback_server() -> Iterator[Loopback]:
     """A server for the time of a test."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     server.daemon_threads = True
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # who has enough hangs up
     loopback = Loopback(f"http://127.0.0.1:{server.server_port}")
     server.loopback = loopback  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})

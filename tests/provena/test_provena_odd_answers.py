@@ -147,7 +147,7 @@ async def use_list(provena: Provena, catalog: Catalog) -> None:
 
 async def use_reviews(provena: Provena, catalog: Catalog) -> None:
     async for record in provena.registry.reviews("p"):
-        use(record, catalog)
+        assert record.release_timestamp is None or when(record.release_timestamp)
 
 
 async def use_device(provena: Provena, _: Catalog) -> None:
