@@ -281,9 +281,9 @@ class Operations(pyfuse3.Operations):
         return self._opened(node, handle), self._reply(await node.attributes())
 
     def _opened(self, node: Node, handle: Handle) -> FileInfo:
+        self.tree.hold(node, handle)
         fh = next(self._numbers)
         self._files[fh] = (node.ino, handle)
-        self.tree.hold(node)
         return FileInfo(
             fh=FileHandleT(fh), direct_io=handle.direct_io, keep_cache=handle.keep_cache
         )

@@ -23,6 +23,7 @@ from provenafs.content.volume import Volume
 from provenafs.provena.search import SearchHit
 from provenafs.s3.bucket import Bucket
 from provenafs.tree.edits import Edits
+from provenafs.tree.memory import DocumentMemory
 from provenafs.tree.mint_texts import MintTexts
 from provenafs.tree.names import directory_name, escape
 
@@ -54,14 +55,18 @@ class Context:
     versioning: Versioning
     minting: Minting
     links: Links
+    memory: DocumentMemory
     status: Callable[[], dict[str, object]]
     started: float = field(default_factory=time.time)
-    mint_texts: MintTexts = field(default_factory=MintTexts)
+    mint_texts: MintTexts = field(init=False)
     volumes: dict[str, Volume] = field(default_factory=dict)
     last_errors: OrderedDict[str, str] = field(default_factory=OrderedDict)
     _names: dict[str, str] = field(default_factory=dict)
     _names_of_list: int = -1
     _searches: OrderedDict[str, _Search] = field(default_factory=OrderedDict)
+
+    def __post_init__(self) -> None:
+        self.mint_texts = MintTexts(self.memory)
 
     @property
     def index(self) -> Index:

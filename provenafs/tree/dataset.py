@@ -17,9 +17,10 @@ from provenafs.tree.context import Context
 from provenafs.tree.data import DataDirectory
 from provenafs.tree.directory import VirtualDirectory
 from provenafs.tree.documents import Document, text_xattrs
+from provenafs.tree.editable import EditableDirectory
 from provenafs.tree.last_error import LastErrorFile
 from provenafs.tree.metadata_file import MetadataFile
-from provenafs.tree.names import MAX_NAME_BYTES, directory_name
+from provenafs.tree.names import directory_name
 from provenafs.tree.node import Attributes, Handle, Listing, Node
 from provenafs.tree.rejected import RejectedDirectory
 from provenafs.tree.scratch import ScratchNode, is_scratch
@@ -34,13 +35,13 @@ _DOCUMENTS = {
 _PROVENA_NAMES = (*_DOCUMENTS, "last-error.txt", "rejected")
 
 
-class DatasetDirectory(VirtualDirectory):
+class DatasetDirectory(EditableDirectory):
     """metadata.json, versions, data and .provena of one dataset."""
 
     def __init__(self, context: Context, ino: int, handle: str) -> None:
-        super().__init__(context, ino)
+        super().__init__(context, ino, context.edits.scratch)
         self._handle = handle
-        self._scratch = context.edits.scratch
+        self._edits = context.edits
 
     def child(self, entry: Entry) -> Node:
         match entry.name:
@@ -52,7 +53,7 @@ class DatasetDirectory(VirtualDirectory):
                 return DataDirectory(self.context, self._handle, entry, entry)
             case ".provena":
                 return ProvenaDirectory(self.context, entry.ino, self._handle)
-        return ScratchNode(self._scratch, entry.ino)
+        return ScratchNode(self.scratch, entry.ino)
 
     async def attributes(self) -> Attributes:
         record = await self.context.catalog.record(self._handle)
@@ -67,7 +68,7 @@ class DatasetDirectory(VirtualDirectory):
                 "release_status": dataset.record.release_status,
                 "locked": "true" if dataset.locked else "false",
                 "roles": ",".join(sorted(dataset.roles)),
-                "reason": self.context.edits.reason(self._handle),
+                "reason": self._edits.reason(self._handle),
                 "why_readonly": None if refusal is None else refusal.message,
             }
         )
@@ -76,85 +77,76 @@ class DatasetDirectory(VirtualDirectory):
         """`user.provena.reason`, as on metadata.json."""
         await self._metadata().set_xattr(name, value)
 
-    async def lookup(self, name: str) -> Node:
-        if name not in _NAMES and self._scratch_entry(name) is None:
-            raise FSError(errno.ENOENT)
-        return self.child_called(name)
-
     async def listing(self) -> Listing:
         children = self.context.index.children(self.ino)
-        scratch = [child.name for child in children if self._scratch.get(child.ino) is not None]
-        return await self.snapshot([*_NAMES, *scratch])
+        scratch = [child.name for child in children if self.scratch.get(child.ino) is not None]
+        return await self.snapshot([*filter(self.has, _NAMES), *scratch])
 
     # Editors: files of a moment beside metadata.json, and their names changed with it
 
-    async def create(self, name: str, flags: int) -> tuple[Node, Handle]:
-        found = name in _NAMES or self._scratch_entry(name) is not None
-        if found and flags & os.O_EXCL:
-            raise FSError(errno.EEXIST)
-        if not found:
-            await self._make_scratch(name)
-        node = self.child_called(name)
-        return node, await node.open(flags)
+    def has(self, name: str) -> bool:
+        if name == metadata_file.NAME:
+            return not self._edits.is_removed(self._handle)
+        return name in _NAMES or self.scratch_entry(name) is not None
 
-    async def _make_scratch(self, name: str) -> None:
-        if not is_scratch(name):
-            raise FSError(errno.EPERM, f"{name} cannot be made here: files belong in data/")
-        if len(name.encode()) > MAX_NAME_BYTES:
-            raise FSError(errno.ENAMETOOLONG)
+    def refusal(self, name: str) -> str | None:
+        if name == metadata_file.NAME or is_scratch(name):
+            return None
+        return f"{name} cannot be made here: files belong in data/"
+
+    def may_move(self, name: str, new_name: str) -> bool:
+        may_leave = name == metadata_file.NAME or self.scratch_entry(name) is not None
+        return may_leave and self.refusal(new_name) is None
+
+    async def make(self, name: str, flags: int) -> tuple[Node, Handle]:
+        """A scratch file, or metadata.json after its removal: it begins empty."""
         await self.context.check_metadata_writable(self._handle)
-        self._scratch.put(self.context.allot(self.ino, name).ino)
+        if name != metadata_file.NAME:
+            self.make_scratch(name)
+        node = self.child_called(name)
+        handle = await node.open(flags | os.O_TRUNC)
+        if name == metadata_file.NAME:
+            self._edits.restore(self._handle)
+        return node, handle
 
     async def unlink(self, name: str) -> None:
-        entry = self._scratch_entry(name)
+        """Remove a scratch file, or metadata.json in order to write it anew."""
+        entry = self.scratch_entry(name)
+        if entry is None and name != metadata_file.NAME:
+            raise FSError(errno.EPERM, f"{name} cannot be removed: it is a part of the dataset")
         if entry is None:
-            message = f"{name} cannot be removed or replaced by a file of elsewhere: copy onto it"
-            raise FSError(errno.EPERM, message)
-        self._drop(entry)
+            await self.context.check_metadata_writable(self._handle)
+            entry = self.context.allot(self.ino, name)
+            self._edits.remove(self._handle)
+        self.scratch.drop(entry.ino)
+        self.context.index.remove(entry.ino)
 
-    async def rename(self, name: str, target: Node, new_name: str, *, replace: bool) -> None:
-        if not isinstance(target, DatasetDirectory) or target.ino != self.ino:
-            raise FSError(errno.EXDEV)
-        entry = self._scratch_entry(name)
-        if (entry is None and name != metadata_file.NAME) or not (
-            is_scratch(new_name) or new_name == metadata_file.NAME
-        ):
-            raise FSError(errno.EPERM, f"{name} cannot be renamed to {new_name}")
-        replaced = self.context.index.child(self.ino, new_name)
-        if not replace and (
-            new_name == metadata_file.NAME or self._scratch_entry(new_name) is not None
-        ):
-            raise FSError(errno.EEXIST)
-        if name == new_name:
-            return
+    async def move(self, name: str, new_name: str) -> None:
+        entry = self.scratch_entry(name)
         if entry is None:
             entry = await self._set_aside()
         elif new_name == metadata_file.NAME:
             await self._save(entry)
+        replaced = self.context.index.child(self.ino, new_name)
         if replaced is not None:
-            self._drop(replaced)
+            self.scratch.drop(replaced.ino)
         self.context.index.move(entry.ino, self.ino, new_name)
 
     async def _set_aside(self) -> Entry:
-        """Make metadata.json a backup with its text; the name shows the record as before."""
+        """Make metadata.json a backup with its text; its name is removed by that."""
         await self.context.check_metadata_writable(self._handle)
+        text = self.scratch.text(await self._metadata().read())
         entry = self.context.allot(self.ino, metadata_file.NAME)
-        self._scratch.put(entry.ino, await self._metadata().read())
+        self.scratch.put(entry.ino, text)
+        self._edits.remove(self._handle)
         return entry
 
     async def _save(self, entry: Entry) -> None:
         """Save a scratch file as the metadata."""
-        text = self._scratch.get(entry.ino)
-        await self.context.edits.save(self._handle, b"" if text is None else bytes(text))
-        self._scratch.drop(entry.ino)
-
-    def _drop(self, entry: Entry) -> None:
-        self._scratch.drop(entry.ino)
-        self.context.index.remove(entry.ino)
-
-    def _scratch_entry(self, name: str) -> Entry | None:
-        entry = self.context.index.child(self.ino, name)
-        return entry if entry is not None and self._scratch.get(entry.ino) is not None else None
+        text = self.scratch.get(entry.ino)
+        await self._edits.save(self._handle, b"" if text is None else bytes(text))
+        self._edits.restore(self._handle)
+        self.scratch.drop(entry.ino)
 
     def _metadata(self) -> MetadataFile:
         entry = self.context.allot(self.ino, metadata_file.NAME)

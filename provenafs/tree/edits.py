@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import errno
+import logging
+import math
 from collections.abc import Iterator
 from functools import partial
 
+import trio
+
 from provenafs.catalog.catalog import Catalog
 from provenafs.catalog.rejected import Rejected
-from provenafs.catalog.saving import MAX_TEXT, Saved, Saving, fingerprint
+from provenafs.catalog.saving import MAX_TEXT, Saved, Saving, fingerprint, parse
 from provenafs.content.content import Content
 from provenafs.content.index import ROOT_INO, Change, Kind
 from provenafs.errors import FSError
 from provenafs.provena.errors import ProvenaError
 from provenafs.provena.records import DatasetRecord
 from provenafs.tree.draft import Draft, DraftHandle
+from provenafs.tree.memory import DocumentMemory
 from provenafs.tree.names import directory_name
 from provenafs.tree.scratch import ScratchFiles
+from provenafs.tree.text import Text
 
+log = logging.getLogger(__name__)
+
+# Who removes metadata.json in order to write it anew does so at once.
+_REMOVED_FOR_S = 5.0
 # A reason travels in the address of a request.
 _LONGEST_REASON = 1000
 
@@ -30,11 +40,19 @@ class Edits:
     """
 
     def __init__(
-        self, catalog: Catalog, content: Content, saving: Saving, rejected: Rejected, reason: str
+        self,
+        catalog: Catalog,
+        content: Content,
+        saving: Saving,
+        rejected: Rejected,
+        memory: DocumentMemory,
+        reason: str,
     ) -> None:
         """`reason` is given for a save that has none of its own."""
         self.rejected = rejected
-        self.scratch = ScratchFiles()
+        self.scratch = ScratchFiles(memory)
+        self._memory = memory
+        self._removed: dict[str, float] = {}  # until when, in trio's time
         self._catalog = catalog
         self._content = content
         self._saving = saving
@@ -63,6 +81,20 @@ class Edits:
             raise FSError(errno.EINVAL, f"a reason has 1 to {_LONGEST_REASON} characters")
         self._reasons[handle] = reason
 
+    # A removal in order to write anew
+
+    def remove(self, handle: str) -> None:
+        """The name metadata.json is gone until it is written, or for some seconds."""
+        self._removed[handle] = trio.current_time() + _REMOVED_FOR_S
+
+    def restore(self, handle: str) -> None:
+        """The name is there again."""
+        self._removed.pop(handle, None)
+
+    def is_removed(self, handle: str) -> bool:
+        """Whether the name is gone now."""
+        return trio.current_time() < self._removed.get(handle, -math.inf)
+
     # Drafts
 
     def draft(self, ino: int) -> Draft | None:
@@ -71,12 +103,13 @@ class Edits:
         return draft if draft is not None and draft.is_unsaved else None
 
     def open_draft(self, ino: int, handle: str, content: bytes) -> DraftHandle:
-        """A handle that may write; unless a text is under way it begins with `content`."""
+        """A handle that may write; unless a text is under way it begins with `content`. ENOSPC."""
         draft = self._drafts.get(ino)
         if draft is None:
-            draft = self._drafts[ino] = Draft(content, MAX_TEXT, partial(self.save, handle))
+            text = Text(self._memory, MAX_TEXT, content)
+            draft = self._drafts[ino] = Draft(text, partial(self.save, handle))
         elif not draft.is_unsaved:
-            draft.restart(content)
+            draft.restart(Text(self._memory, MAX_TEXT, content))
         draft.handles += 1
         return DraftHandle(draft, partial(self._close_draft, ino))
 
@@ -103,8 +136,18 @@ class Edits:
         if saved is Saved.UNCHANGED:
             return
         self._reasons.pop(handle, None)
-        record = (await self._catalog.dataset(handle)).record
-        self.note_read(record)
+        self._read[handle] = fingerprint(parse(text))
+        await self._show(handle, read)
+
+    async def _show(self, handle: str, before: str) -> None:
+        """Show what was saved; that the service does not tell it now is no failure of the save."""
+        try:
+            record = (await self._catalog.dataset(handle)).record
+        except ProvenaError as error:
+            log.warning("%s is not shown as it was saved yet: %s", handle, error)
+            return
+        if fingerprint(record.collection_format) != before:
+            self.note_read(record)
         self._content.changed(list(self._changes(record)))
 
     def _changes(self, record: DatasetRecord) -> Iterator[Change]:

@@ -57,8 +57,7 @@ class MetadataFile(Node):
             return
         alone = await self._open_draft()
         try:
-            alone.draft.truncate(size)
-            await alone.draft.save()
+            await alone.draft.cut(size)
         finally:
             await alone.release()
 

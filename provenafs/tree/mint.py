@@ -9,20 +9,22 @@ import re
 import stat
 import time
 from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from functools import partial
 
 from provenafs.catalog.saving import MAX_TEXT, fingerprint, parse
 from provenafs.content.index import ROOT_INO, Change, Entry, Kind
 from provenafs.errors import FSError
 from provenafs.tree.context import Context
-from provenafs.tree.directory import VirtualDirectory
 from provenafs.tree.documents import Document, Link, is_write, text_xattrs
 from provenafs.tree.draft import Draft, DraftHandle
+from provenafs.tree.editable import EditableDirectory
 from provenafs.tree.last_error import LastErrorFile
 from provenafs.tree.mint_texts import Minted
-from provenafs.tree.names import MAX_NAME_BYTES, directory_name
+from provenafs.tree.names import directory_name
 from provenafs.tree.node import Attributes, BytesHandle, Handle, Listing, Node
 from provenafs.tree.scratch import ScratchNode, scratch_names
+from provenafs.tree.text import Text
 
 NAME = "mint"
 _FIXED = ("last-error.txt", "schema.json", "template.json")
@@ -31,13 +33,13 @@ _IS_DOCUMENT = re.compile(_DOCUMENT, re.DOTALL)
 _IS_SCRATCH = scratch_names(_DOCUMENT)
 
 
-class MintDirectory(VirtualDirectory):
+class MintDirectory(EditableDirectory):
     """The template, the schema, what is being written, and links to what was minted."""
 
     mode = stat.S_IFDIR | 0o755
 
     def __init__(self, context: Context, ino: int) -> None:
-        super().__init__(context, ino)
+        super().__init__(context, ino, context.mint_texts.scratch)
         self._texts = context.mint_texts
 
     def child(self, entry: Entry) -> Node:
@@ -57,24 +59,31 @@ class MintDirectory(VirtualDirectory):
         target = self._links().get(entry.name)
         if target is not None:
             return Link(entry.ino, target, self.context.started, self.timeout)
-        return ScratchNode(self._texts.scratch, entry.ino)
-
-    async def lookup(self, name: str) -> Node:
-        if name not in _FIXED and name not in self._links() and self._file(name) is None:
-            raise FSError(errno.ENOENT)
-        return self.child_called(name)
+        return ScratchNode(self.scratch, entry.ino)
 
     async def listing(self) -> Listing:
         children = self.context.index.children(self.ino)
         own = [child.name for child in children if self._texts.has(child.ino)]
         return await self.snapshot([*_FIXED, *own, *self._links()])
 
-    async def create(self, name: str, flags: int) -> tuple[Node, Handle]:
-        found = name in _FIXED or name in self._links() or self._file(name) is not None
-        if found and flags & os.O_EXCL:
-            raise FSError(errno.EEXIST)
-        if not found:
-            self._make(name)
+    def has(self, name: str) -> bool:
+        return name in _FIXED or name in self._links() or self._file(name) is not None
+
+    def refusal(self, name: str) -> str | None:
+        if _IS_DOCUMENT.fullmatch(name) or _IS_SCRATCH.fullmatch(name):
+            return None
+        return f"{name} cannot be made here: save metadata as NAME.json"
+
+    def may_move(self, name: str, new_name: str) -> bool:
+        taken = new_name in (*_FIXED, *self._links())
+        return self._file(name) is not None and not taken and self.refusal(new_name) is None
+
+    async def make(self, name: str, flags: int) -> tuple[Node, Handle]:
+        if _IS_DOCUMENT.fullmatch(name):
+            text = Text(self.context.memory, MAX_TEXT)
+            self._begin_draft(self.context.allot(self.ino, name).ino, text)
+        else:
+            self.make_scratch(name)
         node = self.child_called(name)
         return node, await node.open(flags)
 
@@ -82,31 +91,35 @@ class MintDirectory(VirtualDirectory):
         entry = self._file(name)
         if entry is None or entry.ino in self._texts.minted:
             raise FSError(errno.EPERM, f"{name} cannot be removed: datasets are not")
-        self._remove(entry)
-
-    async def rename(self, name: str, target: Node, new_name: str, *, replace: bool) -> None:
-        if not isinstance(target, MintDirectory):
-            raise FSError(errno.EXDEV)
-        entry, replaced = self._file(name), self._file(new_name)
-        for file in (entry, replaced):
-            if file is not None and file.ino in self._texts.minted:
-                raise self._texts.minted[file.ino].refusal()
-        if entry is None or new_name in (*_FIXED, *self._links()):
-            raise FSError(errno.EPERM, f"{name} cannot be renamed to {new_name}")
-        if replaced is not None and not replace:
-            raise FSError(errno.EEXIST)
-        if name == new_name:
-            return
-        text = self._text(entry)
-        if replaced is not None:
-            self._remove(replaced)
-        # Under its own inode, as editors that look at it afterwards expect.
         self._texts.drop(entry.ino)
-        self.context.index.move(entry.ino, self.ino, new_name)
-        self._put(new_name, entry.ino, text)
-        draft = self._texts.drafts.get(entry.ino)
-        if draft is not None:
-            await draft.save()
+        self.context.index.remove(entry.ino)
+
+    async def move(self, name: str, new_name: str) -> None:
+        """What gets the name of a document is minted first."""
+        entry, replaced = self._file(name), self._file(new_name)
+        assert entry is not None
+        files = [entry] if replaced is None else [entry, replaced]
+        async with AsyncExitStack() as unsaved:
+            for file in files:  # a close that mints one of them ends before, or finds it gone
+                if file.ino in self._texts.drafts:
+                    await unsaved.enter_async_context(self._texts.drafts[file.ino].lock)
+            for file in files:
+                if file.ino in self._texts.minted:
+                    raise self._texts.minted[file.ino].refusal()
+            text, minted = self._text(entry), None
+            if _IS_DOCUMENT.fullmatch(new_name) and len(text):
+                minted = await self._mint(bytes(text))
+            if replaced is not None:
+                self._texts.drop(replaced.ino)
+            # Under its own inode, as editors that look at it afterwards expect.
+            self.context.index.move(entry.ino, self.ino, new_name)
+            self._texts.drop(entry.ino)
+            if minted is not None:
+                self._show(entry.ino, minted)
+            elif _IS_DOCUMENT.fullmatch(new_name):
+                self._begin_draft(entry.ino, text)
+            else:
+                self.scratch.put(entry.ino, text)
 
     # Files
 
@@ -114,45 +127,41 @@ class MintDirectory(VirtualDirectory):
         entry = self.context.index.child(self.ino, name)
         return entry if entry is not None and self._texts.has(entry.ino) else None
 
-    def _text(self, entry: Entry) -> bytes:
+    def _text(self, entry: Entry) -> Text:
         draft = self._texts.drafts.get(entry.ino)
-        scratch = self._texts.scratch.get(entry.ino)
-        return bytes(draft.text) if draft is not None else bytes(scratch or b"")
+        text = self.scratch.get(entry.ino) if draft is None else draft.text
+        assert text is not None
+        return text
 
-    def _make(self, name: str) -> None:
-        if not _IS_DOCUMENT.fullmatch(name) and not _IS_SCRATCH.fullmatch(name):
-            raise FSError(errno.EPERM, f"{name} cannot be made here: save metadata as NAME.json")
-        if len(name.encode()) > MAX_NAME_BYTES:
-            raise FSError(errno.ENAMETOOLONG)
-        self._put(name, self.context.allot(self.ino, name).ino, b"")
-
-    def _put(self, name: str, ino: int, text: bytes) -> None:
-        """Begin a file of this name with a text that is not saved yet."""
-        if not _IS_DOCUMENT.fullmatch(name):
-            self._texts.scratch.put(ino, text)
-            return
-        draft = self._texts.drafts[ino] = Draft(b"", MAX_TEXT, partial(self._save, ino))
-        if text:
-            draft.write(0, text)
-
-    def _remove(self, entry: Entry) -> None:
-        self._texts.drop(entry.ino)
-        self.context.index.remove(entry.ino)
+    def _begin_draft(self, ino: int, text: Text) -> None:
+        self._texts.drafts[ino] = Draft(text, partial(self._save, ino))
 
     # Minting
 
     async def _save(self, ino: int, text: bytes) -> None:
-        """Mint a text, unless it is the template, which is there to be changed."""
-        minted = self._texts.minted.get(ino)
+        """Mint a text at a close, unless its file has been removed or replaced meanwhile."""
+        known = self._texts.minted.get(ino)
+        if known is not None and known.text != text:
+            raise known.refusal()
+        if known is not None or ino not in self._texts.drafts:
+            return
+        minted = await self._mint(text)
         if minted is not None:
-            raise minted.refusal()
+            self._show(ino, minted)
+
+    async def _mint(self, text: bytes) -> Minted | None:
+        """Mint a text, unless it is the template, which is there to be changed."""
         document = parse(text)
         if fingerprint(document) == fingerprint(await self.context.minting.template()):
-            return
-        handle = await self.context.minting.mint(text)
-        self._texts.minted[ino] = Minted(handle, text, time.time())
+            return None
+        held = self.context.memory.read(len(text))
+        return Minted(await self.context.minting.mint(text), text, held, time.time())
+
+    def _show(self, ino: int, minted: Minted) -> None:
+        """A file is a dataset now."""
+        self._texts.minted[ino] = minted
         self._texts.drafts.pop(ino, None)
-        self.context.content.changed(list(self._changes(ino, handle)))
+        self.context.content.changed(list(self._changes(ino, minted.handle)))
 
     def _changes(self, ino: int, handle: str) -> list[Change]:
         """What the kernel has to forget: attributes, and that there were no such names."""
@@ -195,9 +204,10 @@ class _DraftFile(Node):
         self, *, size: int | None = None, mtime: float | None = None, handle: Handle | None = None
     ) -> None:
         if size is not None:
-            self._draft.truncate(size)
             if handle is None:
-                await self._draft.save()
+                await self._draft.cut(size)
+            else:
+                self._draft.truncate(size)
 
     async def open(self, flags: int) -> Handle:
         if not is_write(flags):

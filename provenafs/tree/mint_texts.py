@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from provenafs.errors import FSError
 from provenafs.tree.draft import Draft
+from provenafs.tree.memory import DocumentMemory, Held
 from provenafs.tree.scratch import ScratchFiles
 
 
@@ -16,6 +17,7 @@ class Minted:
 
     handle: str
     text: bytes
+    held: Held
     mtime: float  # seconds since the epoch
 
     def refusal(self) -> FSError:
@@ -26,10 +28,10 @@ class Minted:
 class MintTexts:
     """The files of `mint/` by inode number, as long as the mount lives."""
 
-    def __init__(self) -> None:
+    def __init__(self, memory: DocumentMemory) -> None:
         self.drafts: dict[int, Draft] = {}
         self.minted: dict[int, Minted] = {}
-        self.scratch = ScratchFiles()
+        self.scratch = ScratchFiles(memory)
 
     def has(self, ino: int) -> bool:
         """Whether an inode is a file of the user's."""

@@ -94,12 +94,16 @@ class Handle:
 
 
 class BytesHandle(Handle):
-    """A document that is already in memory."""
+    """A document that is already in memory; `held` is its part of the memory of documents."""
 
     def __init__(self, content: bytes, *, direct_io: bool = False) -> None:
         self._content = memoryview(content)
         self.direct_io = direct_io
         self.keep_cache = False
+        self.held: object | None = None
+
+    def __len__(self) -> int:
+        return len(self._content)
 
     async def read(self, offset: int, size: int) -> memoryview:
         return self._content[offset : offset + size]

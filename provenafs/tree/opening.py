@@ -22,6 +22,7 @@ from provenafs.provena.handles import handle_of, has_name
 from provenafs.s3.calls import Service
 from provenafs.tree.context import Context
 from provenafs.tree.edits import Edits
+from provenafs.tree.memory import DocumentMemory
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,8 @@ async def open_context(
         changes = Changes(files, settings.rename_limit)
         saving = Saving(catalog, provena.datastore)
         rejected = Rejected(settings.state_dir / "rejected" / settings.profile)
-        edits = Edits(catalog, content, saving, rejected, settings.reason)
+        memory = DocumentMemory()
+        edits = Edits(catalog, content, saving, rejected, memory, settings.reason)
         versioning = Versioning(catalog, provena.datastore)
         minting = Minting(catalog, provena, settings.state_dir / "mints" / settings.profile)
         links = Links(provena.datastore)
@@ -80,6 +82,7 @@ async def open_context(
             versioning,
             minting,
             links,
+            memory,
             listeners.status,
         )
 

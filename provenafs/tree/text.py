@@ -6,14 +6,19 @@ import errno
 import time
 
 from provenafs.errors import FSError
+from provenafs.tree.memory import DocumentMemory
 
 
 class Text:
     """Bytes that can be written anywhere, up to `limit` of them."""
 
-    def __init__(self, limit: int, content: bytes = b"") -> None:
+    def __init__(self, memory: DocumentMemory, limit: int, content: bytes = b"") -> None:
+        """ENOSPC if the memory of documents is used up."""
         self.limit = limit
         self.mtime = time.time()
+        self._memory = memory
+        self._held = memory.text()
+        self._held.resize(len(content))
         self._content = bytearray(content)
 
     def __len__(self) -> int:
@@ -22,26 +27,31 @@ class Text:
     def __bytes__(self) -> bytes:
         return bytes(self._content)
 
+    def copy(self) -> Text:
+        """Another text of the same bytes; ENOSPC."""
+        return Text(self._memory, self.limit, bytes(self))
+
     def read(self, offset: int, size: int) -> bytes:
         """Up to `size` bytes from `offset`."""
         return bytes(self._content[offset : offset + size])
 
     def write(self, offset: int, data: bytes) -> None:
-        """Put `data` at `offset`, with zeros before it where nothing was; EFBIG."""
+        """Put `data` at `offset`, with zeros before it where nothing was; EFBIG, ENOSPC."""
         end = offset + len(data)
-        self._check(end)
+        self._reserve(max(end, len(self)))
         if offset > len(self._content):
-            self.truncate(offset)
+            self._content.extend(bytes(offset - len(self._content)))
         self._content[offset:end] = data
         self.mtime = time.time()
 
     def truncate(self, size: int) -> None:
-        """Cut to `size` bytes, or extend with zeros; EFBIG."""
-        self._check(size)
+        """Cut to `size` bytes, or extend with zeros; EFBIG, ENOSPC."""
+        self._reserve(size)
         del self._content[size:]
         self._content.extend(bytes(size - len(self._content)))
         self.mtime = time.time()
 
-    def _check(self, size: int) -> None:
+    def _reserve(self, size: int) -> None:
         if size > self.limit:
             raise FSError(errno.EFBIG, f"this file can hold {self.limit // 1024**2} MiB")
+        self._held.resize(size)

@@ -10,7 +10,7 @@ from provenafs.errors import FSError
 from provenafs.tree.context import Context
 from provenafs.tree.data import DataDirectory
 from provenafs.tree.directory import VirtualDirectory
-from provenafs.tree.node import Node
+from provenafs.tree.node import BytesHandle, Handle, Node
 from provenafs.tree.root import Root
 
 
@@ -53,8 +53,10 @@ class Tree:
             node = node.child(entry)
         return node
 
-    def hold(self, node: Node) -> None:
-        """A handle of this node was opened."""
+    def hold(self, node: Node, handle: Handle | None = None) -> None:
+        """A handle of this node was opened; ENOSPC if the memory of documents is used up."""
+        if isinstance(handle, BytesHandle):
+            handle.held = self.context.memory.read(len(handle))
         held = self._open.setdefault(node.ino, _Open(node))
         held.handles += 1
 

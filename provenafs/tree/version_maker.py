@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import stat
 from collections.abc import Awaitable, Callable
@@ -11,11 +12,13 @@ import trio
 
 from provenafs.content.index import ROOT_INO, Change, Kind
 from provenafs.errors import FSError
-from provenafs.provena.errors import Invalid
+from provenafs.provena.errors import Invalid, ProvenaError
 from provenafs.tree.context import Context
 from provenafs.tree.names import directory_name
 from provenafs.tree.node import Attributes, Handle, Node
 from provenafs.tree.text import Text
+
+log = logging.getLogger(__name__)
 
 NAME = "create"
 _LONGEST = 64 * 1024  # bytes
@@ -47,12 +50,16 @@ class VersionMaker(Node):
         refusal = (await self._context.fresh(self._handle)).version_refusal()
         if refusal is not None:
             raise refusal
-        return _MakerHandle(self._make)
+        return _MakerHandle(self._make, Text(self._context.memory, _LONGEST))
 
     async def _make(self, reason: str) -> None:
         new = await self._context.versioning.create(self._handle, reason)
-        chain = await self._context.catalog.versions(self._handle)
         self._forget((directory_name(new.handle),))
+        try:
+            chain = await self._context.catalog.versions(self._handle)
+        except ProvenaError as error:  # the version is made all the same
+            log.warning("%s: its new version is not shown yet: %s", self._handle, error)
+            return
         for _, handle in chain:
             directory = directory_name(handle)
             self._forget((directory, "versions", f"v{new.number}"))
@@ -75,9 +82,9 @@ class _MakerHandle(Handle):
 
     direct_io = True
 
-    def __init__(self, make: Callable[[str], Awaitable[None]]) -> None:
+    def __init__(self, make: Callable[[str], Awaitable[None]], text: Text) -> None:
         self._make = make
-        self._text = Text(_LONGEST)
+        self._text = text
         self._lock = trio.Lock()
         self._is_done = False
         self._failure: Exception | None = None

@@ -223,6 +223,69 @@ def test_too_much_of_it(writer: Drive) -> None:
     path.unlink()
 
 
+def test_a_refused_rename_changes_nothing(sandbox: RunningSandbox, writer: Drive) -> None:
+    folder = writer.path / "mint"
+    draft, beside = folder / "kept.json", folder / "kept.json.tmp"
+    with pytest.raises(OSError, match=os.strerror(errno.EINVAL)):
+        draft.write_text("{ a draft")
+    beside.write_text("{ another")
+    for target in (draft, folder / "fresh.json"):
+        with pytest.raises(OSError, match=os.strerror(errno.EINVAL)):
+            beside.rename(target)
+    with pytest.raises(OSError, match=os.strerror(errno.EINVAL)):
+        os.truncate(draft, 1)
+    assert not (folder / "fresh.json").exists()
+    assert draft.read_text() == "{ a draft"
+    assert beside.read_text() == "{ another"
+    beside.write_text(_text(writer, "Minted by a rename"))
+    beside.rename(draft)
+    assert not beside.exists()
+    (handle,) = _handles(sandbox, "Minted by a rename")
+    assert os.getxattr(draft, "user.provena.handle").decode() == handle
+
+
+def test_a_rename_of_what_is_open_mints_once(sandbox: RunningSandbox, writer: Drive) -> None:
+    folder = writer.path / "mint"
+    replaced = (folder / "twice.json").open("w")
+    replaced.write(_text(writer, "Replaced before its close"))
+    replaced.flush()
+    beside = folder / "twice.json.tmp"
+    beside.write_text(_text(writer, "Renamed while open"))
+    with (folder / "twice.json.tmp").open("r+") as file:
+        beside.rename(folder / "twice.json")
+        assert file.read() == (folder / "twice.json").read_text()
+    replaced.close()
+    assert len(_handles(sandbox, "Renamed while open")) == 1
+    assert _handles(sandbox, "Replaced before its close") == []
+
+
+def test_drafts_take_a_bounded_memory_and_give_it_back(mount_as: MountAs) -> None:
+    drive = mount_as("alice")
+    folder, text = drive.path / "mint", b"{" + b" " * (8 * 1024**2)
+    written = []
+    with pytest.raises(OSError, match=os.strerror(errno.ENOSPC)):
+        for number in range(200):
+            path = folder / f"{number}.json"
+            try:
+                path.write_bytes(text)
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+            written.append(path)
+    assert len(written) == 23
+    assert _resident(drive.pid) < 800 * 1024**2
+    assert "not stored" in _words(drive)
+    written[0].unlink()
+    with pytest.raises(OSError, match=os.strerror(errno.EINVAL)):
+        (folder / "23.json").write_bytes(text)
+
+
+def _resident(pid: int) -> int:
+    """The memory of a process in bytes."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) * 1024
+
+
 @pytest.mark.parametrize("user", ["bob", "carol", "admin"])
 def test_who_may(sandbox: RunningSandbox, mount_as: MountAs, user: str) -> None:
     drive = mount_as(user)

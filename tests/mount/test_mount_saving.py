@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faultproxy import answer, fault_proxy, lose_answer
+from faultproxy import Request, answer, fault_proxy, lose_answer
 from mount.conftest import MountAs
 from mounting import Drive
 from running_sandbox import RunningSandbox
@@ -109,6 +109,20 @@ _SHELL = {
     " dd bs=64 if=$1/new.json of=metadata.json conv=fsync",
     "tee": "sed s/OLD/NEW/ metadata.json > $1/new && tee metadata.json < $1/new > /dev/null",
     "python": f"{sys.executable} -c '{_DUMP}' metadata.json",
+    "mv from elsewhere": """jq '.dataset_info.purpose = "NEW"' metadata.json > $1/x &&
+        mv $1/x metadata.json""",
+    "jq beside it": """jq '.dataset_info.purpose = "NEW"' metadata.json > tmp.json &&
+        mv tmp.json metadata.json""",
+    "jq to tmp": """jq '.dataset_info.purpose = "NEW"' metadata.json > tmp &&
+        mv tmp metadata.json""",
+    "install": "sed s/OLD/NEW/ metadata.json > $1/x && install -m 644 $1/x metadata.json",
+    "cp -b": "sed s/OLD/NEW/ metadata.json > $1/x && cp -b $1/x metadata.json",
+    "cp --remove-destination": "sed s/OLD/NEW/ metadata.json > $1/x &&"
+    " cp --remove-destination $1/x metadata.json",
+    "perl -pi": "perl -pi -e s/OLD/NEW/ metadata.json",
+    "perl -pi.bak": "perl -pi.bak -e s/OLD/NEW/ metadata.json",
+    "rm and write": "sed s/OLD/NEW/ metadata.json > $1/x && rm metadata.json &&"
+    " cat $1/x > metadata.json",
 }
 
 
@@ -278,9 +292,9 @@ def _assert_refused(
     assert local.stat().st_mode & 0o777 == 0o600
 
 
-def _wait_for(condition: Callable[[], bool]) -> None:
+def _wait_for(condition: Callable[[], bool], seconds: float = 5) -> None:
     """The last release of a file comes a moment after its close."""
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
         time.sleep(0.01)
     assert condition()
@@ -353,6 +367,7 @@ def test_who_may_not(
         lambda: os.utime(path),
         lambda: (folder / "4913").open("wb"),
         lambda: path.rename(folder / "metadata.json~"),
+        path.unlink,
         lambda: os.setxattr(folder, "user.provena.reason", b"why"),
     ):
         with pytest.raises(PermissionError) as refused:
@@ -402,8 +417,8 @@ def test_other_names_do_not_belong_here(writer: Drive, handle: str) -> None:
     folder = writer.dataset(handle)
     for attempt in (
         lambda: (folder / "notes.txt").open("wb"),
-        lambda: (folder / "metadata.json").unlink(),
-        lambda: (folder / "metadata.json").rename(folder / "old.json"),
+        lambda: (folder / "data").rmdir(),
+        lambda: (folder / "metadata.json").rename(folder / "old.txt"),
         lambda: (folder / "data").rename(folder / "metadata.json.bak"),
         lambda: (folder / "new").mkdir(),
     ):
@@ -487,13 +502,59 @@ def test_a_group_of_commands_saves_what_they_wrote_together(
     assert len(sandbox.item(handle)["history"]) == 2
 
 
-def test_a_file_from_elsewhere_is_copied_not_moved(
-    writer: Drive, tmp_path: Path, handle: str
-) -> None:
-    """mv between file systems removes the target first."""
+def test_a_removed_name_comes_back(sandbox: RunningSandbox, writer: Drive, handle: str) -> None:
     folder = writer.dataset(handle)
-    (tmp_path / "new.json").write_bytes(_edited(folder / "metadata.json", purpose="moved"))
+    path, before = folder / "metadata.json", sandbox.item(handle)
+    text = path.read_bytes()
+    with path.open("rb") as reader:
+        path.unlink()
+        assert not path.exists()
+        assert "metadata.json" not in os.listdir(folder)
+        assert reader.read() == text
+        assert os.fstat(reader.fileno()).st_size == len(text)
+    _wait_for(path.exists, 15)
+    assert path.read_bytes() == text
+    path.rename(folder / "old.json")
+    assert not path.exists()
+    path.touch()
+    _wait_for(lambda: path.read_bytes() == text)
+    assert (folder / "old.json").read_bytes() == text
+    assert sandbox.item(handle) == before
+
+
+def test_a_refused_text_does_not_take_the_record_away(
+    sandbox: RunningSandbox, writer: Drive, tmp_path: Path, handle: str
+) -> None:
+    folder = writer.dataset(handle)
+    text = (folder / "metadata.json").read_bytes()
+    (tmp_path / "new.json").write_text("{")
     done = _run("mv $1/new.json metadata.json", folder, str(tmp_path))
     assert done.returncode != 0
     assert (tmp_path / "new.json").exists()
-    assert "copy onto it" in (folder / ".provena/last-error.txt").read_text()
+    _wait_for(lambda: (folder / "metadata.json").read_bytes() == text)
+    assert len(sandbox.item(handle)["history"]) == 1
+
+
+def test_a_saved_text_is_told_as_saved_though_the_service_does_not_show_it(
+    sandbox: RunningSandbox, mount_as: MountAs, handle: str
+) -> None:
+    address, _, _ = sandbox.running.datastore.rpartition("/")
+    with fault_proxy(address) as api:
+        drive = mount_as("alice", "--ttl", "0", services=(address, api.address))
+        path = drive.dataset(handle) / "metadata.json"
+        text = _edited(path, purpose="saved")
+        file = os.open(path, os.O_WRONLY | os.O_TRUNC)
+        os.write(file, text)
+        updates = api.count(lambda request: "update-metadata" in request.path)
+
+        def is_after(request: Request) -> bool:
+            sent = api.count(lambda one: "update-metadata" in one.path)
+            return sent > updates and "update-metadata" not in request.path
+
+        api.fail(is_after, answer("500 No"))
+        os.close(file)
+        api.heal()
+        assert len(sandbox.item(handle)["history"]) == 2
+        path.write_bytes(text.replace(b'"saved"', b'"saved again"'))
+        info = sandbox.item(handle)["collection_format"]["dataset_info"]
+        assert info["purpose"] == "saved again"
