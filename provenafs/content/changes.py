@@ -13,6 +13,7 @@ import time
 import uuid
 from contextlib import AsyncExitStack, suppress
 
+from provenafs.content.deletions import listed_modified
 from provenafs.content.directories import rename_directory
 from provenafs.content.file import File, lock_all
 from provenafs.content.files import FileHandle, Files
@@ -20,7 +21,8 @@ from provenafs.content.index import Entry, Kind
 from provenafs.content.markers import put_marker
 from provenafs.content.volume import Volume, is_scratch
 from provenafs.errors import FSError
-from provenafs.s3.errors import NoSuchKey, PreconditionFailed
+from provenafs.s3.deleting import Removal
+from provenafs.s3.errors import NoSuchKey, PreconditionFailed, Unavailable
 from provenafs.s3.writing import Metadata, content_type
 
 
@@ -94,16 +96,17 @@ class Changes:
         behind.
         """
         await volume.may_write()
-        is_one_of_many = await self._files.deletions.takes_over()
+        is_one_of_many = await self._files.deletions.takes_over(volume)
         entry = await self._existing(volume, directory, name)
         if entry.kind is not Kind.OBJECT:
             raise FSError(errno.EISDIR)
         key = volume.drive.key(entry)
+        self._files.deletions.tell(volume, key)
         file, etag = self._files.known(entry.ino), entry.etag
         if file is None:
             if etag is not None and is_one_of_many:
                 self._files.touches.cancel(entry.ino)
-                await self._files.deletions.delete_behind(volume, key, etag)
+                await self._files.deletions.delete_behind(volume, entry, key, etag)
             else:
                 await self._delete(volume, entry, key, etag)
             self._index.remove(entry.ino)
@@ -129,11 +132,15 @@ class Changes:
     async def _delete(self, volume: Volume, entry: Entry, key: str, etag: str | None) -> None:
         if etag is None:
             return
+        removal = Removal(key, etag, listed_modified(entry))
         try:
-            await volume.writer.delete(key, etag)
+            await volume.writer.delete(key, etag, removal)
         except PreconditionFailed:
             self._index.expire(entry.parent)
             raise FSError(errno.ESTALE, f"{key} was changed by somebody else") from None
+        except Unavailable:  # which may have been carried out
+            volume.drive.look_again(entry)
+            raise
 
     async def rmdir(self, volume: Volume, directory: Entry, name: str) -> None:
         """Remove an empty directory. ENOENT, ENOTDIR, ENOTEMPTY."""

@@ -2,24 +2,29 @@
 
 The intent is journalled before the name goes, and the key is hidden from listings until the object
 is deleted. One that somebody else has changed meanwhile, or that may not be deleted, stays, and
-its name comes back.
+its name comes back. What was refused is told by the next removal in its directory, or by a sync.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
+from provenafs.content.delete_queue import DeleteQueue
 from provenafs.content.file import may_pass
+from provenafs.content.index import Entry
 from provenafs.content.journal import Action, Intent, new_intent
 from provenafs.content.volume import Volume
 from provenafs.errors import FSError
-from provenafs.s3.errors import NoSuchKey, PreconditionFailed, Unavailable
+from provenafs.s3.deleting import CHANGED, GONE, Removal, delete_many, fits_batch
+from provenafs.s3.errors import PreconditionFailed, Unavailable
+from provenafs.s3.parallel import run_all
 
 if TYPE_CHECKING:
     from provenafs.content.files import Files
@@ -27,19 +32,20 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _RELEASED_WITHIN_S = 60.0
-_BEHIND_AT_ONCE = 16
 # An unlink that comes so soon after another is one of many, as of `rm -r`.
 _RUN_WITHIN_S = 0.1
 # After one that was refused, whoever removes names is told at once of the next.
 _CAREFUL_FOR_S = 10.0
 _PAUSE_S = 1.0
+_UNTOLD = 256  # directories
 
 
 @dataclass(eq=False, slots=True)
 class _Pending:
     intent: Intent
     volume: Volume | None  # None: an earlier mount's, whose dataset is not known yet
-    is_fresh: bool  # the object was seen a moment ago, and no attempt was made yet
+    removal: Removal
+    is_ours: bool  # not of an earlier mount: the object was seen a moment ago
     due: trio.Event = field(default_factory=trio.Event)
     done: trio.Event = field(default_factory=trio.Event)
     failure: Exception | None = None
@@ -51,14 +57,14 @@ class Deletions:
     def __init__(self, files: Files) -> None:
         self._files = files
         self._pending: dict[str, _Pending] = {}
-        self._behind = 0
-        self._one_less = trio.Event()
+        self._queues: dict[Volume, DeleteQueue[_Pending]] = {}
+        self._untold: dict[tuple[str, str], Exception] = {}  # by dataset and directory
         self._run_until = -math.inf
         self._careful_until = -math.inf
 
     # Making them
 
-    async def takes_over(self) -> bool:
+    async def takes_over(self, volume: Volume) -> bool:
         """Whether an unlink now need not wait for the bucket: one right after another.
 
         Waits while many are under way. Unavailable if none of those ends within `io_timeout`.
@@ -66,32 +72,45 @@ class Deletions:
         if not self._careful_until < trio.current_time() < self._run_until:
             return False
         with trio.move_on_after(self._files.content.s3.io_timeout):
-            while self._behind >= _BEHIND_AT_ONCE:
-                await self._one_less.wait()
+            await self._queue(volume).room()
             return True
-        raise Unavailable(f"the last {_BEHIND_AT_ONCE} deletions are not answered")
+        raise Unavailable("the last deletions are not answered")
 
     def unlinked(self) -> None:
         """A name was removed."""
         self._run_until = trio.current_time() + _RUN_WITHIN_S
 
-    async def delete_behind(self, volume: Volume, key: str, etag: str) -> None:
+    async def delete_behind(self, volume: Volume, entry: Entry, key: str, etag: str) -> None:
         """Delete an object soon. The name is to go at once."""
-        pending = await self._intend(volume, key, etag)
+        pending = await self._intend(volume, key, etag, listed_modified(entry))
         pending.due.set()
-        self._behind += 1
-        self._files.nursery.start_soon(self._delete_behind, pending, volume)
+        self._queue(volume).put(pending)
+
+    def _queue(self, volume: Volume) -> DeleteQueue[_Pending]:
+        queue = self._queues.get(volume)
+        if queue is None:
+            queue = self._queues[volume] = DeleteQueue(
+                volume,
+                self._files.nursery,
+                partial(self._delete, volume=volume),
+                partial(self._delete_many, volume=volume),
+            )
+        return queue
 
     async def delete_when_released(self, volume: Volume, key: str, etag: str) -> None:
         """Delete the object of an open file with its last release. The name is to go at once."""
         pending = await self._intend(volume, key, etag)
         self._files.nursery.start_soon(self._delete, pending, volume)
 
-    async def _intend(self, volume: Volume, key: str, etag: str) -> _Pending:
+    async def _intend(
+        self, volume: Volume, key: str, etag: str, modified: float | None = None
+    ) -> _Pending:
         while key in self._pending:
             await self.hurry(key)
-        intent = new_intent(self._files.journal, Action.DELETE, volume.dataset, key, etag=etag)
-        pending = self._add(_Pending(intent, volume, is_fresh=True))
+        intent = new_intent(
+            self._files.journal, Action.DELETE, volume.dataset, key, etag=etag, mtime=modified
+        )
+        pending = self._add(_Pending(intent, volume, _removal(intent), is_ours=True))
         try:
             await self._files.journal.intend(intent)
         except BaseException:
@@ -114,7 +133,9 @@ class Deletions:
     def adopt(self, intent: Intent) -> None:
         """Hide what an earlier mount was about to delete, before anybody can look at it."""
         if intent.key not in self._pending:
-            self._add(_Pending(intent, None, is_fresh=False)).due.set()
+            pending = self._add(_Pending(intent, None, _removal(intent), is_ours=False))
+            pending.removal.was_attempted = True
+            pending.due.set()
 
     async def resume(self, volume: Volume, intent: Intent) -> None:
         """Make, behind, a deletion that was adopted. Unavailable: as hurry."""
@@ -151,9 +172,10 @@ class Deletions:
         await self._made([one for key, one in self._pending.items() if key.startswith(prefix)])
 
     async def sync(self, volume: Volume | None) -> None:
-        """Return once what is due is deleted, of one dataset or of all; raises the first failure.
+        """Return once what is due is deleted, of one dataset or of all.
 
-        As hurry; what waits for a release goes on waiting.
+        Raises, once, what has refused one and was told to nobody yet. As hurry; what waits for a
+        release goes on waiting.
         """
         due = [
             one
@@ -161,9 +183,18 @@ class Deletions:
             if one.due.is_set() and (volume is None or one.intent.dataset == volume.dataset)
         ]
         await self._made(due)
-        for one in due:
-            if one.failure is not None:
-                raise one.failure
+        for dataset, directory in list(self._untold):
+            if volume is None or dataset == volume.dataset:
+                self._raise_untold(dataset, directory)
+
+    def tell(self, volume: Volume, key: str) -> None:
+        """Raise, once, what has refused a deletion in the directory of this key."""
+        self._raise_untold(volume.dataset, _directory(key))
+
+    def _raise_untold(self, dataset: str, directory: str) -> None:
+        failure = self._untold.pop((dataset, directory), None)
+        if failure is not None:
+            raise failure
 
     async def flush(self) -> None:
         """Make all deletions, however long that takes."""
@@ -172,6 +203,8 @@ class Deletions:
     async def _made(self, wanted: Sequence[_Pending], within: float | None = None) -> None:
         for one in wanted:
             one.due.set()
+        for queue in self._queues.values():
+            queue.hurry()
         for one in wanted:
             with trio.move_on_after(within or self._files.content.s3.io_timeout):
                 await one.done.wait()
@@ -187,44 +220,46 @@ class Deletions:
 
     # One of them
 
-    async def _delete_behind(self, pending: _Pending, volume: Volume) -> None:
-        try:
-            await self._delete(pending, volume)
-        finally:
-            self._behind -= 1
-            self._one_less.set()
-            self._one_less = trio.Event()
-
     async def _delete(self, pending: _Pending, volume: Volume) -> None:
-        was_seen, is_deleted = pending.is_fresh, False
+        is_deleted = False
         try:
             with trio.move_on_after(_RELEASED_WITHIN_S):
                 await pending.due.wait()
             pending.due.set()
             is_deleted = await self._is_deleted(pending, volume)
-            await self._fulfil(pending.intent)
+            await self._fulfil([pending])
         finally:
-            self._end(pending)
-            if is_deleted and was_seen:
+            self._close(pending, volume, is_deleted=is_deleted)
+
+    def _close(self, pending: _Pending, volume: Volume, *, is_deleted: bool) -> None:
+        self._end(pending)
+        try:
+            if is_deleted and pending.is_ours:
                 volume.drive.deleted(pending.intent.key)
             else:
                 self._show_again(pending, volume)
+        except Exception:  # the deletions of others go on
+            log.exception("what is shown of %s may be out of date", pending.intent.key)
 
-    async def _fulfil(self, intent: Intent) -> None:
+    async def _fulfil(self, done: Sequence[_Pending]) -> None:
         """Until then nothing new may be stored under the key: the next mount would delete it."""
         with trio.move_on_after(self._files.content.s3.io_timeout):
             while True:
                 try:
-                    await self._files.journal.fulfil(intent.id)
+                    await self._files.journal.fulfil(*[one.intent.id for one in done])
                     return
                 except FSError as error:
-                    log.warning("%s: %s", intent.key, error)
+                    log.warning("%s: %s", done[0].intent.key, error)
                 await trio.sleep(_PAUSE_S)
 
     def _show_again(self, pending: _Pending, volume: Volume) -> None:
-        ino = volume.drive.expire(pending.intent.key)
+        key = pending.intent.key
+        ino = volume.drive.expire(key)
         if pending.failure is not None:
             self._files.failed(ino, pending.failure)
+            while len(self._untold) >= _UNTOLD:
+                del self._untold[next(iter(self._untold))]
+            self._untold[volume.dataset, _directory(key)] = pending.failure
 
     async def _is_deleted(self, pending: _Pending, volume: Volume) -> bool:
         """Delete an object; False where it stays, with what has refused it as the failure."""
@@ -232,11 +267,7 @@ class Deletions:
         while True:
             try:
                 await volume.may_write()
-                if not pending.is_fresh and await _is_newer(volume, pending.intent):
-                    log.info("%s was stored anew: it stays", key)
-                    return False
-                pending.is_fresh = False
-                await volume.writer.delete(key, etag)
+                await volume.writer.delete(key, etag, pending.removal)
                 return True
             except PreconditionFailed:
                 log.info("%s was stored anew by somebody else: it stays", key)
@@ -250,10 +281,56 @@ class Deletions:
                 log.warning("%s is not removed yet: %s", key, error)
             await trio.sleep(_PAUSE_S)
 
+    # Many of them in one request
 
-async def _is_newer(volume: Volume, intent: Intent) -> bool:
-    """Whether the object was stored after it was removed: equal bytes have the same ETag."""
-    try:
-        return (await volume.writer.head(intent.key)).modified > intent.changed_at
-    except NoSuchKey:
-        return False
+    async def _delete_many(self, batch: Sequence[_Pending], volume: Volume) -> bool:
+        """Delete what one request can; the rest one by one. False if the answer was not clear."""
+        codes = await self._codes([one for one in batch if fits_batch(one.intent.key)], volume)
+        gone, stays, rest = [], [], []
+        for one in batch:
+            code = None if codes is None else codes.get(one.intent.key)
+            if code == "" or code in GONE:
+                gone.append(one)
+            elif code == CHANGED:
+                log.info("%s was stored anew by somebody else: it stays", one.intent.key)
+                stays.append(one)
+            else:
+                rest.append(one)
+        if gone or stays:
+            await self._fulfil([*gone, *stays])
+        for one in gone:
+            self._close(one, volume, is_deleted=True)
+        for one in stays:
+            self._close(one, volume, is_deleted=False)
+        await run_all(partial(self._delete, one, volume) for one in rest)
+        return not rest
+
+    async def _codes(self, batch: Sequence[_Pending], volume: Volume) -> Mapping[str, str] | None:
+        """What became of each; None if nothing is known, and each has to be looked at."""
+        wanted = {one.intent.key: one.intent.etag or "" for one in batch}
+        try:
+            await volume.may_write()
+            for one in batch:
+                one.removal.was_attempted = True
+            return await delete_many(volume.drive.bucket, wanted)
+        except Exception as error:  # also of the credential source; told one by one
+            log.info("%d objects are deleted one by one: %s", len(batch), error)
+            if isinstance(error, Unavailable):
+                for key in wanted:
+                    volume.drive.bucket.late_deletes.add(key)
+            return None
+
+
+def listed_modified(entry: Entry) -> float | None:
+    """When an object was last modified as the bucket tells; None where only we know it."""
+    return entry.modified if entry.mtime is None else None
+
+
+def _removal(intent: Intent) -> Removal:
+    """What was stored after the name was removed is another object."""
+    newest = intent.changed_at if intent.mtime is None else intent.mtime
+    return Removal(intent.key, intent.etag, newest)
+
+
+def _directory(key: str) -> str:
+    return key.rpartition("/")[0]

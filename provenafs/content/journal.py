@@ -244,9 +244,9 @@ class Journal:
         """Write an intent; it is on disk when this returns."""
         await self._run([_insert("intents", _intent_values(intent))])
 
-    async def fulfil(self, intent_id: str) -> None:
-        """Remove an intent that was carried out."""
-        await self._run([("DELETE FROM intents WHERE id = ?", (intent_id,))])
+    async def fulfil(self, *intent_ids: str) -> None:
+        """Remove intents that were carried out."""
+        await self._run([("DELETE FROM intents WHERE id = ?", (name,)) for name in intent_ids])
 
     def fulfil_later(self, intent_id: str) -> None:
         """Remove an intent with the next transaction."""

@@ -23,6 +23,7 @@ SINGLE_PUT = 16 * MIB  # up to here one PUT is at least as fast as a multipart u
 _FIRST_PART = 8 * MIB
 # Part sizes double every 1,000 parts: 8 MiB serve 8 GB, and 5 TiB take 9,282 parts.
 _PARTS_OF_A_SIZE = 1000
+_LARGEST_JOINED = 64 * MIB
 _COPY_PART = 256 * MIB  # the server copies parts in parallel
 _COPIES = 5000  # how many copies a plan has at most, half of the parts
 
@@ -63,6 +64,16 @@ def plan(dirty: Extents, base_size: int, size: int) -> tuple[Part, ...]:
     if moved * 2 > size or len(parts) > MAX_PARTS:
         return whole
     return parts
+
+
+def in_other_parts(parts: tuple[Part, ...]) -> tuple[Part, ...]:
+    """The same bytes cut otherwise where that can be, so that the object has another ETag."""
+    if len(parts) < 2:
+        return parts
+    *others, before, last = parts
+    if {before.source, last.source} != {Source.SEND} or last.end - before.start > _LARGEST_JOINED:
+        return parts
+    return (*others, _send(before.start, last.end))
 
 
 def part_range(number: int) -> tuple[int, int]:

@@ -8,7 +8,7 @@ import logging
 import trio
 
 from provenafs.content.journal import Journal, Row
-from provenafs.content.planner import plan, send_parts
+from provenafs.content.planner import in_other_parts, plan, send_parts
 from provenafs.content.staging import ReadBase, StagedBytes
 from provenafs.content.uploads import Base, Upload, Uploads, put
 from provenafs.content.volume import Volume
@@ -190,11 +190,14 @@ class Publisher:
         await self.drop()
 
     async def _send_once(self, staged: StagedBytes, base: Base, mtime: float | None) -> str:
+        late = staged.size > 0 and self._volume.drive.bucket.late_deletes.may_come(base.key)
         if staged.punched:
             parts = tuple(send_parts(0, staged.size, 1, last=True))
         else:
             parts = plan(staged.dirty, staged.base_size if base.etag else 0, staged.size)
-        if len(parts) == 1 and not staged.punched:
+            if late:  # the DELETE expects the ETag of an object that may have had the same bytes
+                parts = in_other_parts(parts)
+        if len(parts) == 1 and not staged.punched and not late:
             await self.drop()
             metadata = self._new_metadata(base.key, mtime)
             self.stored_mtime = mtime

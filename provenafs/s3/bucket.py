@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError
 from provenafs.s3.calls import Caller, Service
 from provenafs.s3.clients import DEFAULT_REGION
 from provenafs.s3.errors import Unavailable
+from provenafs.s3.late_deletes import LateDeletes
 from provenafs.s3.listing import PAGE
 from provenafs.s3.sender import ObjectRequest
 from provenafs.s3.types import Access, Credentials, CredentialSource, ListPage, ObjectInfo
@@ -36,6 +37,7 @@ class Bucket:
     def __init__(self, name: str, source: CredentialSource, service: Service) -> None:
         self.name = name
         self.service = service
+        self.late_deletes = LateDeletes()
         self._caller = Caller(service, source)
 
     async def list(

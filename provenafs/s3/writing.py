@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import trio
 
 from provenafs.s3.bucket import Bucket
+from provenafs.s3.deleting import Removal
 from provenafs.s3.errors import NoSuchKey, PreconditionFailed, Unavailable
 from provenafs.s3.parallel import run_all
 from provenafs.s3.sender import ObjectRequest
@@ -80,6 +81,7 @@ class Head:
     etag: str
     modified: float
     metadata: Metadata
+    version: str | None = None  # where the bucket keeps versions
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +108,14 @@ class ObjectWriter:
 
     async def head(self, key: str) -> Head:
         """The object as it is now; NoSuchKey if there is none."""
+        return await self._attempted(partial(self._look, key))
 
+    async def _look(self, key: str) -> Head:
         def send(s3: S3Client) -> Head:
             answer: Any = s3.head_object(Bucket=self._name, Key=key)
             return head_of(answer)
 
-        return await self._retried("looking at", key, send)
+        return await self._boto("looking at", key, send)
 
     async def put(
         self,
@@ -134,26 +138,29 @@ class ObjectWriter:
 
         return await self._conditional(attempt, self._was_written(key, metadata))
 
-    async def delete(self, key: str, expected: str | None) -> None:
-        """Delete an object; `expected` None whatever it is. Gone already is as good."""
+    async def delete(self, key: str, expected: str | None, removal: Removal | None = None) -> None:
+        """Delete an object; `expected` None whatever it is. Gone already is as good.
+
+        `removal` is what earlier calls know of it. PreconditionFailed if another object is there,
+        also one of the same ETag that was stored since the first attempt.
+        """
+        removal = removal or Removal(key, expected)
         headers = {} if expected is None else _condition_header(expected)
         request = ObjectRequest("DELETE", self._name, key, headers)
-
-        async def attempt() -> str:
-            await self.bucket.change(f"deleting {key}", lambda: request)
-            return ""
-
-        async def is_gone() -> str | None:
+        attempts = _Attempts(self.bucket.service.io_timeout)
+        while True:
             try:
-                await self.head(key)
+                if removal.was_attempted and expected is not None:
+                    removal.check(await self._look(key))
+                removal.was_attempted = True
+                await self.bucket.change(f"deleting {key}", lambda: request)
+                return
             except NoSuchKey:
-                return ""
-            return None
-
-        try:
-            await self._conditional(attempt, is_gone)
-        except NoSuchKey:
-            return
+                return
+            except Unavailable:
+                self.bucket.late_deletes.add(key)
+                if not await attempts.pause():
+                    raise
 
     async def copy(
         self,
@@ -463,7 +470,13 @@ def _completed(part: UploadedPart) -> dict[str, Any]:
 def head_of(answer: Mapping[str, Any]) -> Head:
     """What boto3's answer to a HEAD tells."""
     modified: datetime = answer["LastModified"]
-    return Head(answer["ContentLength"], answer["ETag"], modified.timestamp(), metadata_of(answer))
+    return Head(
+        answer["ContentLength"],
+        answer["ETag"],
+        modified.timestamp(),
+        metadata_of(answer),
+        answer.get("VersionId"),
+    )
 
 
 def metadata_of(answer: Mapping[str, Any]) -> Metadata:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import trio
-from faultproxy import Fault, FaultProxy, cut, fault_proxy, s3_failure, stall
+from faultproxy import Fault, FaultProxy, Request, cut, fault_proxy, lose_answer, s3_failure, stall
 
 from provenafs.content.index import Listed
 from provenafs.content.journal import Action, new_intent
@@ -24,7 +24,7 @@ from provenafs.content.volume import Volume
 from provenafs.errors import FSError
 from provenafs.s3.errors import AccessDenied, Unavailable
 from tests.content.servers import BUCKET
-from tests.content.store import Store, objects, open_store
+from tests.content.store import MIB, Store, objects, open_store
 from tests.content.test_recovery import recovering
 from tests.content.test_write_faults import is_delete
 
@@ -178,6 +178,71 @@ async def test_a_dataset_that_is_released_meanwhile_keeps_its_objects(
     await store.files.drain()
     assert "d/01" in objects(other_user, store.prefix)
     assert store.failures == [store.refusal]
+
+
+async def test_a_refusal_is_told_by_the_next_removal_in_the_directory(
+    store: Store, proxy: FaultProxy, other_user: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.write("other", b"new")
+    await remove_two(store, proxy, s3_failure("403 Forbidden", "AccessDenied"))
+    await store.files.drain()
+    proxy.heal()
+    await store.unlink("other")  # in another directory
+    with pytest.raises(AccessDenied, match="01"):
+        await store.unlink("d/02")
+    assert "d/02" in objects(other_user, store.prefix)
+    await store.unlink("d/02")
+    await store.files.store_all(store.volume)
+
+
+async def test_equal_bytes_stored_between_two_attempts_stay(
+    store: Store, proxy: FaultProxy, other_user: Any
+) -> None:
+    """The first attempt is carried out, and its answer lost."""
+    await store.names("d")
+    await trio.sleep(1.1)  # S3 tells the time of an object in seconds
+
+    def store_anew(request: Request) -> bool:
+        if request.method == "HEAD" and request.path.endswith("/d/00"):
+            other_user.put_object(Bucket=BUCKET, Key=f"{store.prefix}d/00", Body=b"x")
+        return False
+
+    proxy.fail(is_delete, lose_answer(), times=1)
+    proxy.fail(store_anew, cut())
+    with pytest.raises(FSError) as caught:
+        await store.unlink("d/00")
+    assert caught.value.errno == errno.ESTALE
+    assert proxy.count(is_delete) == 1
+    assert "d/00" in objects(other_user, store.prefix)
+
+
+@pytest.mark.parametrize("size", [1, 20 * MIB])
+async def test_a_late_deletion_does_not_take_what_was_written_since(
+    store: Store, proxy: FaultProxy, other_user: Any, size: int
+) -> None:
+    """An attempt that was given up reaches the bucket after the same bytes were written again."""
+    where = {"Bucket": BUCKET, "Key": f"{store.prefix}d/00"}
+    await store.write("d/00", bytes(size))
+    etag = other_user.head_object(**where)["ETag"]
+    proxy.fail(is_delete, stall())
+    with pytest.raises(Unavailable):
+        await store.unlink("d/00")
+    proxy.heal()
+    await store.write("d/00", bytes(size))
+    assert other_user.head_object(**where)["ETag"] != etag  # so that If-Match does not hold
+    assert await store.read("d/00") == bytes(size)
+
+
+async def test_an_unlink_that_was_carried_out_without_an_answer_is_seen(
+    store: Store, proxy: FaultProxy
+) -> None:
+    await store.names("d")
+    proxy.fail(is_delete, lose_answer())
+    proxy.fail(lambda request: request.method == "HEAD", s3_failure("503 Slow Down", "SlowDown"))
+    with pytest.raises(Unavailable):
+        await store.unlink("d/00")
+    proxy.heal()
+    assert (await store.names("d"))[0] == "01"
 
 
 @pytest.mark.parametrize("make", ["write", "mkdir", "rename"])

@@ -1,0 +1,135 @@
+"""The deletions of one bucket that were acknowledged: in requests of their own, or many in one.
+
+Many in one only where the server is seen to look at the ETag of each: it is asked once, while the
+first of a run are deleted one by one.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from enum import Enum, auto
+from typing import Generic, TypeVar
+
+import trio
+
+from provenafs.content.volume import Volume
+from provenafs.s3 import deleting
+from provenafs.s3.errors import Unavailable
+
+log = logging.getLogger(__name__)
+
+_ONE_BY_ONE = 16
+_WAITING = 2 * deleting.AT_ONCE
+_BATCHES_AT_ONCE = 2
+_ASKED_AFTER = 8  # deletions
+# What is removed while a batch gathers costs next to nothing; whoever waits for it ends that.
+_GATHER_S = 0.05
+
+_T = TypeVar("_T")
+
+
+class _Server(Enum):
+    """What is known of a server's deletions of many."""
+
+    UNKNOWN = auto()
+    ASKED = auto()
+    LOOKS_AT_ETAGS = auto()
+    DOES_NOT = auto()
+
+
+class DeleteQueue(Generic[_T]):
+    """What `one` and `many` are to delete; both end in time and raise nothing."""
+
+    def __init__(
+        self,
+        volume: Volume,
+        nursery: trio.Nursery,
+        one: Callable[[_T], Awaitable[None]],
+        many: Callable[[Sequence[_T]], Awaitable[bool]],
+    ) -> None:
+        """`many` tells whether the server may be asked for many again."""
+        self._volume = volume
+        self._nursery = nursery
+        self._one = one
+        self._many = many
+        self._waiting: deque[_T] = deque()
+        self._server = _Server.UNKNOWN
+        self._seen = 0
+        self._under_way = 0
+        self._batches = 0
+        self._less = trio.Event()
+        self._in_a_hurry = trio.Event()
+
+    async def room(self) -> None:
+        """Wait until another may be put."""
+        while self._under_way >= self._capacity:
+            await self._less.wait()
+
+    @property
+    def _capacity(self) -> int:
+        return _WAITING if self._server is _Server.LOOKS_AT_ETAGS else _ONE_BY_ONE
+
+    def put(self, item: _T) -> None:
+        """Delete this soon."""
+        self._under_way += 1
+        self._seen += 1
+        if self._server is not _Server.LOOKS_AT_ETAGS:
+            self._nursery.start_soon(self._run_one, item)
+            if self._server is _Server.UNKNOWN and self._seen >= _ASKED_AFTER:
+                self._server = _Server.ASKED
+                self._nursery.start_soon(self._ask)
+            return
+        self._waiting.append(item)
+        needed = 1 + len(self._waiting) // deleting.AT_ONCE
+        if self._batches < min(needed, _BATCHES_AT_ONCE):
+            self._batches += 1
+            self._nursery.start_soon(self._run_batches)
+
+    def hurry(self) -> None:
+        """Somebody waits for what gathers."""
+        self._in_a_hurry.set()
+        self._in_a_hurry = trio.Event()
+
+    async def _ask(self) -> None:
+        key = f"{self._volume.drive.prefix}{uuid.uuid4().hex}"
+        bucket = self._volume.drive.bucket
+        try:
+            looks = await deleting.checks_etags(bucket, key)
+            self._server = _Server.LOOKS_AT_ETAGS if looks else _Server.DOES_NOT
+        except Unavailable:
+            self._forget()
+        except Exception as error:  # also of the credential source
+            log.info("%s: objects are deleted one by one: %s", bucket.name, error)
+            self._server = _Server.DOES_NOT
+
+    def _forget(self) -> None:
+        self._server, self._seen = _Server.UNKNOWN, 0
+
+    async def _run_one(self, item: _T) -> None:
+        try:
+            await self._one(item)
+        finally:
+            self._ended(1)
+
+    async def _run_batches(self) -> None:
+        try:
+            while self._waiting:
+                with trio.move_on_after(_GATHER_S):
+                    await self._in_a_hurry.wait()
+                size = min(len(self._waiting), deleting.AT_ONCE)
+                batch = [self._waiting.popleft() for _ in range(size)]
+                try:
+                    if batch and not await self._many(batch):
+                        self._forget()
+                finally:
+                    self._ended(len(batch))
+        finally:
+            self._batches -= 1
+
+    def _ended(self, count: int) -> None:
+        self._under_way -= count
+        self._less.set()
+        self._less = trio.Event()

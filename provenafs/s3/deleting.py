@@ -1,0 +1,92 @@
+"""Deleting objects so that nothing is taken that was stored since.
+
+A DELETE names the ETag that it expects, and equal bytes have equal ETags: what tells an object
+from an equal one is when it was stored, and by which write. So every attempt but the first looks
+again. No version is named: that would delete it for good, where a bucket that keeps versions only
+gets a marker, and would bring the version before it back to light.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from provenafs.s3.bucket import Bucket
+from provenafs.s3.errors import PreconditionFailed
+from provenafs.s3.types import Access
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+    from provenafs.s3.writing import Head
+
+GONE = ("NoSuchKey", "404")
+CHANGED = "PreconditionFailed"
+AT_ONCE = 1000  # keys that S3 takes in one request
+_NO_ETAG = '"00000000000000000000000000000000"'
+_NO_XML = re.compile("[^\t\n -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+class Removal:
+    """The object that is to be deleted from a key: it may take several attempts."""
+
+    def __init__(self, key: str, etag: str | None, newest: float | None = None) -> None:
+        """`etag` None: whatever is there.
+
+        What was modified after `newest`, in seconds since the epoch, was stored since; None if it
+        is not known when the object was modified: after now.
+        """
+        self.key = key
+        self.etag = etag
+        self.was_attempted = False
+        self._newest = time.time() if newest is None else newest
+        self._seen: Head | None = None
+
+    def check(self, head: Head) -> None:
+        """Raise PreconditionFailed if what is there now was stored since."""
+        if self.etag is None:
+            return
+        seen = self._seen or head
+        is_same = (head.etag, head.modified, head.version, head.metadata.write_id) == (
+            self.etag, seen.modified, seen.version, seen.metadata.write_id,
+        )  # fmt: skip
+        if not is_same or head.modified > self._newest:
+            raise PreconditionFailed(f"deleting {self.key}: it was stored anew")
+        self._seen = head
+
+
+def fits_batch(key: str) -> bool:
+    """Whether XML can carry a key."""
+    return _NO_XML.search(key) is None
+
+
+async def delete_many(bucket: Bucket, wanted: Mapping[str, str]) -> Mapping[str, str]:
+    """Delete objects, each only if it has the ETag given with its key: one request, one attempt.
+
+    Returns the error code of each key, empty where it was deleted; keys of which the answer says
+    nothing are left out. Raises S3Error for the request as a whole. Not every server looks at the
+    ETags: see checks_etags.
+    """
+
+    def send(s3: S3Client) -> Mapping[str, str]:
+        objects: list[Any] = [{"Key": key, "ETag": etag} for key, etag in wanted.items()]
+        answer = s3.delete_objects(Bucket=bucket.name, Delete={"Objects": objects})
+        codes = {gone.get("Key", ""): "" for gone in answer.get("Deleted", ())}
+        for error in answer.get("Errors", ()):
+            codes[error.get("Key", "")] = error.get("Code") or "unknown"
+        return {key: code for key, code in codes.items() if key in wanted}
+
+    what = f"deleting {len(wanted)} objects"
+    return await bucket.boto(what, send, bucket.service.uploads, access=Access.WRITE, retry=False)
+
+
+async def checks_etags(bucket: Bucket, unused_key: str) -> bool:
+    """Whether the server looks at the ETags in a deletion of many. S3Error.
+
+    Asked with a key that nobody uses: S3 answers that there is no object to have the ETag, a
+    server that does not look that it is deleted.
+    """
+    codes = await delete_many(bucket, {unused_key: _NO_ETAG})
+    return codes.get(unused_key) in GONE or codes.get(unused_key) == CHANGED

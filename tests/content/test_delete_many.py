@@ -1,0 +1,227 @@
+"""Many deletions in one request, where the server looks at the ETag of each.
+
+moto does not look: the patched one answers as S3 does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape, unescape
+
+import pytest
+import trio
+from faultproxy import FaultProxy, Request, answer, lose_answer, s3_failure
+from moto.s3.responses import S3Response
+
+from provenafs.content import delete_queue, deletions
+from provenafs.s3.errors import AccessDenied
+from tests.content.servers import BUCKET
+from tests.content.store import Store, objects, open_store
+from tests.content.test_write_faults import is_delete
+
+_IO_TIMEOUT_S = 2.0
+_MANY = 40
+_ASKED = 10  # names after which the server has been asked
+
+
+def is_batch(request: Request) -> bool:
+    return request.method == "POST" and request.query == "delete"
+
+
+def _looking(backend_answer: Callable[..., Any]) -> Callable[..., Any]:
+    """A DeleteObjects that deletes only what has the ETag that is named."""
+
+    def deletion(self: Any, bucket_name: str, authenticated: bool = True) -> Any:
+        listed = re.findall(r"<Object>.*?</Object>", self.body.decode(), re.DOTALL)
+        rest, errors = [], ""
+        for one in listed:
+            key, etag = (
+                unescape(found[1], {"&quot;": '"'})
+                for found in (
+                    re.search(rf"<{name}>(.*?)</{name}>", one) for name in ("Key", "ETag")
+                )
+                if found is not None
+            )
+            there = self.backend.head_object(bucket_name, key)
+            if there is not None and there.etag == etag:
+                rest.append(one)
+                continue
+            code = "NoSuchKey" if there is None else "PreconditionFailed"
+            errors += f"<Error><Key>{escape(key)}</Key><Code>{code}</Code></Error>"
+        if not rest:
+            return 200, {}, f"<DeleteResult>{errors}</DeleteResult>"
+        self.body = f"<Delete>{''.join(rest)}</Delete>".encode()
+        status, headers, body = backend_answer(self, bucket_name, authenticated)
+        text = body if isinstance(body, str) else body.decode()
+        return status, headers, text.replace("</DeleteResult>", f"{errors}</DeleteResult>")
+
+    return deletion
+
+
+@pytest.fixture
+def looks_at_etags(monkeypatch: pytest.MonkeyPatch) -> None:
+    patched = _looking(S3Response._bucket_response_delete_keys)
+    monkeypatch.setattr(S3Response, "_bucket_response_delete_keys", patched)
+
+
+@pytest.fixture
+async def store(
+    proxy: FaultProxy,
+    prefix: str,
+    tmp_path: Path,
+    other_user: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> AsyncIterator[Store]:
+    monkeypatch.setattr(deletions, "_RUN_WITHIN_S", 60.0)
+    for number in range(_MANY):
+        other_user.put_object(Bucket=BUCKET, Key=f"{prefix}d/{number:02}", Body=b"x")
+    async with open_store(proxy.address, prefix, tmp_path, io_timeout=_IO_TIMEOUT_S) as store:
+        await store.names("d")
+        yield store
+
+
+def files_of(store: Store, other_user: Any) -> dict[str, bytes]:
+    """What another client sees, without the directory's marker."""
+    found = objects(other_user, store.prefix)
+    return {key: data for key, data in found.items() if not key.endswith("/")}
+
+
+async def remove_first(store: Store, proxy: FaultProxy) -> None:
+    """As many as it takes to ask the server, and its answer."""
+    for number in range(_ASKED):
+        await store.unlink(f"d/{number:02}")
+    await store.files.store_all()
+    with trio.fail_after(10):
+        while not proxy.count(is_batch):
+            await trio.sleep(0.01)
+        await trio.sleep(0.2)
+
+
+async def remove_rest(store: Store) -> None:
+    for number in range(_ASKED, _MANY):
+        await store.unlink(f"d/{number:02}")
+
+
+@pytest.mark.usefixtures("looks_at_etags")
+async def test_many_are_deleted_in_one_request(
+    store: Store, proxy: FaultProxy, other_user: Any
+) -> None:
+    await remove_first(store, proxy)
+    singles = proxy.count(is_delete)
+    await remove_rest(store)
+    await store.rmdir("d")
+    assert objects(other_user, store.prefix) == {}
+    assert await store.files.journal.intents() == []
+    assert proxy.count(is_delete) == singles + 1  # the directory's marker
+    assert proxy.count(is_batch) < 6
+
+
+@pytest.mark.usefixtures("looks_at_etags")
+async def test_what_is_noted_before_the_answer_survives(store: Store, proxy: FaultProxy) -> None:
+    await remove_first(store, proxy)
+    proxy.fail(is_batch, answer("503 Slow Down"))
+    proxy.fail(is_delete, answer("503 Slow Down"))
+    await remove_rest(store)
+    assert len(await store.files.journal.intents()) == _MANY - _ASKED
+    proxy.heal()
+    await store.files.drain()
+    assert await store.files.journal.intents() == []
+
+
+@pytest.mark.usefixtures("looks_at_etags")
+async def test_what_somebody_else_has_changed_stays(
+    store: Store, proxy: FaultProxy, other_user: Any
+) -> None:
+    await remove_first(store, proxy)
+    other_user.put_object(Bucket=BUCKET, Key=store.prefix + "d/20", Body=b"theirs")
+    await remove_rest(store)
+    await store.files.drain()
+    assert files_of(store, other_user) == {"d/20": b"theirs"}
+    assert await store.names("d") == ["20"]
+    assert await store.files.journal.intents() == []
+    assert store.failures == []
+
+
+@pytest.mark.usefixtures("looks_at_etags")
+async def test_a_key_that_is_refused_is_told_and_shown_again(
+    store: Store, proxy: FaultProxy, other_user: Any
+) -> None:
+    await remove_first(store, proxy)
+    key = f"{store.prefix}d/20"
+    refused = f"<Error><Key>{key}</Key><Code>AccessDenied</Code></Error>"
+    body = f"<DeleteResult>{refused}</DeleteResult>".encode()
+    proxy.fail(is_batch, answer("200 OK", body))  # which tells nothing of the others
+    proxy.fail(lambda one: is_delete(one) and one.path.endswith("/20"),
+               s3_failure("403 Forbidden", "AccessDenied"))  # fmt: skip
+    await remove_rest(store)
+    with pytest.raises(AccessDenied):
+        await store.files.store_all(store.volume)
+    assert await store.names("d") == ["20"]
+    assert [type(error) for error in store.failures] == [AccessDenied]
+    assert list(files_of(store, other_user)) == ["d/20"]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        s3_failure("400 Bad Request", "InvalidRequest"),  # no Content-MD5
+        s3_failure("501 Not Implemented", "NotImplemented"),
+        answer("200 OK", b"<html></html>", "text/html"),
+        answer("200 OK", b"<DeleteResult><Error/><Deleted/></DeleteResult>"),
+    ],
+)
+@pytest.mark.parametrize("asked", [False, True])
+async def test_an_answer_that_is_not_clear_means_one_by_one(
+    store: Store,
+    proxy: FaultProxy,
+    other_user: Any,
+    request: pytest.FixtureRequest,
+    fault: Any,
+    asked: bool,
+) -> None:
+    if asked:
+        request.getfixturevalue("looks_at_etags")
+        await remove_first(store, proxy)
+        proxy.fail(is_batch, fault)
+    else:
+        proxy.fail(is_batch, fault)
+        await remove_first(store, proxy)
+    await remove_rest(store)
+    await store.files.drain()
+    assert files_of(store, other_user) == {}
+    assert store.failures == []
+
+
+async def test_a_server_that_does_not_look_is_not_asked_for_many(
+    store: Store, proxy: FaultProxy, other_user: Any
+) -> None:
+    await remove_first(store, proxy)
+    other_user.put_object(Bucket=BUCKET, Key=store.prefix + "d/20", Body=b"theirs")
+    await remove_rest(store)
+    await store.files.drain()
+    assert proxy.count(is_batch) == 1
+    assert files_of(store, other_user) == {"d/20": b"theirs"}
+
+
+@pytest.mark.usefixtures("looks_at_etags")
+async def test_what_is_stored_after_a_lost_answer_stays(
+    store: Store, proxy: FaultProxy, other_user: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await remove_first(store, proxy)
+    await trio.sleep(1.1)  # S3 tells the time of an object in seconds
+    monkeypatch.setattr(delete_queue, "_GATHER_S", 60.0)  # one batch, once somebody waits for it
+    proxy.fail(is_batch, lose_answer())
+    proxy.fail(lambda one: one.method == "HEAD", s3_failure("503 Slow Down", "SlowDown"))
+    await remove_rest(store)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(store.files.drain)
+        with trio.fail_after(10):
+            while files_of(store, other_user):
+                await trio.sleep(0.05)
+        other_user.put_object(Bucket=BUCKET, Key=store.prefix + "d/20", Body=b"x")  # the same ETag
+        proxy.heal()
+    assert files_of(store, other_user) == {"d/20": b"x"}
+    assert await store.names("d") == ["20"]
