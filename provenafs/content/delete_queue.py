@@ -16,6 +16,7 @@ from typing import Generic, TypeVar
 import trio
 
 from provenafs.content.volume import Volume
+from provenafs.guard import Background
 from provenafs.s3 import deleting
 from provenafs.s3.errors import Unavailable
 
@@ -46,7 +47,7 @@ class DeleteQueue(Generic[_T]):
     def __init__(
         self,
         volume: Volume,
-        nursery: trio.Nursery,
+        nursery: Background,
         one: Callable[[_T], Awaitable[None]],
         many: Callable[[Sequence[_T]], Awaitable[bool]],
     ) -> None:
