@@ -13,7 +13,6 @@ import time
 import uuid
 from contextlib import AsyncExitStack, suppress
 
-from provenafs.content.deletions import listed_modified
 from provenafs.content.directories import rename_directory
 from provenafs.content.file import File, lock_all
 from provenafs.content.files import FileHandle, Files
@@ -21,7 +20,6 @@ from provenafs.content.index import Entry, Kind
 from provenafs.content.markers import put_marker
 from provenafs.content.volume import Volume, is_scratch
 from provenafs.errors import FSError
-from provenafs.s3.deleting import Removal
 from provenafs.s3.errors import NoSuchKey, PreconditionFailed, Unavailable
 from provenafs.s3.writing import Metadata, content_type
 
@@ -106,7 +104,7 @@ class Changes:
         if file is None:
             if etag is not None and is_one_of_many:
                 self._files.touches.cancel(entry.ino)
-                await self._files.deletions.delete_behind(volume, entry, key, etag)
+                await self._files.deletions.delete_behind(volume, key, etag)
             else:
                 await self._delete(volume, entry, key, etag)
             self._index.remove(entry.ino)
@@ -132,9 +130,8 @@ class Changes:
     async def _delete(self, volume: Volume, entry: Entry, key: str, etag: str | None) -> None:
         if etag is None:
             return
-        removal = Removal(key, etag, listed_modified(entry))
         try:
-            await volume.writer.delete(key, etag, removal)
+            await volume.writer.delete(key, etag)
         except PreconditionFailed:
             self._index.expire(entry.parent)
             raise FSError(errno.ESTALE, f"{key} was changed by somebody else") from None

@@ -18,7 +18,6 @@ import trio
 
 from provenafs.content.delete_queue import DeleteQueue
 from provenafs.content.file import may_pass
-from provenafs.content.index import Entry
 from provenafs.content.journal import Action, Intent, new_intent
 from provenafs.content.volume import Volume
 from provenafs.errors import FSError
@@ -80,9 +79,9 @@ class Deletions:
         """A name was removed."""
         self._run_until = trio.current_time() + _RUN_WITHIN_S
 
-    async def delete_behind(self, volume: Volume, entry: Entry, key: str, etag: str) -> None:
+    async def delete_behind(self, volume: Volume, key: str, etag: str) -> None:
         """Delete an object soon. The name is to go at once."""
-        pending = await self._intend(volume, key, etag, listed_modified(entry))
+        pending = await self._intend(volume, key, etag)
         pending.due.set()
         self._queue(volume).put(pending)
 
@@ -102,14 +101,10 @@ class Deletions:
         pending = await self._intend(volume, key, etag)
         self._files.nursery.start_soon(self._delete, pending, volume)
 
-    async def _intend(
-        self, volume: Volume, key: str, etag: str, modified: float | None = None
-    ) -> _Pending:
+    async def _intend(self, volume: Volume, key: str, etag: str) -> _Pending:
         while key in self._pending:
             await self.hurry(key)
-        intent = new_intent(
-            self._files.journal, Action.DELETE, volume.dataset, key, etag=etag, mtime=modified
-        )
+        intent = new_intent(self._files.journal, Action.DELETE, volume.dataset, key, etag=etag)
         pending = self._add(_Pending(intent, volume, _removal(intent), is_ours=True))
         try:
             await self._files.journal.intend(intent)
@@ -285,7 +280,8 @@ class Deletions:
 
     async def _delete_many(self, batch: Sequence[_Pending], volume: Volume) -> bool:
         """Delete what one request can; the rest one by one. False if the answer was not clear."""
-        codes = await self._codes([one for one in batch if fits_batch(one.intent.key)], volume)
+        fit = [one for one in batch if fits_batch(one.intent.key)]
+        codes = await self._codes(fit, volume) if fit else {}
         gone, stays, rest = [], [], []
         for one in batch:
             code = None if codes is None else codes.get(one.intent.key)
@@ -303,7 +299,7 @@ class Deletions:
         for one in stays:
             self._close(one, volume, is_deleted=False)
         await run_all(partial(self._delete, one, volume) for one in rest)
-        return not rest
+        return len(gone) + len(stays) == len(fit)
 
     async def _codes(self, batch: Sequence[_Pending], volume: Volume) -> Mapping[str, str] | None:
         """What became of each; None if nothing is known, and each has to be looked at."""
@@ -321,15 +317,8 @@ class Deletions:
             return None
 
 
-def listed_modified(entry: Entry) -> float | None:
-    """When an object was last modified as the bucket tells; None where only we know it."""
-    return entry.modified if entry.mtime is None else None
-
-
 def _removal(intent: Intent) -> Removal:
-    """What was stored after the name was removed is another object."""
-    newest = intent.changed_at if intent.mtime is None else intent.mtime
-    return Removal(intent.key, intent.etag, newest)
+    return Removal(intent.key, intent.etag, intent.changed_at)
 
 
 def _directory(key: str) -> str:

@@ -32,16 +32,12 @@ _NO_XML = re.compile("[^\t\n -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 class Removal:
     """The object that is to be deleted from a key: it may take several attempts."""
 
-    def __init__(self, key: str, etag: str | None, newest: float | None = None) -> None:
-        """`etag` None: whatever is there.
-
-        What was modified after `newest`, in seconds since the epoch, was stored since; None if it
-        is not known when the object was modified: after now.
-        """
+    def __init__(self, key: str, etag: str | None, began_at: float | None = None) -> None:
+        """`etag` None: whatever is there. `began_at` in seconds since the epoch; None is now."""
         self.key = key
         self.etag = etag
         self.was_attempted = False
-        self._newest = time.time() if newest is None else newest
+        self._began_at = time.time() if began_at is None else began_at
         self._seen: Head | None = None
 
     def check(self, head: Head) -> None:
@@ -52,7 +48,7 @@ class Removal:
         is_same = (head.etag, head.modified, head.version, head.metadata.write_id) == (
             self.etag, seen.modified, seen.version, seen.metadata.write_id,
         )  # fmt: skip
-        if not is_same or head.modified > self._newest:
+        if not is_same or head.modified > self._began_at + head.ahead:
             raise PreconditionFailed(f"deleting {self.key}: it was stored anew")
         self._seen = head
 

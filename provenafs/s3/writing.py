@@ -11,10 +11,12 @@ from __future__ import annotations
 import base64
 import mimetypes
 import random
+import time
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -41,6 +43,7 @@ _PARALLEL_COPIES = 8
 _PLAIN_BODY = 1024**2  # up to here the body is bytes; above, it is sent in pieces
 _PIECE = 256 * 1024
 _FIRST_PAUSE_S = 0.2
+_DATES_DIFFER_S = 2.0
 _LONGEST_PAUSE_S = 5.0
 
 Progress = Callable[[int], None]  # how many bytes of the body have gone out
@@ -75,13 +78,18 @@ class Metadata:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """An object as HEAD tells it: size in bytes, times in seconds since the epoch."""
+    """An object as HEAD tells it: size in bytes, times in seconds since the epoch.
+
+    `version` where the bucket keeps versions; `ahead` is by how many seconds the server's clock is
+    ahead of ours, if that is more than the answer's Date is inexact.
+    """
 
     size: int
     etag: str
     modified: float
     metadata: Metadata
-    version: str | None = None  # where the bucket keeps versions
+    version: str | None = None
+    ahead: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -476,7 +484,17 @@ def head_of(answer: Mapping[str, Any]) -> Head:
         modified.timestamp(),
         metadata_of(answer),
         answer.get("VersionId"),
+        _ahead(answer),
     )
+
+
+def _ahead(answer: Mapping[str, Any]) -> float:
+    try:
+        date = answer["ResponseMetadata"]["HTTPHeaders"]["date"]
+        ahead = parsedate_to_datetime(date).timestamp() - time.time()
+    except (KeyError, TypeError, ValueError):
+        return 0.0
+    return ahead if abs(ahead) > _DATES_DIFFER_S else 0.0
 
 
 def metadata_of(answer: Mapping[str, Any]) -> Metadata:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import stat
 from collections.abc import Awaitable, Callable
@@ -12,13 +11,11 @@ import trio
 
 from provenafs.content.index import ROOT_INO, Change, Kind
 from provenafs.errors import FSError
-from provenafs.provena.errors import Invalid, ProvenaError
+from provenafs.provena.errors import Invalid
 from provenafs.tree.context import Context
 from provenafs.tree.names import directory_name
 from provenafs.tree.node import Attributes, Handle, Node
 from provenafs.tree.text import Text
-
-log = logging.getLogger(__name__)
 
 NAME = "create"
 _LONGEST = 64 * 1024  # bytes
@@ -54,12 +51,8 @@ class VersionMaker(Node):
 
     async def _make(self, reason: str) -> None:
         new = await self._context.versioning.create(self._handle, reason)
+        chain = await self._context.catalog.versions(self._handle)
         self._forget((directory_name(new.handle),))
-        try:
-            chain = await self._context.catalog.versions(self._handle)
-        except ProvenaError as error:  # the version is made all the same
-            log.warning("%s: its new version is not shown yet: %s", self._handle, error)
-            return
         for _, handle in chain:
             directory = directory_name(handle)
             self._forget((directory, "versions", f"v{new.number}"))

@@ -211,7 +211,6 @@ async def test_what_is_stored_after_a_lost_answer_stays(
     store: Store, proxy: FaultProxy, other_user: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await remove_first(store, proxy)
-    await trio.sleep(1.1)  # S3 tells the time of an object in seconds
     monkeypatch.setattr(delete_queue, "_GATHER_S", 60.0)  # one batch, once somebody waits for it
     proxy.fail(is_batch, lose_answer())
     proxy.fail(lambda one: one.method == "HEAD", s3_failure("503 Slow Down", "SlowDown"))
@@ -221,6 +220,7 @@ async def test_what_is_stored_after_a_lost_answer_stays(
         with trio.fail_after(10):
             while files_of(store, other_user):
                 await trio.sleep(0.05)
+        await trio.sleep(1.1)  # S3 tells the time of an object in seconds
         other_user.put_object(Bucket=BUCKET, Key=store.prefix + "d/20", Body=b"x")  # the same ETag
         proxy.heal()
     assert files_of(store, other_user) == {"d/20": b"x"}

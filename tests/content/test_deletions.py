@@ -22,7 +22,10 @@ from provenafs.content.journal import Action, new_intent
 from provenafs.content.recovery import Recovery
 from provenafs.content.volume import Volume
 from provenafs.errors import FSError
-from provenafs.s3.errors import AccessDenied, Unavailable
+from provenafs.s3 import writing
+from provenafs.s3.deleting import Removal
+from provenafs.s3.errors import AccessDenied, PreconditionFailed, Unavailable
+from provenafs.s3.writing import Head, Metadata
 from tests.content.servers import BUCKET
 from tests.content.store import MIB, Store, objects, open_store
 from tests.content.test_recovery import recovering
@@ -196,11 +199,12 @@ async def test_a_refusal_is_told_by_the_next_removal_in_the_directory(
 
 
 async def test_equal_bytes_stored_between_two_attempts_stay(
-    store: Store, proxy: FaultProxy, other_user: Any
+    store: Store, proxy: FaultProxy, other_user: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first attempt is carried out, and its answer lost."""
     await store.names("d")
-    await trio.sleep(1.1)  # S3 tells the time of an object in seconds
+    # S3 tells the time of an object in seconds.
+    monkeypatch.setattr(writing, "_FIRST_PAUSE_S", 1.6)
 
     def store_anew(request: Request) -> bool:
         if request.method == "HEAD" and request.path.endswith("/d/00"):
@@ -214,6 +218,22 @@ async def test_equal_bytes_stored_between_two_attempts_stay(
     assert caught.value.errno == errno.ESTALE
     assert proxy.count(is_delete) == 1
     assert "d/00" in objects(other_user, store.prefix)
+
+
+def test_what_was_stored_since_is_told_by_the_servers_clock() -> None:
+    def head(modified: float, **more: Any) -> Head:
+        return Head(1, '"a"', modified, Metadata(more.pop("write_id", "")), **more)
+
+    Removal("key", '"a"', 1000.0).check(head(999.0))
+    Removal("key", '"a"', 1000.0).check(head(1200.0, ahead=300.0))
+    for since in (head(1001.0), head(800.0, ahead=-300.0)):
+        with pytest.raises(PreconditionFailed):
+            Removal("key", '"a"', 1000.0).check(since)
+    seen = Removal("key", '"a"', 1000.0)
+    seen.check(head(999.0, version="1"))
+    for other in (head(999.0, version="2"), head(999.0, version="1", write_id="w")):
+        with pytest.raises(PreconditionFailed):
+            seen.check(other)
 
 
 @pytest.mark.parametrize("size", [1, 20 * MIB])
