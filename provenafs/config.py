@@ -8,12 +8,10 @@ fields of `Settings`; the environment variable of a field is its name in capital
 
 from __future__ import annotations
 
-import contextlib
 import ipaddress
 import json
 import os
 import re
-import tempfile
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,6 +30,8 @@ from pydantic import (
     SecretStr,
     ValidationError,
 )
+
+from provenafs import private
 
 DEFAULT_PROFILE = "default"
 
@@ -282,8 +282,8 @@ def save_profile(name: str, values: Mapping[str, object]) -> Path:
         raise ConfigError(f"'{field}': {_reason(error)}") from None
     lines = [f"{key} = {_toml(value)}\n" for key, value in values.items() if value is not None]
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _replace(path, "".join(lines))
+        private.top_folder(path.parent)
+        private.replace(path, "".join(lines))
     except OSError as error:
         raise ConfigError(f"cannot write the profile {path}: {error.strerror}") from error
     return path
@@ -345,15 +345,3 @@ def _toml(value: object) -> str:
         return "[" + ", ".join(_toml(part) for part in value) + "]"
     # A JSON string is a TOML basic string, but for DEL.
     return json.dumps(str(value), ensure_ascii=False).replace("\x7f", "\\u007f")
-
-
-def _replace(path: Path, text: str) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(temporary).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(temporary).unlink()
-        raise

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import trio
 
+from provenafs import private
 from provenafs.catalog.catalog import Catalog
 from provenafs.catalog.description import Description
 from provenafs.catalog.lost_answers import pauses_before_looks
@@ -157,9 +158,9 @@ class _Intent:
     """A file that is there from before the request until its outcome is known."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private.folder(path.parent)
         self._path = path
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._file = private.open_file(path, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from provenafs import private
 from provenafs.guard import in_thread
 from provenafs.provena.handles import directory_name
 
@@ -51,7 +52,7 @@ class Rejected:
         return self._folder / directory_name(handle)
 
     def _keep(self, folder: Path, text: bytes) -> None:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private.folder(folder)
         kept = _texts(folder)
         if kept and (folder / kept[-1].name).read_bytes() == text:
             return

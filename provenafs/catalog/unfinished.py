@@ -8,11 +8,13 @@ from __future__ import annotations
 import errno
 import fcntl
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from provenafs import private
 from provenafs.errors import FSError
 
 
@@ -38,8 +40,9 @@ class Unfinished:
 @contextmanager
 def unfinished(path: Path) -> Iterator[Unfinished]:
     """Hold the file at `path`, which goes when all went well; FSError(EBUSY) if another does."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with path.open("a+") as file:
+    private.folder(path.parent)
+    descriptor = private.open_file(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+    with os.fdopen(descriptor, "a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -10,12 +10,14 @@ import signal
 import sys
 import time
 from contextlib import suppress
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.filesize import decimal
 
+from provenafs import private
 from provenafs.cli.live import pending, status_of
 from provenafs.cli.output import local_time, printable
 from provenafs.cli.transfers import wait_until_stored
@@ -206,14 +208,21 @@ def _log_to_terminal() -> None:
 
 
 def _log_to_file(settings: Settings) -> None:
-    directory = settings.state_dir / "log"
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handler = logging.handlers.RotatingFileHandler(
-        directory / f"{settings.profile}.log", maxBytes=_LOG_BYTES, backupCount=3
-    )
+    private.top_folder(settings.state_dir)
+    directory = private.folder(settings.state_dir / "log")
+    handler = _LogFile(directory / f"{settings.profile}.log", maxBytes=_LOG_BYTES, backupCount=3)
     handler.setFormatter(logging.Formatter(_LOG_FORMAT))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     _quiet_libraries()
+
+
+class _LogFile(logging.handlers.RotatingFileHandler):
+    """A log that is the owner's only."""
+
+    def _open(self) -> TextIOWrapper:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+        file = os.fdopen(private.open_file(Path(self.baseFilename), flags), "ab")
+        return TextIOWrapper(file, "utf-8", "backslashreplace")
 
 
 def _quiet_libraries() -> None:

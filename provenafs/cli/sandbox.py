@@ -17,6 +17,7 @@ from typing import Annotated
 import platformdirs
 import typer
 
+from provenafs import private
 from provenafs.cli.app import plain_app
 from provenafs.config import load_settings, save_profile
 from provenafs.provena.tokens import LoginFile, Tokens
@@ -128,7 +129,8 @@ def _started_behind(folder: StateFolder, strict: bool) -> Running:
         raise SandboxError(f"The sandbox in {folder.path} is already running.")
     command = "from provenafs.cli import main; main()"
     options = ["--state", str(folder.path), *(["--strict"] if strict else [])]
-    with folder.log.open("wb") as log:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    with os.fdopen(private.open_file(folder.log, flags), "wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-c", command, "sandbox", "start", *options],
             stdin=subprocess.DEVNULL,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import trio
 
+from provenafs import private
 from provenafs.content.blocks import BlockCache
 from provenafs.content.budget import Budget
 from provenafs.content.index import Change, Index
@@ -78,15 +79,17 @@ async def open_content(
 def _open_index(cache_dir: Path) -> tuple[int | None, Index]:
     """The first index no other mount uses, held by a lock; one in memory if the disk refuses."""
     try:
-        cache_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private.folder(cache_dir)
         for number in range(_SLOTS):
-            lock = os.open(cache_dir / f"index-{number}.lock", os.O_CREAT | os.O_RDWR, 0o600)
+            lock = private.open_file(cache_dir / f"index-{number}.lock", os.O_CREAT | os.O_RDWR)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 os.close(lock)
                 continue
-            index = Index(cache_dir / f"index-{number}.sqlite")
+            path = cache_dir / f"index-{number}.sqlite"
+            private.prepare_database(path)
+            index = Index(path)
             if os.pread(lock, 1, 0):
                 index.distrust()
             os.pwrite(lock, _IN_USE, 0)

@@ -31,6 +31,7 @@ from typing import Any
 
 import trio
 
+from provenafs import private
 from provenafs.errors import FSError
 from provenafs.guard import in_thread
 
@@ -135,10 +136,10 @@ class Owner:
     """The lock file that says which mount is alive."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private.folder(folder)
         self.name = uuid.uuid4().hex
         self._path = folder / f"{self.name}.lock"
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._file = private.open_file(self._path, os.O_RDWR | os.O_CREAT)
         fcntl.flock(self._file, fcntl.LOCK_EX)
 
     def release(self) -> None:
@@ -152,7 +153,7 @@ def is_alive(folder: Path, owner: str) -> bool:
     if owner == NOBODY:
         return False
     try:
-        file = os.open(folder / f"{owner}.lock", os.O_RDWR | os.O_CLOEXEC)
+        file = private.open_file(folder / f"{owner}.lock", os.O_RDWR)
     except FileNotFoundError:
         return False
     try:
@@ -182,7 +183,7 @@ class Journal:
 
     def __init__(self, state_dir: Path) -> None:
         """Open the journal; FSError(EIO) when it cannot be read."""
-        state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private.top_folder(state_dir)
         self._owners = state_dir / "owners"
         self._owner = Owner(self._owners)
         self._connection = _connect(state_dir / "journal.sqlite")
@@ -364,7 +365,7 @@ def new_intent(
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    private.prepare_database(path)
     try:
         connection = sqlite3.connect(
             path, isolation_level=None, check_same_thread=False, timeout=_BUSY_TIMEOUT_S

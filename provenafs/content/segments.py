@@ -27,6 +27,7 @@ from pathlib import Path
 
 from xxhash import xxh3_64_intdigest
 
+from provenafs import private
 from provenafs.content.disk import read_directly, write_directly
 from provenafs.content.readahead import GRANULE
 from provenafs.s3.buffers import Buffers
@@ -254,10 +255,10 @@ class Segments:
 
     def _create(self, path: Path) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        os.close(private.open_file(path, os.O_CREAT | os.O_WRONLY))
 
     def _write(self, segment: int, offset: int, data: memoryview) -> None:
-        descriptor = os.open(self._file(segment), os.O_WRONLY | os.O_CLOEXEC)
+        descriptor = os.open(self._file(segment), os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
             write_directly(descriptor, data, offset)
         finally:
@@ -348,9 +349,9 @@ class Segments:
     # The database
 
     def _open(self) -> None:
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-        self._folders.mkdir(mode=0o700, exist_ok=True)
+        private.folder(self._path.parent)
+        private.prepare_database(self._path)
+        private.folder(self._folders)
         self._writer = _connect(self._path)
         self._reader = _connect(self._path)
         (name,) = self._writer.execute("SELECT name FROM folder").fetchone()

@@ -24,6 +24,7 @@ from typing import TypeVar
 
 import trio
 
+from provenafs import private
 from provenafs.content.disk import read_at, read_directly, write_at, write_directly
 from provenafs.content.extents import Extents
 from provenafs.content.planner import MAX_OBJECT
@@ -53,7 +54,7 @@ class StagingArea:
 
     def __init__(self, state_dir: Path, budget: int, buffers: Buffers, nursery: Background) -> None:
         self.folder = state_dir / "staging"
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private.folder(self.folder)
         self.budget = budget
         self.used = 0
         self.reclaim: Callable[[], Awaitable[bool]] | None = None
@@ -417,4 +418,4 @@ class StagedBytes:
 
 
 def _open_private(path: Path, flags: int = 0) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | flags, 0o600)
+    return private.open_file(path, os.O_RDWR | os.O_CREAT | flags)

@@ -13,6 +13,7 @@ from typing import Protocol, TypeGuard
 
 import trio
 
+from provenafs import private
 from provenafs.config import Settings
 from provenafs.provena.errors import LoginRequired
 from provenafs.provena.realm import Realm
@@ -183,7 +184,7 @@ def _is_fresh(tokens: Tokens) -> bool:
 
 def _read_token_file(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8").strip()
+        return private.read_secret(path).strip()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text"
         raise LoginRequired(f"the token file {path} cannot be read: {reason}") from error

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import fcntl
 import json
 import os
 import re
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
@@ -17,6 +15,7 @@ from typing import Any, TypeGuard
 
 import trio
 
+from provenafs import private
 from provenafs.provena.errors import LoginRequired, Unavailable
 from provenafs.provena.reading import number, parse_json
 
@@ -84,9 +83,14 @@ class LoginFile:
         Raises LoginRequired if the file is there but cannot be used.
         """
         try:
-            return _tokens(parse_json(self._path.read_text(encoding="utf-8")))
+            return _tokens(parse_json(private.read_secret(self._path)))
         except FileNotFoundError:
             return None
+        except private.Untrusted as error:
+            raise LoginRequired(
+                f"the stored login {self._path} is not used, {error.strerror};"
+                f" run 'provenafs login --profile {self.profile}'"
+            ) from error
         except (OSError, ValueError) as error:
             raise LoginRequired(
                 f"the stored login {self._path} cannot be read;"
@@ -103,15 +107,7 @@ class LoginFile:
     def write(self, tokens: Tokens) -> None:
         """Replace the stored tokens, as a whole or not at all; raises OSError."""
         self._make_directory()
-        descriptor, temporary = tempfile.mkstemp(dir=self._path.parent, prefix=".new-")
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(asdict(tokens), file)
-            Path(temporary).replace(self._path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                Path(temporary).unlink()
-            raise
+        private.replace(self._path, json.dumps(asdict(tokens)))
 
     def delete(self) -> bool:
         """Forget the login; tells whether there was one."""
@@ -124,24 +120,31 @@ class LoginFile:
         """Hold the lock; raises Unavailable if another process keeps it for `timeout` seconds."""
         try:
             self._make_directory()
-            file = self._path.with_suffix(".lock").open("a")
+            lock = private.open_file(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT)
+        except private.Untrusted as error:
+            message = (
+                f"the login '{self.profile}' cannot be used, {error.filename}: {error.strerror}"
+            )
+            raise LoginRequired(message) from error
         except OSError:
             # Without a place for the lock there is none for the tokens either: nobody to wait for.
             yield
             return
-        with file:
+        try:
             deadline = trio.current_time() + timeout
-            while not _try_lock(file.fileno()):
+            while not _try_lock(lock):
                 if trio.current_time() > deadline:
                     raise Unavailable(
                         f"another process is still renewing the login '{self.profile}'"
                     )
                 await trio.sleep(_LOCK_POLL_S)
             yield
+        finally:
+            os.close(lock)
 
     def _make_directory(self) -> None:
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._path.parent.chmod(0o700)
+        private.top_folder(self._path.parent.parent)
+        private.folder(self._path.parent)
 
 
 def _tokens(fields: object) -> Tokens:

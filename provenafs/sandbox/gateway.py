@@ -29,6 +29,7 @@ from minio.commonconfig import SnowballObject
 from minio.credentials.providers import AssumeRoleProvider, StaticProvider
 from minio.error import MinioException, S3Error
 
+from provenafs import private
 from provenafs.s3.types import Credentials as SigningKeys
 from provenafs.sandbox.errors import SandboxError
 from provenafs.sandbox.storage import Credentials, StorageError
@@ -306,7 +307,7 @@ def _juicefs() -> Path:
 def _format(binary: Path, folder: Path) -> None:
     if (folder / "formatted").exists():
         return
-    folder.mkdir(parents=True, exist_ok=True)
+    private.folder(folder)
     outcome = subprocess.run(
         [
             *(binary, "--no-agent", "format", "--storage", "file"),
@@ -326,7 +327,8 @@ def _format(binary: Path, folder: Path) -> None:
 
 def _start(binary: Path, folder: Path, port: int, keys: GatewayKeys) -> subprocess.Popen[bytes]:
     """Started from the main thread: the kernel sends the death signal when that thread ends."""
-    with (folder / "gateway.log").open("wb") as log:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+    with os.fdopen(private.open_file(folder / "gateway.log", flags), "wb") as log:
         return subprocess.Popen(
             [
                 *(binary, "--no-agent", "gateway", _metadata_url(folder), f"127.0.0.1:{port}"),

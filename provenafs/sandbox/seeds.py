@@ -38,6 +38,7 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import Any
 
+from provenafs import private
 from provenafs.sandbox import samples
 from provenafs.sandbox.collection import CollectionFormat
 from provenafs.sandbox.datastore import location_of
@@ -228,9 +229,7 @@ async def seed(store: Store, gateway: Gateway, manifest: Path) -> None:
     await _edit(services, SAMPLES[1], "Named the station")
     for day, sample in enumerate(SAMPLES):
         _date(store, sample.handle, _FIRST_DAY + day * _DAY_S)
-    unfinished = manifest.with_suffix(".new")
-    unfinished.write_text(json.dumps(files))
-    unfinished.replace(manifest)
+    private.replace(manifest, json.dumps(files))
 
 
 async def _make(services: Services, sample: Sample) -> None:

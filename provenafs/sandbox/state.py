@@ -16,6 +16,7 @@ from typing import IO, Any
 
 import urllib3
 
+from provenafs import private
 from provenafs.sandbox.errors import SandboxError
 
 _STOP_DEADLINE_S = 20
@@ -71,8 +72,8 @@ class StateFolder:
     def prepare(self) -> None:
         """Make the folder, for its owner only; SandboxError if that cannot be."""
         try:
-            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock.touch(mode=0o600)
+            private.top_folder(self.path)
+            os.close(private.open_file(self._lock, os.O_RDWR | os.O_CREAT))
         except OSError as error:
             reason = error.strerror
             raise SandboxError(f"The state folder {self.path} cannot be used: {reason}.") from error
@@ -81,7 +82,7 @@ class StateFolder:
     def claimed(self) -> Iterator[None]:
         """Hold the folder for this process; SandboxError if another one does."""
         self.prepare()
-        with self._lock.open("r+") as file:
+        with os.fdopen(private.open_file(self._lock, os.O_RDWR), "r+") as file:
             if not _locked(file):
                 raise SandboxError(f"The sandbox in {self.path} is already running.")
             file.write(str(os.getpid()))
@@ -95,7 +96,7 @@ class StateFolder:
     def holder(self) -> int | None:
         """The id of the process that runs over the folder, be it ready or not; None without one."""
         try:
-            with self._lock.open() as file:
+            with os.fdopen(private.open_file(self._lock, os.O_RDWR)) as file:
                 try:
                     fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 except BlockingIOError:
@@ -154,10 +155,7 @@ class StateFolder:
 
 def write_document(path: Path, document: dict[str, Any]) -> None:
     """Replace a JSON file that only its owner may read, as a whole or not at all."""
-    unfinished = path.with_suffix(".new")
-    unfinished.touch(mode=0o600)
-    unfinished.write_text(json.dumps(document, indent=2))
-    unfinished.replace(path)
+    private.replace(path, json.dumps(document, indent=2))
 
 
 def _locked(file: IO[str]) -> bool:

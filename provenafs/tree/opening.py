@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from provenafs import private
 from provenafs.catalog.catalog import Catalog
 from provenafs.catalog.minting import Minting
 from provenafs.catalog.rejected import Rejected
@@ -44,9 +45,11 @@ async def open_context(
 ) -> AsyncIterator[Context]:
     """Everything below the tree, over `provena`; what is not stored at the end stays journalled.
 
-    Raises ConfigError for a dataset to show that is called by no handle.
+    Raises ConfigError for a dataset to show that is called by no handle, Untrusted for a folder
+    of the settings that others can change.
     """
     handles = [_handle(name) for name in settings.datasets]
+    _check_folders(settings)
     async with (
         open_content(
             settings.cache_dir / settings.profile,
@@ -95,3 +98,13 @@ def _handle(name: str) -> str:
             "--dataset: an empty or very long text is no handle, nor is what is no text"
         )
     return handle
+
+
+def _check_folders(settings: Settings) -> None:
+    private.top_folder(settings.state_dir)
+    try:
+        private.top_folder(settings.cache_dir)
+    except private.Untrusted:
+        raise
+    except OSError:
+        pass  # a disk that refuses is no reason not to mount: nothing is cached on it

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import stat
 import tempfile
 from pathlib import Path
@@ -143,8 +144,10 @@ async def test_a_disk_that_is_full_is_enospc(nursery: trio.Nursery) -> None:
     # /dev/full answers ENOSPC to every write, as a full disk does.
     with tempfile.TemporaryDirectory() as folder:
         area = StagingArea(Path(folder), 1000, Buffers(), nursery)
-        area.path("a").symlink_to("/dev/full")
         staged = await area.create("a", 0, None)
+        full = os.open("/dev/full", os.O_WRONLY)
+        os.dup2(full, staged._file)
+        os.close(full)
         with pytest.raises(FSError) as caught:
             await staged.write(0, b"x")
         assert caught.value.errno == errno.ENOSPC

@@ -87,6 +87,18 @@ def test_an_unreachable_store(sandbox: RunningSandbox, tmp_path: Path) -> None:
     assert time.monotonic() - started < 30
 
 
+@pytest.mark.skipif(os.getuid() != 0, reason="gives a folder to another user")
+@pytest.mark.parametrize("folder", ["state", "cache"])
+def test_a_folder_of_another_user(sandbox: RunningSandbox, tmp_path: Path, folder: str) -> None:
+    for path in (tmp_path / "mount", tmp_path / folder):
+        path.mkdir()
+    os.chown(tmp_path / folder, 65534, 65534)
+    done = _mount(sandbox, tmp_path, "--foreground", str(tmp_path / "mount"))
+    _assert_one_sentence(done, f"{tmp_path / folder}: ", "another user", "of your own")
+    assert not is_mounted(tmp_path / "mount")
+    assert os.listdir(tmp_path / folder) == []
+
+
 def test_only_the_datasets_asked_for(mount_as: MountAs) -> None:
     drive = mount_as("alice", "--dataset", PENGUINS, "--dataset", OCEAN.replace("/", "-"))
     assert sorted(name for name in os.listdir(drive.path) if name[0].isdigit()) == [

@@ -204,6 +204,7 @@ async def test_a_missing_realm_role_is_no_matter_of_logging_in(
     server.on(FETCH, Answer(401, {"detail": detail}, {"WWW-Authenticate": "Bearer"}))
     file = tmp_path / "token"
     file.write_text("one")
+    file.chmod(0o600)
 
     async with Provena.connect(settings_for(server, tmp_path, token_file=file)) as provena:
         with pytest.raises(Unauthorised) as caught:
@@ -217,6 +218,7 @@ async def test_a_refused_token_is_renewed_once(
 ) -> None:
     file = tmp_path / "token"
     file.write_text("first\n")
+    file.chmod(0o600)
 
     def refuse_and_renew(_: object) -> Answer:
         file.write_text("second\n")

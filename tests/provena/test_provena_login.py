@@ -324,6 +324,7 @@ async def test_an_offline_token_in_a_file_is_exchanged(server: Loopback, tmp_pat
     offline = token(typ="Offline", azp="automated-access")
     file = tmp_path / "token"
     file.write_text(offline + "\n")
+    file.chmod(0o600)
     server.on(TOKEN, granted())
     server.on(FETCH, fetched())
     async with Provena.connect(settings_for(server, tmp_path, token_file=file)) as provena:
