@@ -6,12 +6,11 @@ import json
 import logging
 import logging.handlers
 import os
-import signal
 import sys
-import time
-from contextlib import suppress
+from contextlib import closing
 from io import TextIOWrapper
 from pathlib import Path
+from threading import Thread
 from typing import Annotated, Any
 
 import typer
@@ -23,10 +22,12 @@ from provenafs.cli.output import local_time, printable
 from provenafs.cli.transfers import wait_until_stored
 from provenafs.config import Settings, load_settings
 from provenafs.fuse import mountpoint as mountpoints
+from provenafs.fuse.connection import Connection, Server, server_of
 from provenafs.fuse.mountpoint import Mounted, MountError
 
-_LOOK_EVERY_S = 0.05
-_UNMOUNT_WITHIN_S = 60.0
+_UNMOUNT_WITHIN_S = 60
+_ABORT_AFTER_S = 5
+_TOLD_WITHIN_S = 5.0
 _BAR_WIDTH = 20
 _LOG_BYTES = 5 * 1024 * 1024
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
@@ -121,39 +122,42 @@ def umount(
     mounted = mountpoints.mounted_at(path)
     if mounted is None or mounted.filesystem_type != mountpoints.FILESYSTEM_TYPE:
         raise MountError(f"{path} is not a provenafs mount: see 'provenafs status'.")
-    pid = None
     is_alive = mountpoints.is_alive(path)
-    if is_alive:
-        pid = status_of(path).get("pid")
-        if not force:
+    server = server_of(mounted, _told_pid(mounted)) if is_alive else None
+    with closing(Connection(mounted)) as connection:
+        if is_alive and not force:
             wait_until_stored(path)
-    mountpoints.unmount(path, lazy=force)
-    if is_alive and pid is None:
+        mountpoints.unmount(path, lazy=force)
+        if server is not None and not _has_ended(server, connection if force else None):
+            raise MountError(
+                f"{path} is unmounted, but its process {server.pid} is still at work after"
+                f" {_UNMOUNT_WITHIN_S} s: see its log."
+            )
+    if is_alive and server is None:
         raise MountError(
             f"{path} is unmounted, but it did not tell its process: whether that has ended is not"
             " known, see its log."
         )
-    if pid is not None and not _has_ended(pid, hurry=force):
-        raise MountError(
-            f"{path} is unmounted, but its process {pid} is still at work after"
-            f" {_UNMOUNT_WITHIN_S:.0f} s: see its log."
-        )
 
 
-def _has_ended(pid: int, *, hurry: bool) -> bool:
-    """Whether the process ends in time; in a `hurry` it is told to wait for nothing."""
-    deadline = time.monotonic() + _UNMOUNT_WITHIN_S
-    while time.monotonic() < deadline:
-        if hurry:
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][:1]
-        except OSError:
+def _told_pid(mounted: Mounted) -> int | None:
+    """What the mount says itself, which may be anything; None if it does not answer soon."""
+    told: list[Any] = []
+    thread = Thread(target=lambda: told.append(status_of(mounted.path).get("pid")), daemon=True)
+    thread.start()
+    thread.join(_TOLD_WITHIN_S)
+    return told[0] if told and isinstance(told[0], int) else None
+
+
+def _has_ended(server: Server, connection: Connection | None) -> bool:
+    """Whether the process ends in time; by force, with the connection, it waits for nothing."""
+    for second in range(_UNMOUNT_WITHIN_S):
+        if connection is not None:
+            server.tell_to_end()
+            if second >= _ABORT_AFTER_S:
+                connection.abort()
+        if server.has_ended(within=1.0):
             return True
-        if state == "Z":
-            return True
-        time.sleep(_LOOK_EVERY_S)
     return False
 
 

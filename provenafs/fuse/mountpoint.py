@@ -21,11 +21,20 @@ class MountError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Mounted:
-    """One line of /proc/self/mountinfo; `device` is major:minor as in /sys/class/bdi."""
+    """One line of /proc/self/mountinfo; `device` is major:minor as in /sys/class/bdi.
+
+    `user` is who has mounted a FUSE filesystem; None for others.
+    """
 
     path: Path
     filesystem_type: str
     device: str
+    user: int | None
+
+    @property
+    def number(self) -> int:
+        """The number of its FUSE connection, as in /sys/fs/fuse/connections."""
+        return int(self.device.partition(":")[2])
 
 
 def mounts() -> list[Mounted]:
@@ -34,7 +43,10 @@ def mounts() -> list[Mounted]:
     for line in Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines():
         before, _, after = line.partition(" - ")
         fields = before.split(" ")
-        found.append(Mounted(Path(_unescape(fields[4])), after.split(" ")[0], fields[2]))
+        filesystem_type, options = after.split(" ")[0], after.rpartition(" ")[2]
+        user = re.search(r"(?:^|,)user_id=(\d+)", options)
+        path, device = Path(_unescape(fields[4])), fields[2]
+        found.append(Mounted(path, filesystem_type, device, int(user[1]) if user else None))
     return found
 
 

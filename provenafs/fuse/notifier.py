@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pyfuse3
 import trio
@@ -14,16 +14,45 @@ from provenafs.guard import in_thread
 
 log = logging.getLogger(__name__)
 
+_IDLE_WITHIN_S = 2.0
 
-async def notify_kernel(changes: trio.MemoryReceiveChannel[Sequence[Change]]) -> None:
+
+async def notify_kernel(
+    changes: trio.MemoryReceiveChannel[Sequence[Change]], abort: Callable[[], bool]
+) -> None:
     """Make the kernel forget each changed name and inode, until the channel closes.
 
+    `abort` ends the kernel's connection, where that is allowed.
     In a thread: the calls block while the kernel finishes operations on the same directory, which
     this process has to serve meanwhile. From a handler they would deadlock, awaited or not.
     """
     limiter = trio.CapacityLimiter(1)
-    async for batch in changes:
-        await in_thread(_notify, batch, limiter=limiter)
+    try:
+        async for batch in changes:
+            await in_thread(_notify, batch, limiter=limiter, abandon_on_cancel=True)
+    finally:
+        await _let_go(limiter, abort)
+
+
+async def _let_go(limiter: trio.CapacityLimiter, abort: Callable[[], bool]) -> None:
+    """Wait for the thread, which may be stuck behind a request that nobody answers any more.
+
+    The kernel would keep the process for it, even one that is killed: the connection is aborted.
+    """
+    if await _is_idle(limiter):
+        return
+    log.warning("the kernel does not let go of the mount: its connection is aborted")
+    if not (abort() and await _is_idle(limiter)):
+        log.error(
+            "the connection could not be aborted: see 'A mount that hangs' in troubleshooting"
+        )
+
+
+async def _is_idle(limiter: trio.CapacityLimiter) -> bool:
+    with trio.move_on_after(_IDLE_WITHIN_S, shield=True):
+        async with limiter:
+            return True
+    return False
 
 
 def _notify(batch: Sequence[Change]) -> None:

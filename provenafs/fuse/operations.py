@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import pyfuse3
+import trio
 from pyfuse3 import (
     EntryAttributes,
     FileHandleT,
@@ -81,6 +82,9 @@ def _guard(
                 return await handler(self, number, *args, **kwargs)
             except FUSEError:
                 raise
+            except trio.Cancelled:
+                # The mount ends: without an answer the kernel would keep what it holds for this.
+                raise FUSEError(errno.EIO) from None
             except BaseException as error:
                 failure = as_failure(error)
                 raise FUSEError(self._answer(name, partial(inode, self, number), failure)) from None

@@ -22,6 +22,7 @@ from provenafs.catalog.catalog import Catalog
 from provenafs.config import Settings
 from provenafs.content.index import Change
 from provenafs.content.recovery import Recovery
+from provenafs.fuse.connection import Connection
 from provenafs.fuse.mountpoint import MountError, mounted_at, prepare
 from provenafs.fuse.neighbours import Neighbours
 from provenafs.fuse.notifier import notify_kernel
@@ -94,6 +95,7 @@ class _Session:
         self._background: Sequence[Background] = ()
         self._answers = trio.Event()
         self._catalog: Catalog | None = None
+        self._connection: Connection | None = None
 
     async def run(
         self,
@@ -113,7 +115,7 @@ class _Session:
             async with trio.open_nursery() as nursery:
                 background = Background(nursery)
                 self._background = [context.content.nursery, context.files.nursery, background]
-                background.start_soon(notify_kernel, changes)
+                background.start_soon(notify_kernel, changes, self._abort)
                 background.start_soon(_stop_on_signal, nursery.cancel_scope)
                 nursery.start_soon(self._begin, ready)
                 background.start_soon(self._resume, recovery)
@@ -142,7 +144,7 @@ class _Session:
 
     async def _begin(self, ready: Callable[[], None]) -> None:
         """Say so when the mount answers; one that does not has failed."""
-        await trio.to_thread.run_sync(self._raise_read_ahead, abandon_on_cancel=True)
+        await trio.to_thread.run_sync(self._look_at_the_mount, abandon_on_cancel=True)
         await trio.to_thread.run_sync(self._mountpoint.stat, abandon_on_cancel=True)
         log.info("mounted at %s", self._mountpoint)
         ready()
@@ -153,13 +155,17 @@ class _Session:
         await self._answers.wait()
         await recovery.resume()
 
-    def _raise_read_ahead(self) -> None:
-        """Let the kernel ask for more at once; only root may."""
+    def _look_at_the_mount(self) -> None:
+        """Let the kernel ask for more at once, which only root may, and find its connection."""
         mount = mounted_at(self._mountpoint)
         if mount is not None:
+            self._connection = Connection(mount)
             with suppress(OSError):
                 setting = Path(f"/sys/class/bdi/{mount.device}/read_ahead_kb")
                 setting.write_text(str(_READ_AHEAD_KIB))
+
+    def _abort(self) -> bool:
+        return self._connection is not None and self._connection.abort()
 
     def status(self) -> dict[str, object]:
         """What `.provenafs/status.json` shows; sizes in bytes, times in seconds since the epoch."""
