@@ -23,7 +23,7 @@ from provenafs.config import Settings
 from provenafs.content.index import Change
 from provenafs.content.recovery import Recovery
 from provenafs.fuse.connection import Connection
-from provenafs.fuse.mountpoint import MountError, mounted_at, prepare
+from provenafs.fuse.mountpoint import Mounted, MountError, mounted_at, prepare, unmount
 from provenafs.fuse.neighbours import Neighbours
 from provenafs.fuse.notifier import notify_kernel
 from provenafs.fuse.operations import Operations
@@ -95,6 +95,7 @@ class _Session:
         self._background: Sequence[Background] = ()
         self._answers = trio.Event()
         self._catalog: Catalog | None = None
+        self._mounted: Mounted | None = None
         self._connection: Connection | None = None
 
     async def run(
@@ -123,6 +124,7 @@ class _Session:
                 nursery.cancel_scope.cancel()
         finally:
             pyfuse3.close(unmount=True)
+            self._detach()
 
     def _initialise(self, operations: Operations) -> None:
         # Without default_permissions: the kernel's EACCES from the modes would hide our EROFS,
@@ -159,13 +161,19 @@ class _Session:
         """Let the kernel ask for more at once, which only root may, and find its connection."""
         mount = mounted_at(self._mountpoint)
         if mount is not None:
-            self._connection = Connection(mount)
+            self._mounted, self._connection = mount, Connection(mount)
             with suppress(OSError):
                 setting = Path(f"/sys/class/bdi/{mount.device}/read_ahead_kb")
                 setting.write_text(str(_READ_AHEAD_KIB))
 
     def _abort(self) -> bool:
         return self._connection is not None and self._connection.abort()
+
+    def _detach(self) -> None:
+        """A mount whose connection was aborted is left where it was by libfuse."""
+        if self._mounted is not None and mounted_at(self._mountpoint) == self._mounted:
+            with suppress(MountError):
+                unmount(self._mountpoint, lazy=True)
 
     def status(self) -> dict[str, object]:
         """What `.provenafs/status.json` shows; sizes in bytes, times in seconds since the epoch."""

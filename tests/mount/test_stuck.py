@@ -70,7 +70,7 @@ def test_a_thread_stuck_in_the_kernel_does_not_keep_a_mount(
                 done = run_cli(drive.environ, "umount", "--force", str(drive.path))
                 assert done.returncode == 0, done.stderr
                 assert has_ended(pid)
-            assert not is_mounted(drive.path)
+            assert not is_mounted(drive.path), drive.log
             assert reader.wait(10) != 0
         finally:
             reader.kill()
