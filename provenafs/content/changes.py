@@ -48,7 +48,7 @@ class Changes:
                 raise FSError(errno.EEXIST)
             if found.kind is not Kind.OBJECT:
                 raise FSError(errno.EISDIR)
-            handle = self._files.open(volume, found)
+            handle = self._files.open(volume, found, writing=True)
             try:
                 if flags & os.O_TRUNC:
                     await handle.file.truncate(0)
@@ -56,11 +56,12 @@ class Changes:
                 await handle.release()
                 raise
             return found, handle
+        self._files.admit()
         entry = self._index.allot(directory.ino, name, Kind.OBJECT)
         now = time.time()
         self._index.update(entry.ino, staged=1, mtime=now, modified=now)
         entry = self._index.get(entry.ino) or entry
-        return entry, self._files.open(volume, entry)
+        return entry, self._files.open(volume, entry, writing=True)
 
     async def mkdir(self, volume: Volume, directory: Entry, name: str) -> Entry:
         """Make a directory. EEXIST."""

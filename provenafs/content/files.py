@@ -12,6 +12,7 @@ import trio
 
 from provenafs.content.content import Content
 from provenafs.content.deletions import Deletions
+from provenafs.content.descriptors import Writers, too_many
 from provenafs.content.file import File, may_pass
 from provenafs.content.index import Entry, Index
 from provenafs.content.journal import Journal
@@ -46,8 +47,11 @@ class Transfer:
 class FileHandle:
     """One open of a file. Reads go to the object until something is written."""
 
-    def __init__(self, files: Files, file: File, reader: Reader) -> None:
+    def __init__(self, files: Files, file: File, reader: Reader, *, writing: bool) -> None:
         self.file = file
+        self._writes_to = file.ino if writing else None
+        if writing:
+            files.writers.begin(file.ino)
         self._files = files
         self._reader = reader
         self._place = file.place
@@ -90,6 +94,8 @@ class FileHandle:
         try:
             await self._reader.close()
         finally:
+            if self._writes_to is not None:
+                self._files.writers.end(self._writes_to)
             await self._files.released(self.file)
 
 
@@ -115,6 +121,7 @@ class Files:
         self.failed = failed
         self.touches = Touches(self)
         self.deletions = Deletions(self)
+        self.writers = Writers()
         self._files: dict[int, File] = {}
         self._behind = 0
         self._idle = trio.Event()
@@ -128,11 +135,21 @@ class Files:
 
     # Opening
 
-    def open(self, volume: Volume, entry: Entry) -> FileHandle:
-        """Open a file for reading, writing or both."""
+    def open(self, volume: Volume, entry: Entry, *, writing: bool = False) -> FileHandle:
+        """Open a file; ENFILE as `admit`, unless it is being written already."""
+        if writing and entry.ino not in self.writers:
+            self.admit()
         file = self._file(volume, entry)
+        reader = volume.drive.open(self.index.get(entry.ino) or entry)
         file.uses += 1
-        return FileHandle(self, file, volume.drive.open(self.index.get(entry.ino) or entry))
+        return FileHandle(self, file, reader, writing=writing)
+
+    def admit(self) -> None:
+        """ENFILE if no more files can be written to without taking what others need."""
+        if len(self._files) >= self.writers.most:
+            busy = (ino for ino, one in self._files.items() if one.is_staged or ino in self.writers)
+            if sum(1 for _ in busy) >= self.writers.most:
+                raise too_many()
 
     @asynccontextmanager
     async def using(self, volume: Volume, entry: Entry) -> AsyncIterator[File]:

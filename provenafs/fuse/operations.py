@@ -51,6 +51,7 @@ _TOLD = frozenset(
         errno.EFBIG,
         errno.EINVAL,
         errno.EIO,
+        errno.ENFILE,
         errno.ENOSPC,
         errno.EPERM,
         errno.EROFS,

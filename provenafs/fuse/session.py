@@ -20,6 +20,7 @@ import trio
 from provenafs import __version__
 from provenafs.catalog.catalog import Catalog
 from provenafs.config import Settings
+from provenafs.content.descriptors import raise_limit
 from provenafs.content.index import Change
 from provenafs.content.recovery import Recovery
 from provenafs.fuse.connection import Connection
@@ -52,6 +53,7 @@ async def serve(settings: Settings, mountpoint: Path, ready: Callable[[], None])
     with one sentence if it cannot be mounted.
     """
     _share_one_heap()  # before there are threads
+    raise_limit()
     await trio.to_thread.run_sync(prepare, mountpoint)
     send, receive = trio.open_memory_channel[Sequence[Change]](math.inf)
     async with Provena.connect(settings) as provena:

@@ -172,7 +172,7 @@ class DataFile(_DataNode):
         volume = await self.volume()
         if is_write(flags):
             await volume.may_write()
-        handle = self.context.files.open(volume, self.entry)
+        handle = self.context.files.open(volume, self.entry, writing=is_write(flags))
         try:
             if flags & os.O_TRUNC:
                 await handle.file.truncate(0)
