@@ -146,11 +146,12 @@ def _as_command(name: str, target: typer.Typer | Callable[..., Any]) -> Any:
 
 def _report(error: BaseException) -> int:
     from provenafs.cli.failures import explain
+    from provenafs.printable import printable
 
     if os.environ.get("PROVENAFS_TRACEBACK") == "1":
         import traceback
 
         traceback.print_exception(error)
     status, sentence = explain(error)
-    print(f"provenafs: {sentence}", file=sys.stderr)
+    print(f"provenafs: {printable(sentence)}", file=sys.stderr)
     return int(status)

@@ -15,6 +15,7 @@ import typer
 from rich.filesize import decimal
 
 from provenafs.cli.app import plain_app
+from provenafs.cli.output import say
 from provenafs.cli.progress import progress_of_bytes
 from provenafs.fuse.mountpoint import MountError, containing
 
@@ -91,7 +92,7 @@ def stat_(
         print(json.dumps([asdict(total) for total in totals], indent=2))
         return
     for total in totals:
-        print(
+        say(
             f"{total.path}: {decimal(total.cached)} of {decimal(total.size)} cached"
             f" ({total.files} files, {total.pinned} pinned)"
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -18,10 +17,12 @@ from rich.filesize import decimal
 from provenafs.catalog.catalog import Catalog
 from provenafs.catalog.contents import Checked, md5_of, objects
 from provenafs.catalog.contents import verify as check
+from provenafs.cli.output import print_json, say
 from provenafs.cli.progress import progress_of_files
 from provenafs.cli.target import JsonOption, ProfileOption, Target, TargetArgument
 from provenafs.config import Settings
 from provenafs.content.index import Index
+from provenafs.printable import printable
 from provenafs.provena.client import Provena
 from provenafs.s3.bucket import Bucket
 from provenafs.s3.calls import Service
@@ -37,6 +38,8 @@ def manifest(
     found = Target.parse(target)
     rows = trio.run(_listed, found, found.settings(profile))
     if output is None:
+        if sys.stdout.isatty():
+            rows = [(printable(path), item) for path, item in rows]
         _write(csv.writer(sys.stdout, lineterminator="\n"), rows)
         return
     with output.open("w", newline="") as file:
@@ -69,10 +72,10 @@ def verify(
     faults = [one for one in checked if one.fault is not None]
     if as_json:
         rows = [{"path": one.path, "size": one.size, "fault": one.fault} for one in faults]
-        print(json.dumps({"checked": len(checked), "faults": rows}, indent=2, ensure_ascii=False))
+        print_json({"checked": len(checked), "faults": rows})
     else:
         for one in faults:
-            print(f"{one.path}: {one.fault}")
+            say(f"{one.path}: {one.fault}")
         size = decimal(sum(one.size for one in checked))
         print(f"{len(checked)} files of {size} checked, {len(faults)} with a fault.")
     if faults:

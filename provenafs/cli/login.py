@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import trio
 import typer
 
+from provenafs.cli.output import say
 from provenafs.config import Settings, load_settings
 from provenafs.provena.client import Provena
 from provenafs.provena.login import log_in, log_out
@@ -32,15 +33,15 @@ def login(
     settings = load_settings(profile=profile)
 
     def tell(begun: DeviceLogin) -> None:
-        print(f"Open {begun.verification_uri_complete}")
-        print(f"and confirm the code {begun.user_code}. Waiting ...", flush=True)
+        say(f"Open {begun.verification_uri_complete}")
+        say(f"and confirm the code {begun.user_code}. Waiting ...")
         if not no_browser:
             _open_browser(begun.verification_uri_complete)
 
     async def run() -> str | None:
         return (await log_in(settings, tell, offline=offline)).username
 
-    print(f"Logged in as {trio.run(run)} (profile '{settings.profile}').")
+    say(f"Logged in as {trio.run(run)} (profile '{settings.profile}').")
 
 
 def logout(profile: _Profile = None) -> None:
@@ -68,7 +69,7 @@ def whoami(
     if as_json:
         print(json.dumps(description, indent=2))
     else:
-        print(f"{username} at {description['datastore']} (profile '{settings.profile}')")
+        say(f"{username} at {description['datastore']} (profile '{settings.profile}')")
 
 
 async def _username(settings: Settings) -> str:

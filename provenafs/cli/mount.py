@@ -18,12 +18,13 @@ from rich.filesize import decimal
 
 from provenafs import private
 from provenafs.cli.live import pending, status_of
-from provenafs.cli.output import local_time, printable
+from provenafs.cli.output import local_time, say
 from provenafs.cli.transfers import wait_until_stored
 from provenafs.config import Settings, load_settings
 from provenafs.fuse import mountpoint as mountpoints
 from provenafs.fuse.connection import Connection, Server, server_of
 from provenafs.fuse.mountpoint import Mounted, MountError
+from provenafs.printable import LineFormatter
 
 _UNMOUNT_WITHIN_S = 60
 _ABORT_AFTER_S = 5
@@ -31,6 +32,11 @@ _TOLD_WITHIN_S = 5.0
 _BAR_WIDTH = 20
 _LOG_BYTES = 5 * 1024 * 1024
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+_ALLOWED_OTHERS = (
+    "with --allow-other every user of this machine can read and change there whatever you can,"
+    " in your name"
+)
 
 _Profile = Annotated[str | None, typer.Option(help="Profile to use.", show_default=False)]
 
@@ -45,7 +51,9 @@ def mount(
     ] = None,
     foreground: Annotated[bool, typer.Option(help="Stay attached to the terminal.")] = False,
     read_only: Annotated[bool | None, typer.Option(help="Refuse every change.")] = None,
-    allow_other: Annotated[bool | None, typer.Option(help="Let other users in.")] = None,
+    allow_other: Annotated[
+        bool | None, typer.Option(help="Let every user of this machine in, with all your rights.")
+    ] = None,
     s3_endpoint: Annotated[str | None, typer.Option(help="Another S3 address.")] = None,
     cache_dir: Annotated[
         Path | None, typer.Option(help="Where the disposable cache lives.")
@@ -89,7 +97,7 @@ def mount(
     path = mountpoint.absolute()
     if foreground:
         _log_to_terminal()
-        _serve(settings, path, lambda: print(f"mounted at {path}", flush=True))
+        _serve(settings, path, lambda: say(f"mounted at {path}"))
     else:
         _serve_in_background(settings, path)
 
@@ -108,7 +116,12 @@ def _serve(settings: Settings, path: Path, ready: Any) -> None:
 
     from provenafs.fuse.session import serve
 
-    trio.run(serve, settings, path, ready)
+    def begun() -> None:
+        if settings.allow_other:
+            print(f"provenafs: {_ALLOWED_OTHERS}", file=sys.stderr)
+        ready()
+
+    trio.run(serve, settings, path, begun)
 
 
 def umount(
@@ -172,11 +185,11 @@ def status(
     if not found:
         print("Nothing is mounted.")
     for entry in found:
-        print(_line(entry))
+        say(_line(entry))
         for sentence in entry.get("not_shown", ()):
-            print(f"  not shown: {printable(str(sentence))}")
+            say(f"  not shown: {sentence}")
         for transfer in entry.get("pending", ()):
-            print(_transfer_line(transfer))
+            say(_transfer_line(transfer))
 
 
 def _describe(mounted: Mounted) -> dict[str, Any]:
@@ -207,7 +220,9 @@ def _transfer_line(transfer: dict[str, Any]) -> str:
 
 
 def _log_to_terminal() -> None:
-    logging.basicConfig(level=logging.INFO, format=_LOG_FORMAT, stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(LineFormatter(_LOG_FORMAT))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     _quiet_libraries()
 
 
@@ -215,7 +230,7 @@ def _log_to_file(settings: Settings) -> None:
     private.top_folder(settings.state_dir)
     directory = private.folder(settings.state_dir / "log")
     handler = _LogFile(directory / f"{settings.profile}.log", maxBytes=_LOG_BYTES, backupCount=3)
-    handler.setFormatter(logging.Formatter(_LOG_FORMAT))
+    handler.setFormatter(LineFormatter(_LOG_FORMAT))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
     _quiet_libraries()
 

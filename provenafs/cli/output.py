@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 
+from provenafs.printable import printable, printable_json
 from provenafs.provena.records import LATEST_S
 
-# What would move the cursor, change the order of the letters or end the line.
-_UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+def say(text: str) -> None:
+    """Print one line with texts of others in it."""
+    print(printable(text), flush=True)
 
 
 def print_json(document: Any) -> None:
     """Print a document for machines."""
-    print(json.dumps(document, indent=2, ensure_ascii=False))
+    print(printable_json(json.dumps(document, indent=2, ensure_ascii=False)))
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -54,11 +56,6 @@ def print_outcome(as_json: bool, sentence: str, **facts: object) -> None:
         print_json(facts)
     else:
         print(printable(sentence))
-
-
-def printable(text: str) -> str:
-    """A text that stays on its line and in its order: control characters as escapes."""
-    return _UNFIT.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def when(timestamp: float) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from provenafs.cli.app import plain_app
+from provenafs.cli.output import say
 from provenafs.config import (
     ConfigError,
     Settings,
@@ -76,16 +77,16 @@ def add(
 def list_() -> None:
     """List the profiles."""
     for name in profile_names():
-        print(name)
+        say(name)
 
 
 @app.command()
 def show(name: _Name) -> None:
     """Show what a profile says, and where each service answers."""
     settings = load_settings(profile=name, environ={})
-    print(f"# {profile_path(name)}")
+    say(f"# {profile_path(name)}")
     for field in sorted(settings.model_fields_set - {"profile"}):
-        print(f"{field} = {getattr(settings, field)}")
+        say(f"{field} = {getattr(settings, field)}")
     services = settings.services
     print(f"# data store {services.datastore}, registry {services.registry}")
     print(f"# search {services.search}, realm {services.realm}")

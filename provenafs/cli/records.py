@@ -11,7 +11,7 @@ from provenafs.catalog.dataset import Dataset
 from provenafs.catalog.finding import find
 from provenafs.catalog.finding import health as look
 from provenafs.cli.failures import ExitStatus
-from provenafs.cli.output import print_fields, print_json, print_table, printable, when
+from provenafs.cli.output import print_fields, print_json, print_table, say, when
 from provenafs.cli.target import JsonOption, ProfileOption, Target, TargetArgument, ask, demand
 from provenafs.config import load_settings
 from provenafs.provena.client import Provena
@@ -74,7 +74,7 @@ def search(
             ("handle", "name"), [(hit.handle, hit.name or "(not for you to see)") for hit in hits]
         )
     else:
-        print(f"Nothing was found for '{printable(query)}'.")
+        say(f"Nothing was found for '{query}'.")
 
 
 def health(profile: ProfileOption = None, as_json: JsonOption = False) -> None:

@@ -14,7 +14,7 @@ import typer
 from rich.filesize import decimal
 
 from provenafs.cli.app import plain_app
-from provenafs.cli.output import local_time
+from provenafs.cli.output import local_time, say
 from provenafs.config import load_settings
 from provenafs.content.journal import State
 from provenafs.content.recovery import Item, Recovery
@@ -49,7 +49,8 @@ def list_items(
         elif not items:
             print("Nothing waits for recovery.")
         else:
-            print("\n".join(_line(item) for item in items))
+            for item in items:
+                say(_line(item))
 
     _run(show, profile, state_dir)
 

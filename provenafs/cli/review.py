@@ -9,7 +9,7 @@ import typer
 
 from provenafs.catalog.reviewing import Reviewing
 from provenafs.cli.app import plain_app
-from provenafs.cli.output import print_json, print_outcome, print_table, when
+from provenafs.cli.output import print_json, print_outcome, print_table, say, when
 from provenafs.cli.target import (
     JsonOption,
     ProfileOption,
@@ -161,7 +161,8 @@ def list_reviewers(profile: ProfileOption = None, as_json: JsonOption = False) -
     if as_json:
         print_json(people)
     else:
-        print("\n".join(people) or "There is none.")
+        for person in people or ["There is none."]:
+            say(person)
 
 
 @reviewers.command()

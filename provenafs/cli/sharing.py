@@ -24,6 +24,7 @@ from provenafs.cli.target import (
     confirm,
 )
 from provenafs.config import ConfigError
+from provenafs.printable import is_printable
 from provenafs.provena.errors import Unavailable
 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -62,7 +63,7 @@ def share(
     if as_json:
         print_json({"handle": found.handle, "path": path, "url": url, "expires_in": seconds})
     else:
-        print(url)
+        print(_one_line(url))
 
 
 def credentials(
@@ -86,13 +87,16 @@ def credentials(
     if not console:
         print(_printed(keys, settings.s3_endpoint_url, form))
     elif keys.console_url:
-        print(keys.console_url)
+        print(_one_line(keys.console_url))
     else:
         raise Unavailable("the data store gave no link to an S3 console")
 
 
 def _printed(keys: Keys, endpoint: str | None, form: Format) -> str:
+    """For a shell that runs it, or a file that tools read: no value leaves its line."""
     expiry = keys.expiry.isoformat(timespec="seconds")
+    for text in (keys.address, keys.access_key_id, keys.secret_access_key, keys.session_token):
+        _one_line(text)
     if form is Format.json:
         # What credential_process of the AWS tools reads, and where the files are.
         return json.dumps(
@@ -112,7 +116,8 @@ def _printed(keys: Keys, endpoint: str | None, form: Format) -> str:
         "aws_secret_access_key": keys.secret_access_key,
         "aws_session_token": keys.session_token,
     }
-    note = f"# {keys.address}, until {expiry}"
+    # Quoted as well: not every shell takes a line that is typed or run for a comment (zsh).
+    note = f"# {shlex.quote(f'{keys.address}, until {expiry}')}"
     if form is Format.aws_config:
         settings |= {"endpoint_url": endpoint} if endpoint else {}
         lines = [f"{name} = {value}" for name, value in settings.items()]
@@ -120,6 +125,13 @@ def _printed(keys: Keys, endpoint: str | None, form: Format) -> str:
     settings |= {"aws_endpoint_url": endpoint} if endpoint else {}
     lines = [f"export {name.upper()}={shlex.quote(value)}" for name, value in settings.items()]
     return "\n".join([*lines, note])
+
+
+def _one_line(text: str) -> str:
+    """What a service has sent, to be used as it is. Raises Unavailable if it is no plain text."""
+    if not is_printable(text):
+        raise Unavailable("the data store's answer has control characters in it: it is not shown")
+    return text
 
 
 def _seconds(text: str) -> int:

@@ -13,9 +13,9 @@ import trio
 import typer
 
 from provenafs.cli.live import status_of
-from provenafs.cli.output import printable
 from provenafs.config import ConfigError, Settings, load_settings, profile_names
 from provenafs.fuse.mountpoint import MountError, containing
+from provenafs.printable import printable
 from provenafs.provena.client import Provena
 from provenafs.provena.handles import handle_of, is_usual, reads_as_handle
 

@@ -13,7 +13,7 @@ from provenafs.catalog.catalog import Catalog
 from provenafs.catalog.copying import Copied, open_copy
 from provenafs.catalog.unfinished import unfinished
 from provenafs.catalog.versioning import Version, Versioning
-from provenafs.cli.output import print_json, printable
+from provenafs.cli.output import print_json, say
 from provenafs.cli.progress import progress_of_bytes
 from provenafs.cli.target import (
     JsonOption,
@@ -112,7 +112,7 @@ class _Work:
 
     def _say(self, sentence: str) -> None:
         if not self._as_json:
-            print(printable(sentence), flush=True)
+            say(sentence)
 
     def _tell_machines(self, new: Version, copied: Copied | None) -> None:
         if self._as_json:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from provenafs.printable import printable
 from provenafs.tree.context import Context
 from provenafs.tree.documents import LiveDocument
 
@@ -16,4 +17,4 @@ class LastErrorFile(LiveDocument):
 
     async def content(self) -> bytes:
         message = self._context.last_errors.get(self._directory)
-        return b"" if message is None else message.encode() + b"\n"
+        return b"" if message is None else printable(message).encode() + b"\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from datetime import UTC, datetime
 from pathlib import Path
 
 import boto3
@@ -24,6 +25,11 @@ from verbs import (
     TABLES,
     Verbs,
 )
+
+from provenafs.catalog.sharing import Keys
+from provenafs.cli.sharing import Format, _printed
+from provenafs.provena.errors import Unavailable
+from provenafs.provena.records import S3Location
 
 
 def test_a_link_downloads_a_file_of_a_mount(
@@ -153,3 +159,41 @@ def test_keys_work_as_json(sandbox: RunningSandbox, verbs: Verbs) -> None:
 
 def _without_aws() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+
+
+def _keys(path: str = "datasets/x/", secret: str = "secret", console: str | None = None) -> Keys:
+    location = S3Location(bucket_name="bucket", path=path)
+    expiry = datetime(2030, 1, 1, tzinfo=UTC)
+    return Keys(location, expiry, "id", secret, "token", console)
+
+
+HOSTILE = "d/'\"; touch owned; `touch owned` $(touch owned) & # \\"
+
+
+@pytest.mark.parametrize("evaluate", ['eval "$text"', "eval $text"])
+@pytest.mark.parametrize("comments", [True, False])
+def test_a_shell_runs_nothing_of_what_keys_say(
+    tmp_path: Path, comments: bool, evaluate: str
+) -> None:
+    """Also where a # begins no comment, as in zsh at the prompt."""
+    text = _printed(_keys(HOSTILE, HOSTILE), HOSTILE, Format.env)
+    if not comments:
+        text = text.replace("\n# ", "\n: ")
+    environ = os.environ | {"text": text}
+    subprocess.run(
+        ["bash", "-c", evaluate], cwd=tmp_path, env=environ, capture_output=True, check=False
+    )
+    assert list(tmp_path.iterdir()) == []
+    values = subprocess.run(
+        ["bash", "-c", 'eval "$text"; printf %s "$AWS_SECRET_ACCESS_KEY"'],
+        env=environ, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert values.stdout == HOSTILE
+
+
+@pytest.mark.parametrize("form", list(Format))
+@pytest.mark.parametrize("text", ["a\ntouch owned", "a\rb", "\x1b[2J", "\u202e", "\x9b"])
+def test_control_characters_in_keys_are_refused_in_every_format(form: Format, text: str) -> None:
+    for keys in (_keys(path=text), _keys(secret=text)):
+        with pytest.raises(Unavailable, match="control characters"):
+            _printed(keys, None, form)

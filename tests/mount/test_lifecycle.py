@@ -87,6 +87,21 @@ def test_an_unreachable_store(sandbox: RunningSandbox, tmp_path: Path) -> None:
     assert time.monotonic() - started < 30
 
 
+def test_allow_other_says_what_it_gives(sandbox: RunningSandbox, tmp_path: Path) -> None:
+    path = tmp_path / "mount"
+    path.mkdir()
+    done = _mount(sandbox, tmp_path, "--allow-other", str(path))
+    try:
+        assert done.returncode == 0
+        assert "every user of this machine can read and change" in done.stderr
+        assert "in your name" in done.stderr
+    finally:
+        assert run_cli(sandbox.env("alice"), "umount", str(path)).returncode == 0
+    quiet = _mount(sandbox, tmp_path, str(path))
+    assert run_cli(sandbox.env("alice"), "umount", str(path)).returncode == 0
+    assert quiet.stderr == ""
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="gives a folder to another user")
 @pytest.mark.parametrize("folder", ["state", "cache"])
 def test_a_folder_of_another_user(sandbox: RunningSandbox, tmp_path: Path, folder: str) -> None:
