@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,8 @@ def test_a_mount_that_tells_no_process_is_not_waited_for_and_that_is_told(
 ) -> None:
     """A directory stands in for a mount that answers, but has no status.json."""
     unmounted: list[Path] = []
-    mounted = Mounted(tmp_path, FILESYSTEM_TYPE, "0:1")
+    no_connection = "0:99999999"
+    mounted = Mounted(tmp_path, FILESYSTEM_TYPE, no_connection, os.getuid())
     monkeypatch.setattr(verbs.mountpoints, "mounted_at", lambda _: mounted)
     monkeypatch.setattr(verbs.mountpoints, "unmount", lambda path, *, lazy: unmounted.append(path))
     with pytest.raises(MountError, match=r"is unmounted, but .* whether that has ended"):
