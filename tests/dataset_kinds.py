@@ -13,7 +13,7 @@ from typing import Any
 
 from running_sandbox import RunningSandbox
 
-CAROL = "10378.1/1451802"
+CAROL = "10378.1/1451801"
 OK, NO, RO = 0, errno.EACCES, errno.EROFS
 
 

@@ -15,7 +15,7 @@ from running_sandbox import RunningSandbox, run_cli
 
 TABLES = "10378.1/1451880"
 PRIVATE = "10378.1/1451990"
-CAROL = "10378.1/1451802"
+CAROL = "10378.1/1451801"
 
 
 def run(
@@ -106,7 +106,7 @@ def test_a_review_from_request_to_release(sandbox: RunningSandbox) -> None:
     assert answer(sandbox, "alice", "info", handle)["release_status"] == "RELEASED"
     actions = [event["action"] for event in answer(sandbox, "alice", "review", "list", handle)]
     assert actions == ["REQUEST", "REJECT", "REQUEST", "APPROVE"]
-    run(sandbox, "alice", "reviewers", "add", "10378.1/1451801", "--yes", status=5)
+    run(sandbox, "alice", "reviewers", "add", "10378.1/1451800", "--yes", status=5)
 
 
 def test_a_review_of_nobody_is_stored_and_told(sandbox: RunningSandbox) -> None:

@@ -223,7 +223,7 @@ def test_neither_lock_nor_review_stands_in_the_way(
     new = folder / "versions/latest"
     assert (new / "data").stat().st_mode & 0o200
     url = f"{sandbox.running.datastore}/release/approval-request"
-    carol = "10378.1/1451802"
+    carol = "10378.1/1451801"
     request = {"dataset_id": _id(new), "approver_id": carol, "notes": "please"}
     sandbox.api("alice", "POST", url, json=request).raise_for_status()
     (new / "versions/create").write_text("from one under review")
