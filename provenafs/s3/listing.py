@@ -69,7 +69,7 @@ def parse_page(body: bytes) -> ListPage:
                 objects.append(_object(element, len(ns), is_encoded, times))
             elif element.tag == f"{ns}CommonPrefixes":
                 prefixes.append(_name(element.findtext(f"{ns}Prefix"), is_encoded))
-        except (ValueError, OverflowError) as error:
+        except ValueError as error:
             left_out.append(str(error))
     token = _next_token(root, ns)
     return ListPage(tuple(objects), tuple(prefixes), token, tuple(left_out))
@@ -103,7 +103,7 @@ def _object(
         raise ValueError("an object without a time")
     modified = times.get(text)
     if modified is None:
-        modified = times[text] = seconds_of(datetime.fromisoformat(text))
+        modified = times[text] = _time(text)
     return ObjectInfo(key, size_in(fields.get("Size")), etag or "", modified)
 
 
@@ -111,8 +111,18 @@ def _name(text: str | None, is_encoded: bool) -> str:
     if not text:
         raise ValueError("an entry without a name")
     if is_encoded and ("%" in text or "+" in text):
-        return unquote_plus(text, errors="strict")
+        try:
+            return unquote_plus(text, errors="strict")
+        except UnicodeDecodeError:
+            raise ValueError("a name that is not in UTF-8") from None
     return text
+
+
+def _time(text: str) -> float:
+    try:
+        return seconds_of(datetime.fromisoformat(text))
+    except (ValueError, OverflowError):
+        raise ValueError("an object with a time that is none") from None
 
 
 def _refuse_doubles(names: list[str]) -> None:
