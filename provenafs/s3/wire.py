@@ -17,17 +17,18 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from http import HTTPStatus
 from http.client import HTTPException
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import urllib3
-from botocore.httpsession import get_cert_path, mask_proxy_url
+from botocore.httpsession import get_cert_path
 from botocore.utils import get_environ_proxies
 
 from provenafs.s3.answers import Answer, ErrorAnswer, error_document, is_error_document
-from provenafs.s3.errors import BadAnswer
+from provenafs.s3.errors import BadAnswer, S3Error
 from provenafs.s3.response import Response
 
 # How large, in bytes, an answer of each kind may be.
@@ -81,7 +82,7 @@ class Wire:
         url = endpoint_url or "https://s3.amazonaws.com"
         self._proxy = get_environ_proxies(url).get(urlsplit(url).scheme)
         certificates: Any = os.environ.get("REQUESTS_CA_BUNDLE") or True
-        settings: dict[str, Any] = {
+        self._settings: dict[str, Any] = {
             "num_pools": _HOSTS,
             "maxsize": connections,
             "timeout": urllib3.Timeout(connect=connect, read=self._read_timeout),
@@ -89,7 +90,6 @@ class Wire:
             "cert_reqs": "CERT_REQUIRED",
             "ca_certs": get_cert_path(certificates),
         }
-        self._manager = _proxied(self._proxy, settings) or urllib3.PoolManager(**settings)
         self._pools: dict[tuple[str, str], urllib3.HTTPConnectionPool] = {}
 
     def exchange(self, request: HttpRequest, limit: int | None = None) -> Answer:
@@ -147,21 +147,28 @@ class Wire:
             self._pools[scheme, netloc] = pool
         return pool
 
+    @cached_property
+    def _manager(self) -> urllib3.PoolManager:
+        """What makes connections; S3Error if it cannot make any."""
+        try:
+            if self._proxy is not None:
+                return _proxied(self._proxy, self._settings)
+            return urllib3.PoolManager(**self._settings)
+        except (ValueError, urllib3.exceptions.HTTPError):
+            raise S3Error(
+                "the proxy of the environment cannot be used: check http_proxy and https_proxy"
+            ) from None
+
     def _is_forwarded(self, scheme: str) -> bool:
         """Whether a proxy reads the requests, and not only passes them on as they are."""
         return self._proxy is not None and scheme == "http"
 
 
-def _proxied(proxy: str | None, settings: Mapping[str, Any]) -> urllib3.ProxyManager | None:
-    if proxy is None:
-        return None
+def _proxied(proxy: str, settings: Mapping[str, Any]) -> urllib3.ProxyManager:
     url = proxy if "://" in proxy else f"http://{proxy}"
     user = urllib3.util.parse_url(url).auth
-    headers = urllib3.make_headers(proxy_basic_auth=user) if user else None
-    try:
-        return urllib3.ProxyManager(url, proxy_headers=headers, **settings)
-    except ValueError:
-        raise ValueError(f"the proxy {mask_proxy_url(url)} cannot be used") from None
+    headers = urllib3.make_headers(proxy_basic_auth=unquote(user)) if user else None
+    return urllib3.ProxyManager(url, proxy_headers=headers, **settings)
 
 
 def _connect(pool: urllib3.HTTPConnectionPool, connection: Any) -> None:

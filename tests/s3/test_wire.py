@@ -183,6 +183,15 @@ async def test_requests_go_through_the_proxy_of_the_environment(
     assert b"proxy-authorization: Basic dXNlcjpwYXNz" in head
 
 
+async def test_a_proxy_that_cannot_be_used_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "socks5://user:pass@127.0.0.1:1080")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with pytest.raises(errors.S3Error, match="proxy of the environment") as raised:
+        await _bucket("http://s3.example").read_range("k", 0, 10, '"e"', size=1000)
+    assert "pass" not in str(raised.value)
+
+
 async def test_https_goes_through_a_tunnel(monkeypatch: pytest.MonkeyPatch) -> None:
     with scripted([answer("502 Bad Gateway")]) as proxy:
         monkeypatch.setenv("https_proxy", proxy.address)
