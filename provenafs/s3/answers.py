@@ -111,9 +111,14 @@ def is_etag(value: object) -> bool:
     return isinstance(value, str) and _ETAG.fullmatch(value) is not None
 
 
-def etag_of(answer: Mapping[str, Any], name: str = "ETag") -> str:
-    """The ETag in a part of an answer. Raises BadAnswer."""
+def etag_of(answer: Mapping[str, Any], name: str = "ETag", *, key: str = "") -> str:
+    """The ETag in a part of an answer; none for a directory's marker, where some servers have none.
+
+    Raises BadAnswer.
+    """
     value = answer.get(name)
+    if key.endswith("/") and value in (None, "", '""'):
+        return ""
     if not is_etag(value):
         raise BadAnswer("no ETag came" if value is None else "what came is no ETag")
     return str(value)
@@ -180,9 +185,9 @@ def check_range(headers: Mapping[str, str], start: int, length: int, size: int) 
         raise BadAnswer(f"{found[0]} came, not {length} bytes from {start} of {size}")
 
 
-def check_stored(sent: Mapping[str, str], answer: Answer) -> None:
+def check_stored(key: str, sent: Mapping[str, str], answer: Answer) -> None:
     """Raise BadAnswer unless an answer shows that S3 has stored the body that was sent."""
-    etag_of(answer.headers, "etag")
+    etag_of(answer.headers, "etag", key=key)
     if answer.body.strip():
         raise BadAnswer("a page came, which is not how S3 says that it has stored something")
     if answer.headers.get(CRC32, sent.get(CRC32)) != sent.get(CRC32):

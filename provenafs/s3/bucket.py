@@ -89,7 +89,7 @@ class Bucket:
 
         def work(client: S3Client) -> ObjectInfo:
             answer: Any = client.head_object(Bucket=self.name, Key=key)
-            return ObjectInfo(key, size_of(answer), etag_of(answer), modified_of(answer))
+            return ObjectInfo(key, size_of(answer), etag_of(answer, key=key), modified_of(answer))
 
         return await self.boto(f"looking at {key}", work, self.service.listings)
 

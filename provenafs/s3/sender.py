@@ -46,7 +46,7 @@ class Sender:
         """The answer. Raises what Wire.exchange does."""
         answer = self._wire.exchange(self._signed(request, region, credentials))
         if request.method == "PUT":
-            check_stored(request.headers, answer)
+            check_stored(request.key, request.headers, answer)
         return answer
 
     def receive(

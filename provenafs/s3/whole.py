@@ -48,7 +48,7 @@ async def look_at(bucket: Bucket, key: str) -> Head:
 
     def work(client: S3Client) -> Head:
         answer: Any = client.head_object(Bucket=bucket.name, Key=key)
-        return head_of(answer)
+        return head_of(answer, key)
 
     return await bucket.boto(f"looking at {key}", work, bucket.service.listings)
 

@@ -120,7 +120,7 @@ class ObjectWriter:
     async def _look(self, key: str) -> Head:
         def send(s3: S3Client) -> Head:
             answer: Any = s3.head_object(Bucket=self._name, Key=key)
-            return head_of(answer)
+            return head_of(answer, key)
 
         return await self._boto("looking at", key, send)
 
@@ -141,7 +141,7 @@ class ObjectWriter:
 
         async def attempt() -> str:
             answer = await self.bucket.change(f"storing {key}", request)
-            return answer.headers["etag"]
+            return answer.headers.get("etag", "")
 
         return await self._conditional(attempt, self._was_written(key, metadata))
 
@@ -200,7 +200,7 @@ class ObjectWriter:
                 **_condition(expected),
                 **arguments,
             )
-            return etag_of(part_of(answer, "CopyObjectResult"))
+            return etag_of(part_of(answer, "CopyObjectResult"), key=key)
 
         return await self._conditional(
             partial(self._boto, "copying to", key, send),
@@ -477,11 +477,11 @@ def _completed(part: UploadedPart) -> dict[str, Any]:
     return listed
 
 
-def head_of(answer: Mapping[str, Any]) -> Head:
+def head_of(answer: Mapping[str, Any], key: str) -> Head:
     """What boto3's answer to a HEAD tells."""
     return Head(
         size_of(answer),
-        etag_of(answer),
+        etag_of(answer, key=key),
         modified_of(answer),
         metadata_of(answer),
         answer.get("VersionId"),

@@ -336,3 +336,9 @@ async def test_a_stored_checksum_is_compared(checksum: str, fault: str | None) -
     with scripted([head, whole]) as server:
         found = await fault_in(_bucket(server.address), _ITEM)
     assert found is None if fault is None else fault in str(found)
+
+
+async def test_a_marker_of_a_directory_needs_no_etag() -> None:
+    with scripted([answer("200 OK")]) as server:
+        writer = ObjectWriter(_bucket(server.address))
+        assert await writer.put("d/", b"", None, _METADATA) == ""
