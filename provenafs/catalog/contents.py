@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import trio
 
 from provenafs.content.keys import unfit_reason
 from provenafs.s3.bucket import Bucket
 from provenafs.s3.errors import NoSuchKey, PreconditionFailed, S3Error
+from provenafs.s3.pages import Pages
 from provenafs.s3.types import ObjectInfo
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3.client import S3Client
+from provenafs.s3.whole import fault_in
 
 _AT_ONCE = 16
-_PIECE = 1024 * 1024
-# The ETag of an object sent in one piece and not encrypted with a key of its own is its MD5.
-_MD5 = re.compile(r'"?([0-9a-f]{32})"?')
 _SERVER_METADATA = "metadata.json"
 
 
@@ -32,12 +25,6 @@ class Checked:
     path: str
     size: int
     fault: str | None
-
-
-def md5_of(etag: str) -> str | None:
-    """The MD5 that an ETag stands for, if it can be one."""
-    match = _MD5.fullmatch(etag)
-    return None if match is None else match[1]
 
 
 async def objects(bucket: Bucket, prefix: str) -> AsyncIterator[ObjectInfo]:
@@ -52,15 +39,13 @@ async def objects(bucket: Bucket, prefix: str) -> AsyncIterator[ObjectInfo]:
 
 async def objects_and_markers(bucket: Bucket, prefix: str) -> AsyncIterator[ObjectInfo]:
     """Every object below a dataset's prefix but the service's own metadata.json. See objects."""
-    token: str | None = None
-    while True:
-        page = await bucket.list(prefix, delimiter="", token=token)
+    pages = Pages(bucket, prefix)
+    while (page := await pages.next()) is not None:
+        if page.left_out:  # who asks speaks for all files
+            raise S3Error(f"listing {prefix}: {page.left_out[0]}, so that not all files are known")
         for item in page.objects:
             if item.key not in (prefix, prefix + _SERVER_METADATA):
                 yield item
-        token = page.next_token
-        if token is None:
-            return
 
 
 def fault_of_path(path: str) -> str | None:
@@ -96,7 +81,7 @@ async def verify(
             if fault is not None:
                 fault = f"cannot be shown as a file: {fault}"
             elif whole:
-                fault = await _read_whole(bucket, item)
+                fault = await fault_in(bucket, item)
             else:
                 await _read_ends(bucket, item)
         except (NoSuchKey, PreconditionFailed):
@@ -123,26 +108,5 @@ def _parents(key: str) -> Iterator[str]:
 
 async def _read_ends(bucket: Bucket, item: ObjectInfo) -> None:
     if item.size:
-        await bucket.read_range(item.key, 0, 1, item.etag)
-        await bucket.read_range(item.key, item.size - 1, 1, item.etag)
-
-
-async def _read_whole(bucket: Bucket, item: ObjectInfo) -> str | None:
-    """What is wrong with the bytes of an object. boto3 compares a stored CRC by itself."""
-
-    def work(client: S3Client) -> str | None:
-        answer: Any = client.get_object(
-            Bucket=bucket.name, Key=item.key, IfMatch=item.etag, ChecksumMode="ENABLED"
-        )
-        digest, size = hashlib.md5(usedforsecurity=False), 0
-        for piece in answer["Body"].iter_chunks(_PIECE):
-            digest.update(piece)
-            size += len(piece)
-        if size != item.size:
-            return f"{size} bytes came, {item.size} are listed"
-        expected = md5_of(item.etag)
-        if expected is not None and "SSEKMSKeyId" not in answer and digest.hexdigest() != expected:
-            return "its bytes do not have the MD5 that its ETag says"
-        return None
-
-    return await bucket.boto(f"verifying {item.key}", work, bucket.service.reads)
+        for start in (0, item.size - 1):
+            await bucket.read_range(item.key, start, 1, item.etag, size=item.size)

@@ -174,7 +174,7 @@ class DataCopy:
         async def copy_part(upload_id: str, number: int, start: int) -> None:
             size = min(length, item.size - start)
             async with self._memory.hold(size):
-                body = await source.read_range(item.key, start, size, item.etag)
+                body = await source.read_range(item.key, start, size, item.etag, size=item.size)
                 parts[number] = await self._writer.upload_part(key, upload_id, number, body)
             tell(size)
 

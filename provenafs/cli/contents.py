@@ -15,7 +15,7 @@ import typer
 from rich.filesize import decimal
 
 from provenafs.catalog.catalog import Catalog
-from provenafs.catalog.contents import Checked, md5_of, objects
+from provenafs.catalog.contents import Checked, objects
 from provenafs.catalog.contents import verify as check
 from provenafs.cli.output import print_json, say
 from provenafs.cli.progress import progress_of_files
@@ -27,6 +27,7 @@ from provenafs.provena.client import Provena
 from provenafs.s3.bucket import Bucket
 from provenafs.s3.calls import Service
 from provenafs.s3.types import ObjectInfo
+from provenafs.s3.whole import md5_of
 
 
 def manifest(

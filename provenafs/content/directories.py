@@ -23,6 +23,7 @@ from provenafs.content.markers import is_marker, put_marker
 from provenafs.content.volume import Volume
 from provenafs.errors import FSError
 from provenafs.s3.errors import NoSuchKey, PreconditionFailed, S3Error
+from provenafs.s3.pages import Pages
 from provenafs.s3.parallel import run_all
 from provenafs.s3.types import ObjectInfo
 from provenafs.s3.writing import Head
@@ -134,14 +135,10 @@ async def _list(volume: Volume, prefix: str, limit: int) -> list[ObjectInfo]:
 
 
 async def _objects(volume: Volume, prefix: str) -> AsyncIterator[ObjectInfo]:
-    token: str | None = None
-    while True:
-        page = await volume.drive.bucket.list(prefix, delimiter="", token=token)
+    pages = Pages(volume.drive.bucket, prefix)
+    while (page := await pages.next()) is not None:
         for item in page.objects:
             yield item
-        token = page.next_token
-        if token is None:
-            return
 
 
 async def _copy_all(

@@ -16,6 +16,7 @@ from provenafs.content.keys import Children, Folder, Unfit, Unfolding
 from provenafs.errors import FSError
 from provenafs.guard import Background
 from provenafs.s3.bucket import Bucket
+from provenafs.s3.pages import Pages
 from provenafs.s3.types import ListPage
 
 log = logging.getLogger(__name__)
@@ -211,22 +212,19 @@ async def pages(
 
     async def fetch() -> None:
         nonlocal failure
-        token: str | None = None
+        following = Pages(tree.bucket, prefix, delimiter=delimiter, start_after=start_after)
         with scope, send:
             while True:
                 asked_at = time.time()
                 try:
-                    page = await tree.bucket.list(
-                        prefix, delimiter=delimiter, start_after=start_after, token=token
-                    )
+                    page = await following.next()
                 except Exception as error:
                     failure = error
                     return
-                await send.send((asked_at, page))
-                token = page.next_token
-                if token is None:
+                if page is None:
                     failure = None
                     return
+                await send.send((asked_at, page))
 
     async def arriving() -> AsyncIterator[tuple[float, ListPage]]:
         async for item in receive:

@@ -59,7 +59,8 @@ class Publisher:
 
         async def read(offset: int, length: int) -> memoryview:
             try:
-                return await bucket.read_range(key, offset, min(length, size - offset), etag)
+                end = min(offset + length, size)
+                return await bucket.read_range(key, offset, end - offset, etag, size=size)
             except (PreconditionFailed, NoSuchKey):
                 raise FSError(errno.ESTALE, f"{key} was changed by somebody else") from None
             finally:

@@ -56,7 +56,7 @@ class Source:
             raise self._is_stale()
         try:
             data = await self._bucket.read_range(
-                self._key, start, end - start, self._etag, retry=retry
+                self._key, start, end - start, self._etag, size=self.size, retry=retry
             )
         except (PreconditionFailed, NoSuchKey) as error:
             self._gone = True

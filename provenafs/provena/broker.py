@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -11,9 +12,15 @@ import trio
 from provenafs.provena.datastore import Access, DataStore
 from provenafs.provena.errors import ProvenaError
 
+log = logging.getLogger(__name__)
+
 _EARLIEST_RENEWAL_S = 600.0
 _RENEWAL_FRACTION = 0.1
 _FAILURE_KEPT_S = 2.0
+# Keys that are over when they come, as far as this machine's clock tells, are used for so long all
+# the same: whether they are good is for S3 to say, and asking again would bring more of them.
+_OVER_KEPT_S = 60.0
+_SHORTEST_LIFE_S = 5.0
 # Keys that replaced refused ones and are refused too will not get better by being replaced.
 _REPLACEMENT_TRUSTED_S = 60.0
 _SLOTS = 512
@@ -36,7 +43,8 @@ class CredentialBroker:
     """Keys by dataset and access, in memory only.
 
     Of several tasks that need the same keys one asks for them and the others wait. Keys are
-    replaced ten minutes before they expire, or a tenth of their life if that is shorter.
+    replaced ten minutes before they expire, or a tenth of their life if that is shorter. Keys
+    that are over when they come are kept for a minute, unless S3 refuses them.
     """
 
     def __init__(self, datastore: DataStore) -> None:
@@ -85,6 +93,7 @@ class CredentialBroker:
             expires_at,
         )
         slot.keep(credentials, is_replacement=rejected is not None)
+        slot.tell_if_over(handle)
         return credentials
 
 
@@ -96,6 +105,8 @@ class _Slot:
     credentials: IssuedCredentials | None = None
     renew_at: float = 0.0
     trusted_until: float = 0.0
+    is_over: bool = False
+    is_told: bool = False
     failure: ProvenaError | None = None
     failure_until: float = 0.0
 
@@ -103,9 +114,22 @@ class _Slot:
         now = trio.current_time()
         lifetime = (credentials.expires_at - datetime.now(UTC)).total_seconds()
         self.credentials = credentials
-        self.renew_at = now + lifetime - min(_EARLIEST_RENEWAL_S, lifetime * _RENEWAL_FRACTION)
+        early = min(_EARLIEST_RENEWAL_S, lifetime * _RENEWAL_FRACTION)
+        self.is_over = lifetime < _SHORTEST_LIFE_S
+        self.renew_at = now + (_OVER_KEPT_S if self.is_over else lifetime - early)
         self.trusted_until = now + _REPLACEMENT_TRUSTED_S if is_replacement else now
         self.failure = None
+
+    def tell_if_over(self, handle: str) -> None:
+        """Say it once, until keys come that are not over."""
+        if self.is_over and not self.is_told:
+            assert self.credentials is not None
+            log.warning(
+                "%s: the keys that were issued expired at %s: check this machine's"
+                " clock; they are used as they are",
+                handle, self.credentials.expires_at.isoformat(),
+            )  # fmt: skip
+        self.is_told = self.is_over
 
     def is_good(self, rejected: str | None) -> bool:
         assert self.credentials is not None

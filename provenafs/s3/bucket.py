@@ -2,33 +2,34 @@
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
-from botocore.exceptions import ClientError
 
+from provenafs.s3.answers import Answer, ErrorAnswer, etag_of, modified_of, size_of
 from provenafs.s3.calls import Caller, Service
 from provenafs.s3.clients import DEFAULT_REGION
-from provenafs.s3.errors import Unavailable
+from provenafs.s3.errors import BadAnswer
 from provenafs.s3.late_deletes import LateDeletes
 from provenafs.s3.listing import PAGE
 from provenafs.s3.sender import ObjectRequest
-from provenafs.s3.types import Access, Credentials, CredentialSource, ListPage, ObjectInfo
+from provenafs.s3.types import Access, Credentials, CredentialSource, ListPage, ObjectInfo, Range
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
+log = logging.getLogger(__name__)
+
 _T = TypeVar("_T")
 
-# Of a small read most of the work is the request, where obstore is fastest; of a large one it is
-# the body, which is received where it stays, and obstore copies.
-_LARGE = 1024 * 1024  # bytes
-
-# Keys that obstore cannot name: empty, '.' and '..' segments, control characters, a final '/'.
-_AWKWARD_KEY = re.compile(r"(^|/)\.{0,2}(/|$)|[\x00-\x1f\x7f]")
+# A HEAD of a bucket that is elsewhere, or not ours to see, tells its region all the same.
+_TELLING = (301, 307, 400, 403)
+_REGION = re.compile(r"[a-z0-9-]{1,32}")
 
 
 class Bucket:
@@ -39,6 +40,7 @@ class Bucket:
         self.service = service
         self.late_deletes = LateDeletes()
         self._caller = Caller(service, source)
+        self._told: set[str] = set()  # prefixes below which entries were left out
 
     async def list(
         self,
@@ -51,7 +53,7 @@ class Bucket:
     ) -> ListPage:
         """One page of the keys below `prefix`: after the page that gave `token`, or after a key.
 
-        Raises S3Error.
+        Of more than one page `Pages` sees to it that they end. Raises S3Error.
         """
         parameters: dict[str, Any] = {}
         if token is not None:
@@ -71,58 +73,47 @@ class Bucket:
             page: ListPage = answer[PAGE]
             return page
 
-        return await self.boto(f"listing {prefix}", work, self.service.listings)
+        page = _only_below(
+            prefix, delimiter, await self.boto(f"listing {prefix}", work, self.service.listings)
+        )
+        if page.left_out and prefix not in self._told:
+            self._told.add(prefix)
+            log.warning(
+                "listing %s: %d entries that cannot be shown were left out, such as %s",
+                prefix, len(page.left_out), page.left_out[0],
+            )  # fmt: skip
+        return page
 
     async def head(self, key: str) -> ObjectInfo:
         """What is known of an object without reading it. Raises NoSuchKey, S3Error."""
 
         def work(client: S3Client) -> ObjectInfo:
             answer: Any = client.head_object(Bucket=self.name, Key=key)
-            try:
-                modified = answer["LastModified"].timestamp()
-                return ObjectInfo(key, answer["ContentLength"], answer["ETag"], modified)
-            except KeyError as error:
-                raise Unavailable(f"looking at {key}: no {error.args[0]} came") from None
+            return ObjectInfo(key, size_of(answer), etag_of(answer, key=key), modified_of(answer))
 
         return await self.boto(f"looking at {key}", work, self.service.listings)
 
     async def read_range(
-        self, key: str, start: int, length: int, etag: str, *, retry: bool = True
+        self, key: str, start: int, length: int, etag: str, *, size: int, retry: bool = True
     ) -> memoryview:
-        """`length` bytes from `start` of the object version `etag`.
+        """`length` bytes from `start` of the object version `etag`, which has `size` bytes.
 
         Without `retry` one attempt is made. Raises PreconditionFailed if the object is another
         by now, NoSuchKey, S3Error.
         """
-        is_large = length >= _LARGE or _AWKWARD_KEY.search(key)
-        read = self._read_large if is_large else self._read_small
+        wanted = Range(self.name, key, etag, size, start)
         return await self._caller.call(
             f"reading {key}",
-            partial(read, key, start, length, etag, await self._region()),
+            partial(self._receive, wanted, length, await self._region()),
             limiter=self.service.reads,
             retry=retry,
         )
 
-    def _read_large(
-        self, key: str, start: int, length: int, etag: str, region: str, credentials: Credentials
+    def _receive(
+        self, wanted: Range, length: int, region: str, credentials: Credentials
     ) -> memoryview:
-        headers = {"range": f"bytes={start}-{start + length - 1}", "if-match": etag}
         data = self.service.buffers.take(length)
-        self.service.clients.sender.receive(
-            ObjectRequest("GET", self.name, key, headers), region, credentials, data
-        )
-        return data
-
-    def _read_small(
-        self, key: str, start: int, length: int, etag: str, region: str, credentials: Credentials
-    ) -> memoryview:
-        import obstore
-
-        store = self.service.clients.store(self.name, region, credentials)
-        options: Any = {"range": (start, start + length), "if_match": etag}
-        data = memoryview(obstore.get(store, key, options=options).bytes())
-        if len(data) != length:
-            raise Unavailable(f"reading {key}: {len(data)} of {length} bytes came")
+        self.service.clients.sender.receive(wanted, region, credentials, data)
         return data
 
     async def boto(
@@ -144,11 +135,8 @@ class Bucket:
             retry=retry,
         )
 
-    async def change(self, what: str, request: Callable[[], ObjectRequest]) -> Mapping[str, str]:
-        """Send what `request` makes for an attempt, once; see Caller.call. Returns the headers.
-
-        Raises S3Error.
-        """
+    async def change(self, what: str, request: Callable[[], ObjectRequest]) -> Answer:
+        """Send what `request` makes for an attempt, once; see Caller.call. Raises S3Error."""
         region = await self._region()
         sender = self.service.clients.sender
         return await self._caller.call(
@@ -175,12 +163,33 @@ class Bucket:
         return known
 
     def _ask_region(self, credentials: Credentials) -> str:
-        client = self.service.clients.boto(DEFAULT_REGION, credentials)
+        request = ObjectRequest("HEAD", self.name)
         try:
-            headers = client.head_bucket(Bucket=self.name)["ResponseMetadata"]["HTTPHeaders"]
-        except ClientError as error:
-            answer = error.response["ResponseMetadata"]
-            if answer["HTTPStatusCode"] not in (301, 307, 400, 403):
+            headers = self.service.clients.sender.send(request, DEFAULT_REGION, credentials).headers
+        except ErrorAnswer as answer:
+            if answer.status == HTTPStatus.NOT_FOUND:
+                raise ErrorAnswer(answer.status, "NoSuchBucket") from None
+            if answer.status not in _TELLING:
                 raise
-            headers = answer["HTTPHeaders"]
-        return headers.get("x-amz-bucket-region") or DEFAULT_REGION
+            headers = answer.headers
+        region = headers.get("x-amz-bucket-region") or DEFAULT_REGION
+        if not _REGION.fullmatch(region):  # it becomes a part of the address
+            raise BadAnswer("what came is the name of no region")
+        return region
+
+
+def _only_below(prefix: str, delimiter: str, page: ListPage) -> ListPage:
+    """A page without what was not asked for."""
+    is_below = all(item.key.startswith(prefix) for item in page.objects)
+    is_below &= all(_is_folder(name, prefix, delimiter) for name in page.prefixes)
+    if is_below:
+        return page
+    objects = tuple(item for item in page.objects if item.key.startswith(prefix))
+    prefixes = tuple(name for name in page.prefixes if _is_folder(name, prefix, delimiter))
+    foreign = len(page.objects) + len(page.prefixes) - len(objects) - len(prefixes)
+    left_out = (*page.left_out, *["a key that was not asked for"] * foreign)
+    return ListPage(objects, prefixes, page.next_token, left_out)
+
+
+def _is_folder(name: str, prefix: str, delimiter: str) -> bool:
+    return len(name) > len(prefix) and name.startswith(prefix) and name.endswith(delimiter)

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import logging
 import random
-import re
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from http import HTTPStatus
+from typing import TypeVar
 
 import trio
-import urllib3
-from botocore.exceptions import BotoCoreError, ClientError
-from botocore.parsers import ResponseParserError
-from obstore import exceptions as obstore
 
 from provenafs.guard import in_thread
+from provenafs.s3.answers import ErrorAnswer, seconds_of
 from provenafs.s3.buffers import Buffers
 from provenafs.s3.clients import Clients
+from provenafs.s3.error_codes import Cure
 from provenafs.s3.errors import (
     AccessDenied,
+    BadAnswer,
     ClockSkewed,
     NoSuchKey,
     PreconditionFailed,
@@ -28,6 +27,7 @@ from provenafs.s3.errors import (
 )
 from provenafs.s3.pace import Pace
 from provenafs.s3.types import Access, Credentials, CredentialSource
+from provenafs.s3.wire import FAILURES
 
 log = logging.getLogger(__name__)
 
@@ -41,25 +41,13 @@ _LONGEST_BACKOFF_S = 5.0
 # A stalled attempt must leave time for another within the deadline.
 _ATTEMPTS_PER_DEADLINE = 3
 
-# AccessDenied is among them: S3 answers it for some expired session tokens, and a role may have
-# been granted since. Fresh credentials are tried once.
-_STALE_CREDENTIALS = frozenset(
-    {"ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidAccessKeyId", "AccessDenied",
-     "ExpiredTokenException", "InvalidClientTokenId", "Forbidden", "403",
-     "400"}  # the answer to a HEAD has no body to tell an expired token from other faults
-)  # fmt: skip
-_MISSING = frozenset({"NoSuchKey", "NoSuchBucket", "NoSuchUpload", "NotFound", "404"})
-_CHANGED = frozenset({"PreconditionFailed", "ConditionalRequestConflict", "412", "409"})
-_OVERLOAD = frozenset({"SlowDown", "SlowDownRead", "ServiceUnavailable", "503"})
-_PASSING = _OVERLOAD | {"RequestTimeout", "OperationAborted"}
-_FAILURES = (
-    ClientError,
-    BotoCoreError,
-    ResponseParserError,
-    urllib3.exceptions.HTTPError,
-    obstore.BaseError,
-    OSError,
-)
+# A server that proves nothing three times will not do so later.
+BAD_ANSWERS_TAKEN = 3
+_BROKEN_WORDS = {
+    "NoSuchBucket": "the bucket is not there: tell the data store's administrator",
+    "InvalidObjectState": "it is archived and must be restored before it can be read",
+    "KeyTooLongError": "the path is longer than the bucket allows",
+}
 
 
 class Service:
@@ -102,84 +90,79 @@ class Caller:
         """
         deadline = trio.current_time() + self.service.io_timeout
         backoff = _FIRST_BACKOFF_S
+        bad_answers = 0
         rejected: Credentials | None = None
         while True:
             credentials = await self._source(access, rejected)
             try:
                 result = await in_thread(work, credentials, limiter=limiter, abandon_on_cancel=True)
-            except _FAILURES as error:
-                code = error_code(error)
-                if code in _STALE_CREDENTIALS and rejected is None:
+            except ErrorAnswer as answer:
+                if answer.cure is Cure.REFRESH and rejected is None:
                     rejected = credentials
                     continue
-                if code in _OVERLOAD:
+                if answer.cure is Cure.SLOW_DOWN:
                     self.service.pace.slow_down()
-                failure = translate(error, what)
-            except Unavailable as error:
-                failure = error
+                failure = translate(answer, what)
+            except Exception as error:
+                failure = _failure(error, what)
             else:
                 self.service.pace.answered()
                 return result
+            bad_answers += isinstance(failure, BadAnswer)
             pause = backoff * random.uniform(0.5, 1.0)
-            if not retry or not isinstance(failure, Unavailable):
-                raise failure
-            if trio.current_time() + pause >= deadline:
+            is_late = trio.current_time() + pause >= deadline or bad_answers >= BAD_ANSWERS_TAKEN
+            if not retry or not isinstance(failure, Unavailable) or is_late:
                 raise failure
             log.info("%s; trying again", failure)
             await trio.sleep(pause)
             backoff = min(2 * backoff, _LONGEST_BACKOFF_S)
 
 
-def error_code(error: Exception) -> str:
-    """The S3 error code of a failed request; empty where there was no answer."""
-    if isinstance(error, ClientError):
-        return str(_answer(error, "Error").get("Code", ""))
-    if isinstance(error, obstore.PreconditionError):
-        return "PreconditionFailed"
-    if isinstance(error, obstore.NotFoundError):
-        return "NoSuchKey"
-    text = str(error)
-    match = re.search(r"<Code>(\w+)</Code>", text) or re.search(r"status code: (\d{3})", text)
-    if match:
-        return match[1]
-    if isinstance(error, (obstore.PermissionDeniedError, obstore.UnauthenticatedError)):
-        return "AccessDenied"
-    return ""
+def translate(answer: ErrorAnswer, what: str) -> S3Error:
+    """Our exception for an error; without the server's text, which may hold keys."""
+    match answer.cure:
+        case Cure.GONE:
+            return NoSuchKey(f"{what}: not there")
+        case Cure.STALE:
+            return PreconditionFailed(f"{what}: changed by somebody else")
+        case Cure.SKEWED:
+            return ClockSkewed(_skew(answer.server_time))
+        case Cure.REFUSED:
+            return AccessDenied(f"{what}: access denied ({answer})")
+        case Cure.REFRESH if answer.status != HTTPStatus.BAD_REQUEST or answer.code:
+            return AccessDenied(f"{what}: access denied")
+        case Cure.RETRY | Cure.SLOW_DOWN:
+            return Unavailable(f"{what}: {answer}")
+    return S3Error(f"{what}: {_words(answer)}")
 
 
-def translate(error: Exception, what: str) -> S3Error:
-    """Our exception for one of boto3's or obstore's; without their text, which may hold keys."""
-    code = error_code(error)
-    if code in _MISSING:
-        return NoSuchKey(f"{what}: not there")
-    if code in _CHANGED:
-        return PreconditionFailed(f"{what}: changed by somebody else")
-    if code == "RequestTimeTooSkewed":
-        return ClockSkewed(_skew(error))
-    if code in _STALE_CREDENTIALS:
-        return AccessDenied(f"{what}: access denied")
-    if code in _PASSING or _status(error) >= 500 or not code:
-        return Unavailable(f"{what}: {code or type(error).__name__}")
-    return S3Error(f"{what}: {code}")
+def _failure(error: Exception, what: str) -> S3Error:
+    """Our exception for whatever else came out of a request.
+
+    What is not of the network comes from a library that met an answer it had not thought of.
+    """
+    if isinstance(error, S3Error):
+        return type(error)(f"{what}: {error}")
+    if isinstance(error, FAILURES):
+        return Unavailable(f"{what}: {type(error).__name__}")
+    return BadAnswer(f"{what}: the server's answer makes no sense ({type(error).__name__})")
 
 
-def _status(error: Exception) -> int:
-    return int(_answer(error, "ResponseMetadata").get("HTTPStatusCode", 500))
+def _words(answer: ErrorAnswer) -> str:
+    if answer.is_redirect:
+        return (
+            "the server sends its clients to another address, which is not followed: check the"
+            " S3 endpoint, and whether a proxy asks for a login"
+        )
+    return _BROKEN_WORDS.get(answer.code, str(answer))
 
 
-def _skew(error: Exception) -> str:
+def _skew(server_time: str | None) -> str:
     advice = "set this machine's clock (for instance: timedatectl set-ntp true)"
-    match = re.search(r"<ServerTime>([^<]+)</ServerTime>", str(error))
-    server_time = match[1] if match else _answer(error, "Error").get("ServerTime")
     try:
-        ahead = (datetime.now(UTC) - datetime.fromisoformat(server_time or "")).total_seconds()
-    except (ValueError, TypeError):
+        theirs = seconds_of(datetime.fromisoformat(server_time or ""))
+    except (ValueError, OverflowError):
         return f"this machine's clock differs too much from the S3 server's: {advice}"
+    ahead = datetime.now(UTC).timestamp() - theirs
     direction = "ahead of" if ahead > 0 else "behind"
     return f"this machine's clock is {abs(ahead):.0f} s {direction} the S3 server's: {advice}"
-
-
-def _answer(error: Exception, part: str) -> dict[str, Any]:
-    answer: Any = error.response if isinstance(error, ClientError) else {}
-    found: dict[str, Any] = answer.get(part, {})
-    return found

@@ -6,6 +6,7 @@ S3Error
 ├── AccessDenied         the credentials do not allow it
 ├── ClockSkewed          this machine's clock is too far from the server's
 └── Unavailable          no usable answer within the deadline: 5xx, SlowDown, cut or stalled
+    └── BadAnswer        an answer that proves nothing, or contradicts what is known
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ class S3Error(Exception):
 
 
 class NoSuchKey(S3Error):
-    """404: the object, upload or bucket does not exist."""
+    """The object or upload does not exist."""
 
 
 class PreconditionFailed(S3Error):
-    """412 (or 409 on a conditional write): the object is not the one we know."""
+    """412, 416, or 409 on a conditional write: the object is not the one we know."""
 
 
 class AccessDenied(S3Error):
@@ -33,3 +34,7 @@ class ClockSkewed(S3Error):
 
 class Unavailable(S3Error):
     """No usable answer in time, after the retries."""
+
+
+class BadAnswer(Unavailable):
+    """A success that does not show what it claims: tried again, but not for long."""

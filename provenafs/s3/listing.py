@@ -9,10 +9,12 @@ from xml.etree import ElementTree
 
 from botocore.parsers import ResponseParser, ResponseParserFactory, RestXMLParser
 
-from provenafs.s3.errors import Unavailable
+from provenafs.s3.answers import document, is_etag, seconds_of, size_in
+from provenafs.s3.errors import BadAnswer
 from provenafs.s3.types import ListPage, ObjectInfo
 
 PAGE = "Page"
+_LONGEST_TOKEN = 4096
 
 
 class FastListParserFactory(ResponseParserFactory):
@@ -41,44 +43,89 @@ class _FastListParser(RestXMLParser):
             return super().parse(response, shape)
         try:
             return {PAGE: parse_page(response["body"])}
-        except (ElementTree.ParseError, ValueError, KeyError) as error:
+        except ValueError as error:
             # Without the page itself, which may be a megabyte.
-            raise Unavailable(f"a page of a listing cannot be parsed: {error}") from None
+            raise BadAnswer(f"a page of a listing cannot be parsed: {error}") from None
 
 
 def parse_page(body: bytes) -> ListPage:
-    """The page a ListObjectsV2 with encoding-type url answered; ValueError if it is none."""
-    root = ElementTree.fromstring(body)
+    """The page a ListObjectsV2 with encoding-type url answered; ValueError if it is none.
+
+    An entry that cannot be one, such as a key without a size, is left out.
+    """
+    root = document(body)
     namespace, _, tag = root.tag.rpartition("}")
     if tag != "ListBucketResult":
-        raise ValueError(f"<{tag}> is no listing")
+        raise ValueError(f"<{tag[:40]}> is no listing")
     ns = f"{namespace}}}" if namespace else ""
     is_encoded = root.findtext(f"{ns}EncodingType") == "url"
     objects: list[ObjectInfo] = []
     prefixes: list[str] = []
+    left_out: list[str] = []
     times: dict[str, float] = {}
     for element in root:
-        if element.tag == f"{ns}Contents":
-            objects.append(_object(element, len(ns), is_encoded, times))
-        elif element.tag == f"{ns}CommonPrefixes":
-            prefix = element.findtext(f"{ns}Prefix") or ""
-            prefixes.append(unquote_plus(prefix) if is_encoded else prefix)
-    token = root.findtext(f"{ns}NextContinuationToken")
-    if root.findtext(f"{ns}IsTruncated") == "true" and not token:
+        try:
+            if element.tag == f"{ns}Contents":
+                objects.append(_object(element, len(ns), is_encoded, times))
+            elif element.tag == f"{ns}CommonPrefixes":
+                prefixes.append(_name(element.findtext(f"{ns}Prefix"), is_encoded))
+        except ValueError as error:
+            left_out.append(str(error))
+    token = _next_token(root, ns)
+    return ListPage(tuple(objects), tuple(prefixes), token, tuple(left_out))
+
+
+def _next_token(root: ElementTree.Element, ns: str) -> str | None:
+    token = root.findtext(f"{ns}NextContinuationToken") or None
+    is_truncated = root.findtext(f"{ns}IsTruncated")
+    if is_truncated not in ("true", "false"):
+        raise ValueError("a page that does not say whether it is the last")
+    if is_truncated == "true" and token is None:
         raise ValueError("a page that says it is not the last but not how to go on")
-    return ListPage(tuple(objects), tuple(prefixes), token or None)
+    if token is not None and len(token) > _LONGEST_TOKEN:
+        raise ValueError("a token that is too long to be sent")
+    return token
 
 
 def _object(
     element: ElementTree.Element, strip: int, is_encoded: bool, times: dict[str, float]
 ) -> ObjectInfo:
     fields = {child.tag[strip:]: child.text for child in element}
-    key, size, text = fields["Key"] or "", fields["Size"], fields["LastModified"]
-    if size is None or text is None:
-        raise ValueError("an object without size or time")
+    if len(fields) != len(element):
+        _refuse_doubles([child.tag[strip:] for child in element])
+    key = _name(fields.get("Key"), is_encoded)
+    text, etag = fields.get("LastModified"), fields.get("ETag")
+    if not is_etag(etag):
+        if etag or not key.endswith("/"):  # some servers have none for the markers of directories
+            raise ValueError("an object without an ETag")
+        etag = ""
+    if text is None:
+        raise ValueError("an object without a time")
     modified = times.get(text)
     if modified is None:
-        modified = times[text] = datetime.fromisoformat(text).timestamp()
-    if is_encoded and ("%" in key or "+" in key):
-        key = unquote_plus(key)
-    return ObjectInfo(key, int(size), fields.get("ETag") or "", modified)
+        modified = times[text] = _time(text)
+    return ObjectInfo(key, size_in(fields.get("Size")), etag or "", modified)
+
+
+def _name(text: str | None, is_encoded: bool) -> str:
+    if not text:
+        raise ValueError("an entry without a name")
+    if is_encoded and ("%" in text or "+" in text):
+        try:
+            return unquote_plus(text, errors="strict")
+        except UnicodeDecodeError:
+            raise ValueError("a name that is not in UTF-8") from None
+    return text
+
+
+def _time(text: str) -> float:
+    try:
+        return seconds_of(datetime.fromisoformat(text))
+    except (ValueError, OverflowError):
+        raise ValueError("an object with a time that is none") from None
+
+
+def _refuse_doubles(names: list[str]) -> None:
+    for name in ("Key", "Size", "LastModified", "ETag"):
+        if names.count(name) > 1:
+            raise ValueError(f"an object with more than one {name}")

@@ -39,12 +39,27 @@ class ObjectInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Range:
+    """From which byte on an object is read: the version `etag`, which has `size` bytes."""
+
+    bucket: str
+    key: str
+    etag: str
+    size: int
+    start: int
+
+
+@dataclass(frozen=True, slots=True)
 class ListPage:
-    """One page of ListObjectsV2: objects and common prefixes, each in UTF-8 byte order."""
+    """One page of ListObjectsV2: objects and common prefixes, each in UTF-8 byte order.
+
+    `left_out` says of each entry that is none why not; the others are as good as ever.
+    """
 
     objects: tuple[ObjectInfo, ...]
     prefixes: tuple[str, ...]
     next_token: str | None
+    left_out: tuple[str, ...] = ()
 
 
 # Called for every request that needs keys. `rejected` names the credentials that S3 has just

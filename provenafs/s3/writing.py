@@ -15,16 +15,17 @@ import time
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
 
+from provenafs.s3.answers import CRC32, etag_of, modified_of, part_of, size_of, upload_id_of
 from provenafs.s3.bucket import Bucket
+from provenafs.s3.calls import BAD_ANSWERS_TAKEN
 from provenafs.s3.deleting import Removal
-from provenafs.s3.errors import NoSuchKey, PreconditionFailed, Unavailable
+from provenafs.s3.errors import BadAnswer, NoSuchKey, PreconditionFailed, Unavailable
 from provenafs.s3.parallel import run_all
 from provenafs.s3.sender import ObjectRequest
 from provenafs.s3.types import Access
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
 
 WRITE_ID = "provenafs-write-id"
 MTIME = "mtime"  # seconds since the epoch; the convention of rclone and s3fs
-
-_CRC32 = "x-amz-checksum-crc32"
 
 COPY_LIMIT = 5 * 1024**3  # bytes; above it a copy is a multipart upload
 _COPY_PART = 512 * 1024**2
@@ -121,7 +120,7 @@ class ObjectWriter:
     async def _look(self, key: str) -> Head:
         def send(s3: S3Client) -> Head:
             answer: Any = s3.head_object(Bucket=self._name, Key=key)
-            return head_of(answer)
+            return head_of(answer, key)
 
         return await self._boto("looking at", key, send)
 
@@ -137,12 +136,12 @@ class ObjectWriter:
         headers = {**metadata.headers(), **_condition_header(expected)}
 
         def request() -> ObjectRequest:
-            checked = {**headers, _CRC32: _crc32(body)}
+            checked = {**headers, CRC32: _crc32(body)}
             return ObjectRequest("PUT", self._name, key, checked, _body(body, progress))
 
         async def attempt() -> str:
             answer = await self.bucket.change(f"storing {key}", request)
-            return answer.get("ETag", "")
+            return answer.headers.get("etag", "")
 
         return await self._conditional(attempt, self._was_written(key, metadata))
 
@@ -165,9 +164,9 @@ class ObjectWriter:
                 return
             except NoSuchKey:
                 return
-            except Unavailable:
+            except Unavailable as error:
                 self.bucket.late_deletes.add(key)
-                if not await attempts.pause():
+                if not await attempts.pause(error):
                     raise
 
     async def copy(
@@ -201,7 +200,7 @@ class ObjectWriter:
                 **_condition(expected),
                 **arguments,
             )
-            return str(answer["CopyObjectResult"]["ETag"])
+            return etag_of(part_of(answer, "CopyObjectResult"), key=key)
 
         return await self._conditional(
             partial(self._boto, "copying to", key, send),
@@ -216,10 +215,10 @@ class ObjectWriter:
         return await self._retried(
             "beginning the upload of",
             key,
-            lambda s3: str(
+            lambda s3: upload_id_of(
                 s3.create_multipart_upload(
                     Bucket=self._name, Key=key, ChecksumAlgorithm="CRC32", **arguments
-                )["UploadId"]
+                )
             ),
         )
 
@@ -235,14 +234,12 @@ class ObjectWriter:
         query = {"partNumber": str(number), "uploadId": upload_id}
 
         def request() -> ObjectRequest:
-            headers = {_CRC32: _crc32(body)}
+            headers = {CRC32: _crc32(body)}
             return ObjectRequest("PUT", self._name, key, headers, _body(body, progress), query)
 
         async def attempt() -> UploadedPart:
             answer = await self.bucket.change(f"uploading {key}", request)
-            if "ETag" not in answer:
-                raise Unavailable(f"uploading {key}: no ETag came")
-            return UploadedPart(number, answer["ETag"], answer.get(_CRC32))
+            return UploadedPart(number, answer.headers["etag"], answer.headers.get(CRC32))
 
         return await self._attempted(attempt)
 
@@ -252,7 +249,7 @@ class ObjectWriter:
         """Let the server copy [start, end) of `source`, in bytes, as a part."""
 
         def send(s3: S3Client) -> UploadedPart:
-            answer = s3.upload_part_copy(
+            answer: Any = s3.upload_part_copy(
                 Bucket=self._name,
                 Key=key,
                 UploadId=upload_id,
@@ -260,8 +257,9 @@ class ObjectWriter:
                 CopySource={"Bucket": self._name, "Key": source},
                 CopySourceIfMatch=etag,
                 CopySourceRange=f"bytes={start}-{end - 1}",
-            )["CopyPartResult"]
-            return UploadedPart(number, answer["ETag"], answer.get("ChecksumCRC32"))
+            )
+            result = part_of(answer, "CopyPartResult")
+            return UploadedPart(number, etag_of(result), result.get("ChecksumCRC32"))
 
         return await self._retried("copying parts of", key, send)
 
@@ -284,7 +282,7 @@ class ObjectWriter:
                 MultipartUpload={"Parts": listed},
                 **_condition(expected),
             )
-            return str(answer["ETag"])
+            return etag_of(answer)
 
         return await self._conditional(
             partial(self._boto, "completing the upload of", key, send),
@@ -343,8 +341,8 @@ class ObjectWriter:
         while True:
             try:
                 return await attempt()
-            except Unavailable:
-                if not await attempts.pause():
+            except Unavailable as error:
+                if not await attempts.pause(error):
                     raise
 
     async def _conditional(
@@ -360,8 +358,8 @@ class ObjectWriter:
         while True:
             try:
                 return await attempt()
-            except Unavailable:
-                if not await attempts.pause():
+            except Unavailable as error:
+                if not await attempts.pause(error):
                     raise
             except (PreconditionFailed, NoSuchKey):
                 etag = await done() if attempts.unanswered else None
@@ -408,10 +406,14 @@ class _Attempts:
         self._deadline = trio.current_time() + timeout
         self._pause = _FIRST_PAUSE_S
         self.unanswered = 0
+        self._bad_answers = 0
 
-    async def pause(self) -> bool:
-        """Wait before the next attempt; False when it is too late for one."""
+    async def pause(self, failure: Unavailable) -> bool:
+        """Wait before the next attempt; False when it is too late for one, or would be no use."""
         self.unanswered += 1
+        self._bad_answers += isinstance(failure, BadAnswer)
+        if self._bad_answers >= BAD_ANSWERS_TAKEN:
+            return False
         if trio.current_time() + self._pause > self._deadline:
             return False
         await trio.sleep(self._pause * random.uniform(0.7, 1.3))
@@ -475,13 +477,12 @@ def _completed(part: UploadedPart) -> dict[str, Any]:
     return listed
 
 
-def head_of(answer: Mapping[str, Any]) -> Head:
+def head_of(answer: Mapping[str, Any], key: str) -> Head:
     """What boto3's answer to a HEAD tells."""
-    modified: datetime = answer["LastModified"]
     return Head(
-        answer["ContentLength"],
-        answer["ETag"],
-        modified.timestamp(),
+        size_of(answer),
+        etag_of(answer, key=key),
+        modified_of(answer),
         metadata_of(answer),
         answer.get("VersionId"),
         _ahead(answer),
@@ -499,7 +500,7 @@ def _ahead(answer: Mapping[str, Any]) -> float:
 
 def metadata_of(answer: Mapping[str, Any]) -> Metadata:
     """What boto3's answer to a HEAD or GET tells beside the bytes."""
-    other = dict(answer["Metadata"])
+    other = dict(answer.get("Metadata") or {})
     return Metadata(
         other.pop(WRITE_ID, ""),
         _seconds(other.pop(MTIME, None)),

@@ -132,3 +132,24 @@ async def test_keys_do_not_show(broker: CredentialBroker) -> None:
     assert "secret" not in shown
     assert "session" not in shown
     assert "ASIA" not in shown
+
+
+async def test_keys_that_are_over_when_they_come_are_asked_for_once_a_minute(
+    broker: CredentialBroker,
+    server: Loopback,
+    clock: MockClock,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    server.on(READ, *(keys(number, _in(-3600)) for number in range(1, 4)), keys(4, _in(100)))
+    for _ in range(50):
+        assert (await broker.get(HANDLE, "read")).access_key_id == "ASIA1"
+    clock.jump(61)
+    for _ in range(50):
+        assert (await broker.get(HANDLE, "read")).access_key_id == "ASIA2"
+    assert caplog.text.count("check this machine's clock") == 1
+    # S3 has the last word: what it refuses is replaced, once.
+    for rejected in ("ASIA2", "ASIA3", "ASIA3"):
+        assert (await broker.get(HANDLE, "read", rejected)).access_key_id == "ASIA3"
+    clock.jump(61)
+    assert (await broker.get(HANDLE, "read")).access_key_id == "ASIA4"
+    assert server.count(READ) == 4

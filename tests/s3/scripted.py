@@ -5,15 +5,16 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 
 @dataclass
 class Scripted:
-    """`requests` are the heads of those that came, in order."""
+    """`requests` are the heads of those that came, in order; `answers` are those to come."""
 
     address: str
+    answers: list[bytes]
     requests: list[bytes] = field(default_factory=list)
 
 
@@ -21,8 +22,7 @@ class Scripted:
 def scripted(answers: Iterable[bytes]) -> Iterator[Scripted]:
     """Serve each answer once, the last one for ever; the connection is closed after each."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = Scripted(f"http://127.0.0.1:{listener.getsockname()[1]}")
-    queue = list(answers)
+    server = Scripted(f"http://127.0.0.1:{listener.getsockname()[1]}", list(answers))
 
     def serve() -> None:
         while True:
@@ -32,7 +32,9 @@ def scripted(answers: Iterable[bytes]) -> Iterator[Scripted]:
                 return
             with connection:
                 server.requests.append(_head(connection))
-                connection.sendall(queue.pop(0) if len(queue) > 1 else queue[0])
+                queue = server.answers
+                with suppress(ConnectionError):  # the client need not want all of it
+                    connection.sendall(queue.pop(0) if len(queue) > 1 else queue[0])
 
     thread = threading.Thread(target=serve)
     thread.start()

@@ -22,7 +22,7 @@ _SHAPE = (
 _keys = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40)
 _times = st.datetimes(datetime(1990, 1, 1), datetime(2100, 1, 1))
 _objects = st.tuples(
-    _keys, st.integers(0, 2**43), st.text("0123456789abcdef-", max_size=40), _times
+    _keys, st.integers(0, 2**43), st.text("0123456789abcdef-", min_size=1, max_size=40), _times
 )
 
 
@@ -71,7 +71,7 @@ def test_encoded_page_equals_botocore(objects: list[Any], prefixes: list[str], t
 
 def test_plain_page_equals_botocore() -> None:
     modified = datetime(2024, 5, 6, 7, 8, 9, 123000, tzinfo=None)
-    objects = [("a+b %41 <&> ä", 7, "e-2", modified), ("z", 0, "", modified)]
+    objects = [("a+b %41 <&> ä", 7, "e-2", modified), ("z", 0, "e", modified)]
     body = _page(objects, ["d+d/"], "", "")
     page = parse_page(body)
     assert page == _by_boto(body)

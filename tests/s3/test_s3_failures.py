@@ -20,7 +20,9 @@ from provenafs.s3.types import Access, Credentials
 from provenafs.s3.writing import ObjectWriter
 from tests.s3.scripted import answer, failure, part, scripted
 
-_EMPTY_PAGE = answer("200 OK", b"<ListBucketResult><Name>b</Name></ListBucketResult>")
+_EMPTY_PAGE = answer(
+    "200 OK", b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"
+)
 _OK_PART = part(b"0123456789")
 _SERVER_TIME = "<ServerTime>2020-01-01T00:00:00Z</ServerTime>"
 
@@ -47,8 +49,7 @@ def _bucket(address: str, keys: _Keys | None = None, io_timeout: float = 0.6) ->
 _READS: dict[str, Callable[[Bucket], Awaitable[object]]] = {
     "list": lambda bucket: bucket.list("p/"),
     "head": lambda bucket: bucket.head("k"),
-    "obstore": lambda bucket: bucket.read_range("k", 0, 10, '"e"'),
-    "sender": lambda bucket: bucket.read_range("dir//k", 0, 10, '"e"'),
+    "read": lambda bucket: bucket.read_range("k", 0, 10, '"e"', size=1000),
 }
 every_read = pytest.mark.parametrize("name", _READS)
 
@@ -76,7 +77,6 @@ async def test_a_part_without_an_etag_is_sent_again() -> None:
         (b"hello\r\n\r\n", errors.Unavailable),
         (failure("404 Not Found", "NoSuchKey"), errors.NoSuchKey),
         (failure("403 Forbidden", "AccessDenied"), errors.AccessDenied),
-        (failure("400 Bad Request", "ExpiredToken"), errors.AccessDenied),
         (failure("412 Precondition Failed", "PreconditionFailed"), errors.PreconditionFailed),
     ],
 )
@@ -113,7 +113,6 @@ async def test_a_page_that_cannot_be_parsed_is_asked_for_again() -> None:
     assert len(server.requests) == 2
 
 
-@pytest.mark.parametrize("name", ["obstore", "sender"])
 @pytest.mark.parametrize(
     "reply",
     [
@@ -123,20 +122,19 @@ async def test_a_page_that_cannot_be_parsed_is_asked_for_again() -> None:
         answer("200 OK", b"0123456789", ETag='"e"', Last_Modified="Wed, 21 Oct 2015 07:28:00 GMT"),
     ],
 )
-async def test_a_body_that_is_not_the_range_is_never_served(name: str, reply: bytes) -> None:
+async def test_a_body_that_is_not_the_range_is_never_served(reply: bytes) -> None:
     with scripted([reply, _OK_PART]) as server:
-        data = await _READS[name](_bucket(server.address, io_timeout=10))
+        data = await _READS["read"](_bucket(server.address, io_timeout=10))
     assert data == b"0123456789"
     assert len(server.requests) == 2
 
 
 async def test_every_read_is_conditional() -> None:
-    for name in ("obstore", "sender"):
-        with scripted([_OK_PART]) as server:
-            await _READS[name](_bucket(server.address))
-        head = server.requests[0].lower()
-        assert b'if-match: "e"' in head
-        assert b"range: bytes=0-9" in head
+    with scripted([_OK_PART]) as server:
+        await _READS["read"](_bucket(server.address))
+    head = server.requests[0].lower()
+    assert b'if-match: "e"' in head
+    assert b"range: bytes=0-9" in head
 
 
 @every_read
@@ -160,8 +158,7 @@ async def test_a_stalled_answer_ends_in_bounded_time(name: str) -> None:
     await listener[0].aclose()
 
 
-@pytest.mark.parametrize("name", ["obstore", "sender"])
-async def test_a_stalled_body_ends_in_bounded_time(name: str) -> None:
+async def test_a_stalled_body_ends_in_bounded_time() -> None:
     async def stall(stream: trio.SocketStream) -> None:
         await stream.receive_some()
         await stream.send_all(_OK_PART[:-3])
@@ -172,7 +169,7 @@ async def test_a_stalled_body_ends_in_bounded_time(name: str) -> None:
         (listener,) = await nursery.start(serve)
         port = listener.socket.getsockname()[1]
         with trio.fail_after(5), pytest.raises(errors.Unavailable):
-            await _READS[name](_bucket(f"http://127.0.0.1:{port}"))
+            await _READS["read"](_bucket(f"http://127.0.0.1:{port}"))
         nursery.cancel_scope.cancel()
 
 
@@ -182,12 +179,12 @@ async def test_a_body_in_chunks_is_whole() -> None:
     )
     whole, cut = b"4\r\n0123\r\n6\r\n456789\r\n0\r\n\r\n", b"4\r\n0123\r\n6\r\n4567"
     with scripted([head + cut, head + whole]) as server:
-        data = await _READS["sender"](_bucket(server.address, io_timeout=10))
+        data = await _READS["read"](_bucket(server.address, io_timeout=10))
     assert data == b"0123456789"
     assert len(server.requests) == 2
 
 
-@pytest.mark.parametrize("name", ["list", "obstore", "sender"])
+@pytest.mark.parametrize("name", ["list", "read"])
 async def test_a_skewed_clock_is_told_in_one_sentence(name: str) -> None:
     reply = failure("403 Forbidden", "RequestTimeTooSkewed", _SERVER_TIME)
     with scripted([reply]) as server, pytest.raises(errors.ClockSkewed, match=r"ahead of the S3"):
@@ -230,7 +227,7 @@ async def test_the_users_aws_settings_do_not_matter(monkeypatch: pytest.MonkeyPa
     with scripted([_EMPTY_PAGE, _OK_PART]) as server:
         bucket = _bucket(server.address)
         await bucket.list("p/")
-        await bucket.read_range("k", 0, 10, '"e"')
+        await _READS["read"](bucket)
     for head in server.requests:
         assert b"/us-east-1/s3/" in head
         assert b"KEY-0" in head
@@ -241,7 +238,7 @@ async def test_overload_leaves_fewer_requests_at_once() -> None:
     overload = failure("503 Slow Down", "SlowDown")
     with scripted([overload, overload, _OK_PART]) as server:
         bucket = _bucket(server.address, io_timeout=10)
-        await bucket.read_range("k", 0, 10, '"e"')
+        await _READS["read"](bucket)
     assert bucket.service.reads.total_tokens == READS_AT_ONCE // 2
 
 
