@@ -16,7 +16,14 @@ from provenafs.s3.errors import Unavailable
 from provenafs.s3.late_deletes import LateDeletes
 from provenafs.s3.listing import PAGE
 from provenafs.s3.sender import ObjectRequest
-from provenafs.s3.types import Access, Credentials, CredentialSource, ListPage, ObjectInfo
+from provenafs.s3.types import (
+    Access,
+    Credentials,
+    CredentialSource,
+    ListPage,
+    ObjectInfo,
+    nanoseconds,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -79,7 +86,7 @@ class Bucket:
         def work(client: S3Client) -> ObjectInfo:
             answer: Any = client.head_object(Bucket=self.name, Key=key)
             try:
-                modified = answer["LastModified"].timestamp()
+                modified = nanoseconds(answer["LastModified"])
                 return ObjectInfo(key, answer["ContentLength"], answer["ETag"], modified)
             except KeyError as error:
                 raise Unavailable(f"looking at {key}: no {error.args[0]} came") from None

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 from botocore.parsers import ResponseParser, ResponseParserFactory, RestXMLParser
 
 from provenafs.s3.errors import Unavailable
-from provenafs.s3.types import ListPage, ObjectInfo
+from provenafs.s3.types import ListPage, ObjectInfo, nanoseconds
 
 PAGE = "Page"
 
@@ -56,7 +56,7 @@ def parse_page(body: bytes) -> ListPage:
     is_encoded = root.findtext(f"{ns}EncodingType") == "url"
     objects: list[ObjectInfo] = []
     prefixes: list[str] = []
-    times: dict[str, float] = {}
+    times: dict[str, int] = {}
     for element in root:
         if element.tag == f"{ns}Contents":
             objects.append(_object(element, len(ns), is_encoded, times))
@@ -70,7 +70,7 @@ def parse_page(body: bytes) -> ListPage:
 
 
 def _object(
-    element: ElementTree.Element, strip: int, is_encoded: bool, times: dict[str, float]
+    element: ElementTree.Element, strip: int, is_encoded: bool, times: dict[str, int]
 ) -> ObjectInfo:
     fields = {child.tag[strip:]: child.text for child in element}
     key, size, text = fields["Key"] or "", fields["Size"], fields["LastModified"]
@@ -78,7 +78,10 @@ def _object(
         raise ValueError("an object without size or time")
     modified = times.get(text)
     if modified is None:
-        modified = times[text] = datetime.fromisoformat(text).timestamp()
+        modified = times[text] = nanoseconds(datetime.fromisoformat(text))
     if is_encoded and ("%" in key or "+" in key):
         key = unquote_plus(key)
-    return ObjectInfo(key, int(size), fields.get("ETag") or "", modified)
+    storage_class = fields.get("StorageClass")
+    if storage_class == "STANDARD":
+        storage_class = None
+    return ObjectInfo(key, int(size), fields.get("ETag") or "", modified, storage_class)

@@ -106,7 +106,8 @@ class Store:
         await self.files.truncate(self.volume, await self.entry(path), size)
 
     async def set_mtime(self, path: str, mtime: float) -> None:
-        await self.files.set_mtime(self.volume, await self.entry(path), mtime)
+        entry = await self.entry(path)
+        await self.files.set_attributes(self.volume, entry, int(mtime * 1e9), None)
 
     def requests(self, method: str = "") -> list[str]:
         """The changing requests sent so far, without the bucket's address."""
