@@ -7,6 +7,7 @@ import os
 import stat
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from provenafs.catalog.dataset import Dataset
 from provenafs.content.changes import USUAL_MODE
@@ -115,6 +116,9 @@ class DataFile(_DataNode):
 
     async def attributes(self) -> Attributes:
         dataset = await self.dataset()
+        volume = self.context.volume(dataset, self.top)
+        if volume.drive.attributes is not None and dataset.may_read_data:
+            self.entry = await volume.drive.attributes.learn_here(self.entry)
         return entry_attributes(self.context, dataset, self._shown(), self.fresh_until())
 
     def _shown(self) -> Entry:
@@ -234,7 +238,10 @@ class _DataListing(Listing):
         self._fresh_until = context.trusted_until(dataset.handle, directory.listed_at)
 
     async def read(self, after: int) -> Sequence[DirectoryEntry]:
-        children = self._context.index.children(self._directory.ino, after, _ENTRIES_PER_READ)
+        read = partial(self._context.index.children, self._directory.ino, after, _ENTRIES_PER_READ)
+        children, attributes = read(), self._volume.drive.attributes
+        if attributes is not None and await attributes.learn(children):
+            children = read()
         return [
             DirectoryEntry(
                 entry.ino,
