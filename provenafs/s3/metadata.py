@@ -187,6 +187,8 @@ def mode_of(text: str | None) -> int | None:
             mode = int(text or "", base)
         except ValueError:
             continue
-        if stat.S_ISREG(mode) or (base == 8 and 0 <= mode <= 0o7777):
+        if not 0 <= mode < 2**16:
+            continue
+        if stat.S_ISREG(mode) or (base == 8 and mode <= 0o7777):
             return stat.S_IMODE(mode) & 0o777
     return None
