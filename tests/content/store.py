@@ -125,12 +125,19 @@ async def open_store(
     staging_size: int = 1024 * MIB,
     io_timeout: float = 10.0,
     ttl: float = 3600.0,
+    asks_objects: bool = False,
 ) -> AsyncIterator[Store]:
     """A store over the bucket behind `address`, with cache and state in `folder`."""
     bucket = RecordingBucket(address, io_timeout)
     failures: list[Exception] = []
     async with (
-        open_content(folder / "cache", bucket.service, ttl=ttl, changed=lambda _: None) as content,
+        open_content(
+            folder / "cache",
+            bucket.service,
+            ttl=ttl,
+            changed=lambda _: None,
+            asks_objects=asks_objects,
+        ) as content,
         open_files(
             content,
             folder / "state",

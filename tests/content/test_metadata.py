@@ -270,7 +270,8 @@ def test_modes_of_s3fs_and_rclone_are_read(text: str | None, mode: int | None) -
 async def test_a_mode_goes_with_the_store_or_behind(store: Store, other_user: Any) -> None:
     def stored(name: str) -> str | None:
         head = other_user.head_object(Bucket=BUCKET, Key=store.prefix + name)
-        return head["Metadata"].get("mode")
+        mode: str | None = head["Metadata"].get("mode")
+        return mode
 
     _, handle = await store.changes.create(
         store.volume, store.top, "script", os.O_CREAT | os.O_WRONLY, 0o755
