@@ -322,7 +322,13 @@ class Changes:
             )  # fmt: skip
         attributes = Attributes(current.mtime_ns, current.mode)
         write_id = uuid.uuid4().hex
-        return await copy_object(volume, source, source_etag, key, expected, write_id, attributes)
+        try:
+            return await copy_object(
+                volume, source, source_etag, key, expected, write_id, attributes
+            )
+        except BaseException:
+            self._files.touches.add(volume, entry.ino)
+            raise
 
     async def _existing(self, volume: Volume, directory: Entry, name: str) -> Entry:
         entry = await volume.drive.lookup(directory, name)

@@ -150,24 +150,16 @@ class File:
         return self._size if self._staged is None else self._staged.size
 
     @property
-    def mtime_ns(self) -> int | None:
-        """When it was written, or the time it was given, in nanoseconds since the epoch."""
-        return self._mtime_ns
-
-    @property
-    def ctime_ns(self) -> int:
-        """When its bytes or attributes last changed, in nanoseconds since the epoch."""
-        return self._ctime_ns
-
-    @property
-    def mode(self) -> int | None:
-        """The permission bits it was given; None for none of its own."""
-        return self._mode
-
-    @property
     def sent_bytes(self) -> int:
         """How much of it is acknowledged by the server, in bytes."""
         return self._publisher.sent_bytes
+
+    def shown(self, entry: Entry) -> Entry:
+        """Its entry, whose name is gone, with what was done since through open handles."""
+        return entry._replace(
+            size=self.size, mtime_ns=self._mtime_ns, ctime_ns=self._ctime_ns, mode=self._mode,
+            staged=True,
+        )  # fmt: skip
 
     # Reading and changing
 

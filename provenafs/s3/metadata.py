@@ -137,7 +137,9 @@ def _ahead(answer: Mapping[str, Any]) -> float:
 def metadata_of(answer: Mapping[str, Any]) -> Metadata:
     """What boto3's answer to a HEAD or GET tells beside the bytes and the tags."""
     headers: Mapping[str, str] = answer["ResponseMetadata"]["HTTPHeaders"]
-    other = {name.lower(): text for name, text in answer["Metadata"].items()}
+    other = {
+        name.lower(): text for name, text in answer["Metadata"].items() if (name + text).isascii()
+    }
     write_id = other.pop(WRITE_ID, "")
     mtime_ns = time_of(other.get(MTIME))
     if mtime_ns is not None:
@@ -148,8 +150,17 @@ def metadata_of(answer: Mapping[str, Any]) -> Metadata:
         answer.get("ContentType") or _UNKNOWN_TYPE,
         other,
         mode_of(other.get(MODE)),
-        {name: headers[name] for name in _KEPT if headers.get(name)},
+        {name: text for name in _KEPT if (text := _sendable(headers.get(name, "")))},
     )
+
+
+def _sendable(text: str) -> str:
+    """A header's text as it can be sent again; empty if it cannot.
+
+    What is not ASCII cannot be signed, and some servers keep that a body came in chunks.
+    """
+    parts = [part for part in text.split(",") if part.strip() != "aws-chunked"]
+    return ",".join(parts) if text.isascii() else ""
 
 
 def content_type(key: str) -> str:

@@ -126,13 +126,7 @@ class DataFile(_DataNode):
         file = self.context.files.known(self.ino)
         if file is None or self.context.index.get(self.ino) is not None:
             return self.entry
-        return self.entry._replace(
-            size=file.size,
-            mtime_ns=file.mtime_ns,
-            ctime_ns=file.ctime_ns,
-            mode=file.mode,
-            staged=True,
-        )
+        return file.shown(self.entry)
 
     async def xattrs(self) -> Mapping[str, bytes]:
         volume = await self.volume()

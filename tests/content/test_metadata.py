@@ -15,7 +15,8 @@ from provenafs.content.journal import NOBODY, State
 from provenafs.content.recovery import Recovery
 from provenafs.content.volume import Volume
 from provenafs.errors import FSError
-from provenafs.s3.metadata import Metadata, mode_of, time_of, time_text
+from provenafs.s3.errors import AccessDenied, Unavailable
+from provenafs.s3.metadata import Metadata, metadata_of, mode_of, time_of, time_text
 from provenafs.s3.writing import ObjectWriter
 from tests.content.servers import BUCKET
 from tests.content.store import MIB, Store, open_store
@@ -196,8 +197,6 @@ async def test_archived_bytes_are_replaced_by_readable_ones() -> None:
 async def test_tags_that_may_not_be_read_are_left_behind(
     store: Store, other_user: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from provenafs.s3.errors import AccessDenied
-
     _put_theirs(other_user, store.prefix + "f")
     retried = ObjectWriter._retried
 
@@ -210,6 +209,35 @@ async def test_tags_that_may_not_be_read_are_left_behind(
     await _append(store, "f")
     head = other_user.head_object(Bucket=BUCKET, Key=store.prefix + "f")
     assert head["Metadata"]["who"] == "lab 7"
+
+
+def test_what_cannot_be_sent_again_is_left_out() -> None:
+    headers = {"content-encoding": "aws-chunked,gzip", "content-disposition": "fü"}
+    answer = {
+        "ResponseMetadata": {"HTTPHeaders": headers},
+        "Metadata": {"Who": "lab", "where": "hü", "MTIME": "1.5"},
+    }
+    metadata = metadata_of(answer)
+    assert metadata.kept == {"content-encoding": "gzip"}
+    assert (metadata.other, metadata.mtime_ns) == ({"who": "lab"}, 1_500000000)
+
+
+async def test_a_time_is_not_forgotten_when_a_rename_fails(
+    store: Store, other_user: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _put_theirs(other_user, store.prefix + "f")
+    await store.set_mtime("f", 1e9)
+
+    async def failing(*_: Any, **__: Any) -> str:
+        raise Unavailable("copying: no answer")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ObjectWriter, "copy", failing)
+        with pytest.raises(Unavailable):
+            await store.rename("f", "g")
+    await store.files.touches.flush()
+    head = other_user.head_object(Bucket=BUCKET, Key=store.prefix + "f")
+    assert head["Metadata"]["mtime"] == "1000000000"
 
 
 # Times and modes
