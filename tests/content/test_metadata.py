@@ -67,6 +67,7 @@ def _check_kept(client: Any, key: str, *, same_bytes: bool) -> None:
 async def _touch(store: Store, path: str) -> str:
     await store.set_mtime(path, 1e9)
     await store.files.touches.flush()
+    assert any(line.startswith("PUT") for line in store.requests())
     return path
 
 

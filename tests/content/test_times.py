@@ -155,6 +155,26 @@ async def test_a_list_that_shows_our_own_copy_is_not_taken_for_anothers(
     assert after.mode == 0o700
 
 
+async def test_what_is_set_during_a_copy_stands(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.write("f", b"x")
+    await store.files.set_attributes(store.volume, await store.entry("f"), THEN, 0o700)
+    copy = ObjectWriter.copy
+
+    async def set_and_copy(self: ObjectWriter, *arguments: Any, **options: Any) -> str:
+        monkeypatch.setattr(ObjectWriter, "copy", copy)
+        store.files.known((await store.entry("f")).ino).set_attributes(THEN + 1, 0o711)
+        return await copy(self, *arguments, **options)
+
+    monkeypatch.setattr(ObjectWriter, "copy", set_and_copy)
+    await store.files.touches.flush()
+    entry = await store.entry("f")
+    assert (entry.shown_mtime_ns, entry.mode) == (THEN + 1, 0o711)
+    await store.files.touches.flush()
+    assert (await store.entry("f")).shown_mtime_ns == THEN + 1
+
+
 @pytest.mark.parametrize("time_ns", [-1, -5 * 10**17, 253402300799_999999999])
 async def test_times_long_ago_and_far_ahead(
     moto_address: str, prefix: str, tmp_path: Path, time_ns: int
