@@ -16,7 +16,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 import platformdirs
@@ -174,6 +174,11 @@ class Settings(BaseModel):
     """Handles to show; none means every dataset the user may see."""
     ttl: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30.0
     """For how many seconds a listing is trusted."""
+    mtime: Literal["stored", "object"] = "stored"
+    """Whose modification times files show that others stored: of the storing, or of the object.
+
+    The objects' own (x-amz-meta-mtime, and x-amz-meta-mode) cost one request for each, once.
+    """
     io_timeout: Seconds = 60.0
     """After how many seconds without progress a transfer fails."""
     api_timeout: Seconds = 60.0

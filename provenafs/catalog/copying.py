@@ -24,10 +24,11 @@ from provenafs.errors import FSError
 from provenafs.s3.bucket import Bucket
 from provenafs.s3.calls import Service
 from provenafs.s3.errors import NoSuchKey, PreconditionFailed
+from provenafs.s3.metadata import COPY_OF, Metadata
 from provenafs.s3.parallel import run_all
 from provenafs.s3.types import ObjectInfo
 from provenafs.s3.whole import look_at, read_whole
-from provenafs.s3.writing import Metadata, ObjectWriter, UploadedPart
+from provenafs.s3.writing import ObjectWriter, UploadedPart
 
 _FILES_AT_ONCE = 16
 _BYTES_IN_MEMORY = 128 * 1024**2
@@ -35,8 +36,6 @@ _WHOLE = 64 * 1024**2  # bytes; a larger object is copied in parts
 _PART = 16 * 1024**2
 _MOST_PARTS = 10_000
 _ABORT_S = 5.0
-# With a copy goes the ETag of its original: one copied in parts may get another itself.
-COPY_OF = "provenafs-copy-of"
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +218,7 @@ def _metadata(item: ObjectInfo, metadata: Metadata) -> Metadata:
     return replace(
         metadata,
         write_id=uuid.uuid4().hex,
-        mtime=item.modified if metadata.mtime is None else metadata.mtime,
+        mtime_ns=item.modified_ns if metadata.mtime_ns is None else metadata.mtime_ns,
         other={**metadata.other, COPY_OF: _bare(item.etag)},
     )
 

@@ -17,11 +17,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RejectedText:
-    """One kept text: size in bytes, mtime in seconds since the epoch."""
+    """One kept text: size in bytes, mtime in nanoseconds since the epoch."""
 
     name: str
     size: int
-    mtime: float
+    mtime_ns: int
 
 
 class Rejected:
@@ -78,5 +78,5 @@ def _texts(folder: Path) -> list[RejectedText]:
             found = [(entry.name, entry.stat()) for entry in entries if entry.is_file()]
     except FileNotFoundError:
         return []
-    texts = [RejectedText(name, status.st_size, status.st_mtime) for name, status in found]
-    return sorted(texts, key=lambda text: (text.mtime, text.name))
+    texts = [RejectedText(name, status.st_size, status.st_mtime_ns) for name, status in found]
+    return sorted(texts, key=lambda text: (text.mtime_ns, text.name))

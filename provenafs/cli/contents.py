@@ -51,7 +51,7 @@ def _write(writer: Any, rows: Sequence[tuple[str, ObjectInfo]]) -> None:
     writer.writerow(["path", "size", "etag", "mtime", "checksum"])
     for path, item in rows:
         md5 = md5_of(item.etag)
-        mtime = datetime.fromtimestamp(item.modified, UTC).isoformat(timespec="seconds")
+        mtime = datetime.fromtimestamp(item.modified_ns / 1e9, UTC).isoformat(timespec="seconds")
         checksum = "" if md5 is None else f"md5:{md5}"
         writer.writerow([path, item.size, item.etag.strip('"'), mtime, checksum])
 

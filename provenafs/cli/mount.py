@@ -60,6 +60,13 @@ def mount(
     ] = None,
     state_dir: Annotated[Path | None, typer.Option(help="Where what must last lives.")] = None,
     ttl: Annotated[float | None, typer.Option(help="Seconds a listing is trusted.")] = None,
+    mtime: Annotated[
+        str | None,
+        typer.Option(
+            metavar="stored|object",
+            help="Times of files: when they were stored, or what the objects carry (a HEAD each).",
+        ),
+    ] = None,
     io_timeout: Annotated[
         float | None, typer.Option(help="Seconds without progress until a transfer fails.")
     ] = None,
@@ -87,6 +94,7 @@ def mount(
         cache_dir=cache_dir,
         state_dir=state_dir,
         ttl=ttl,
+        mtime=mtime,
         io_timeout=io_timeout,
         cache_size=cache_size,
         memory=memory,

@@ -18,10 +18,13 @@ from provenafs.content.file import File, lock_all
 from provenafs.content.files import FileHandle, Files
 from provenafs.content.index import Entry, Kind
 from provenafs.content.markers import put_marker
+from provenafs.content.publisher import Attributes
+from provenafs.content.touches import copy_object
 from provenafs.content.volume import Volume, is_scratch
 from provenafs.errors import FSError
 from provenafs.s3.errors import NoSuchKey, PreconditionFailed, Unavailable
-from provenafs.s3.writing import Metadata, content_type
+
+USUAL_MODE = 0o644  # what a file shows without any of its own
 
 
 class Changes:
@@ -36,9 +39,12 @@ class Changes:
     # Making
 
     async def create(
-        self, volume: Volume, directory: Entry, name: str, flags: int
+        self, volume: Volume, directory: Entry, name: str, flags: int, mode: int = USUAL_MODE
     ) -> tuple[Entry, FileHandle]:
-        """Create and open a file; an existing one is opened unless O_EXCL is given: EEXIST."""
+        """Create and open a file; an existing one is opened unless O_EXCL is given: EEXIST.
+
+        `mode`: the permission bits of a new one.
+        """
         key = volume.child_key(directory, name)
         await volume.may_write()
         await self._files.deletions.hurry(key)
@@ -58,8 +64,9 @@ class Changes:
             return found, handle
         self._files.admit()
         entry = self._index.allot(directory.ino, name, Kind.OBJECT)
-        now = time.time()
-        self._index.update(entry.ino, staged=1, mtime=now, modified=now)
+        now = time.time_ns()
+        own = None if mode == USUAL_MODE else mode
+        self._index.update(entry.ino, staged=1, mtime_ns=now, ctime_ns=now, mode=own)
         entry = self._index.get(entry.ino) or entry
         return entry, self._files.open(volume, entry, writing=True)
 
@@ -74,8 +81,8 @@ class Changes:
             self._index.expire(directory.ino)
             raise FSError(errno.EEXIST)
         entry = self._index.allot(directory.ino, name, Kind.DIRECTORY)
-        now = time.time()
-        self._index.update(entry.ino, mtime=now, modified=now, listed_at=now)
+        now = time.time_ns()
+        self._index.update(entry.ino, mtime_ns=now, ctime_ns=now, listed_at=now / 1e9)
         return self._index.get(entry.ino) or entry
 
     async def _keep_directory(self, volume: Volume, ino: int) -> None:
@@ -245,7 +252,8 @@ class Changes:
             await self._replace(replaced)
         elif replaced is not None:
             await self._discard_target(replaced)
-        await file.move(new_key, new_name, None if replaced is None else replaced.etag)
+        etag = None if replaced is None else replaced.etag
+        await file.move(new_key, new_name, etag, replaces=True)
         self._index.move(entry.ino, target.ino, new_name)
 
     async def _replace(self, replaced: File) -> None:
@@ -276,11 +284,10 @@ class Changes:
             await lock_all(moving, filter(None, (file, replaced)))
             source, source_etag = file.key, file.etag
             assert source_etag is not None
-            metadata = self._metadata_to_carry(entry, new_key)
             expected = None if replaced is None else replaced.etag
             try:
-                etag = await volume.writer.copy(
-                    source, source_etag, new_key, expected, size=file.size, metadata=metadata
+                etag = await self._copy_renamed(
+                    volume, entry, file, source, source_etag, new_key, expected
                 )
             except (PreconditionFailed, NoSuchKey):
                 self._index.expire(entry.parent)
@@ -296,12 +303,32 @@ class Changes:
             with suppress(PreconditionFailed):
                 await volume.writer.delete(source, source_etag)
 
-    def _metadata_to_carry(self, entry: Entry, key: str) -> Metadata | None:
-        """New metadata where a modification time was set that the object does not have yet."""
-        if not self._files.touches.cancel(entry.ino):
-            return None
+    async def _copy_renamed(
+        self,
+        volume: Volume,
+        entry: Entry,
+        file: File,
+        source: str,
+        source_etag: str,
+        key: str,
+        expected: str | None,
+    ) -> str:
+        """Copy an object to its new key, with attributes that were set and it does not have yet."""
         current = self._index.get(entry.ino) or entry
-        return Metadata(uuid.uuid4().hex, current.mtime, content_type(key))
+        if not self._files.touches.cancel(entry.ino):
+            return await volume.writer.copy(
+                source, source_etag, key, expected,
+                size=file.size, storage_class=current.storage_class,
+            )  # fmt: skip
+        attributes = Attributes(current.mtime_ns, current.mode)
+        write_id = uuid.uuid4().hex
+        try:
+            return await copy_object(
+                volume, source, source_etag, key, expected, write_id, attributes
+            )
+        except BaseException:
+            self._files.touches.add(volume, entry.ino)
+            raise
 
     async def _existing(self, volume: Volume, directory: Entry, name: str) -> Entry:
         entry = await volume.drive.lookup(directory, name)

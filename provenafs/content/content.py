@@ -35,6 +35,7 @@ class Content:
 
     `changed` is told which entries vanished or were replaced, so that the kernel forgets them.
     `hidden` are keys of objects whose names were removed here, and which are still to be deleted.
+    `asks_objects`: times and modes are those that the objects carry.
     """
 
     index: Index
@@ -45,6 +46,7 @@ class Content:
     memory: Budget
     blocks: BlockCache
     hidden: set[str] = field(default_factory=set, kw_only=True)
+    asks_objects: bool = field(default=False, kw_only=True)
 
 
 @asynccontextmanager
@@ -56,17 +58,22 @@ async def open_content(
     changed: Callable[[Sequence[Change]], None],
     memory: int = _MEMORY,
     cache_size: int = _CACHE_SIZE,
+    asks_objects: bool = False,
 ) -> AsyncIterator[Content]:
     """The content of a mount, with its index in `cache_dir`; ends its background tasks.
 
     `memory` is in bytes, for all that is read ahead together; `cache_size` in bytes on disk.
+    With `asks_objects` each object version is looked at once for its time and mode.
     """
     slot, index = _open_index(cache_dir)
     blocks = BlockCache(cache_dir, s3.buffers, cache_size)
     try:
         async with trio.open_nursery() as nursery:
             background = Background(nursery)
-            yield Content(index, s3, ttl, changed, background, Budget(memory), blocks)
+            budget = Budget(memory)
+            yield Content(
+                index, s3, ttl, changed, background, budget, blocks, asks_objects=asks_objects
+            )
             nursery.cancel_scope.cancel()
     finally:
         blocks.close()

@@ -23,10 +23,10 @@ from provenafs.content.markers import is_marker, put_marker
 from provenafs.content.volume import Volume
 from provenafs.errors import FSError
 from provenafs.s3.errors import NoSuchKey, PreconditionFailed, S3Error
+from provenafs.s3.metadata import Head
 from provenafs.s3.pages import Pages
 from provenafs.s3.parallel import run_all
 from provenafs.s3.types import ObjectInfo
-from provenafs.s3.writing import Head
 
 log = logging.getLogger(__name__)
 
@@ -121,7 +121,9 @@ async def _copy(volume: Volume, item: ObjectInfo, target: str) -> str:
     if is_marker(item):
         await put_marker(volume, target.removesuffix("/"))
         return item.etag
-    return await volume.writer.copy(item.key, item.etag, target, None, size=item.size)
+    return await volume.writer.copy(
+        item.key, item.etag, target, None, size=item.size, storage_class=item.storage_class
+    )
 
 
 async def _list(volume: Volume, prefix: str, limit: int) -> list[ObjectInfo]:

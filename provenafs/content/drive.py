@@ -17,6 +17,7 @@ from provenafs.content.content import Content
 from provenafs.content.index import Change, Entry
 from provenafs.content.keys import Unfit
 from provenafs.content.listings import Listing, Tree
+from provenafs.content.object_attributes import ObjectAttributes
 from provenafs.content.reader import Reader
 from provenafs.content.siblings import Siblings
 from provenafs.content.source import Source
@@ -45,6 +46,8 @@ class Drive:
     def __init__(self, content: Content, bucket: Bucket, root: Entry, prefix: str) -> None:
         """`prefix` ends in a slash; `root` is the entry that stands for it.
 
+        `attributes` are those that the objects carry, where they are asked for.
+
         `released_at` is to be set, in seconds since the epoch, once the dataset is released.
         """
         self.bucket = bucket
@@ -54,6 +57,9 @@ class Drive:
         self._root = root
         self._siblings = Siblings(
             content.index, self._source_ahead, content.memory, content.nursery
+        )
+        self.attributes = (
+            ObjectAttributes(content.index, bucket, self.key) if content.asks_objects else None
         )
         self.released_at: float | None = None
         self._down_until = -math.inf

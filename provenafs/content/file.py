@@ -22,7 +22,7 @@ import trio
 from provenafs.content.index import Entry, Kind
 from provenafs.content.journal import NOBODY, Row, State, new_row
 from provenafs.content.planner import SINGLE_PUT
-from provenafs.content.publisher import Publisher
+from provenafs.content.publisher import Attributes, Publisher
 from provenafs.content.staging import ReadBase, StagedBytes
 from provenafs.content.uploads import Base
 from provenafs.content.volume import Volume, is_scratch
@@ -54,11 +54,13 @@ class File:
         self._lock = trio.Lock()
         self._staged: StagedBytes | None = None
         self._state = State.OPEN
-        self._publisher = Publisher(files.uploads, volume, files.journal)
+        self._publisher = Publisher(files.uploads, volume, files.journal, is_new=self.changed)
         self._sequential_end = 0
         self._untouched = entry.etag is None  # as made or emptied, and nothing written since
-        self._mtime = entry.mtime
+        self._mtime_ns = entry.mtime_ns
         self._mtime_was_set = False
+        self._ctime_ns = entry.shown_ctime_ns
+        self._mode = entry.mode
         self._conflict: FSError | None = None
 
     @classmethod
@@ -72,17 +74,9 @@ class File:
             raise FSError(errno.EIO, message)
         name = key.rpartition("/")[2]
         entry = Entry(
-            next(_UNSHOWN),
-            0,
-            name,
-            Kind.OBJECT,
-            row.base_size,
-            row.base_etag,
-            0.0,
-            row.mtime,
-            True,
-            0.0,
-        )
+            next(_UNSHOWN), 0, name, Kind.OBJECT, row.base_size, row.base_etag, 0, row.mtime_ns,
+            None, row.mode, None, True, 0.0,
+        )  # fmt: skip
         file = cls(files, volume, entry, row.key)
         punched = [(start, end) for _, start, end, _, _ in row.parts]
         file._staged = await files.area.recover(row.id, row.base_size, file._reader(), punched)
@@ -94,6 +88,8 @@ class File:
             file._publisher.resume(row)
         if key != row.key:
             file.key, file.etag = key, None
+        if file.etag is None or row.replaces:
+            file._publisher.forget_metadata()
         return file
 
     # What it is like
@@ -154,14 +150,16 @@ class File:
         return self._size if self._staged is None else self._staged.size
 
     @property
-    def mtime(self) -> float | None:
-        """When it was written, or the time it was given, in seconds since the epoch."""
-        return self._mtime
-
-    @property
     def sent_bytes(self) -> int:
         """How much of it is acknowledged by the server, in bytes."""
         return self._publisher.sent_bytes
+
+    def shown(self, entry: Entry) -> Entry:
+        """Its entry, whose name is gone, with what was done since through open handles."""
+        return entry._replace(
+            size=self.size, mtime_ns=self._mtime_ns, ctime_ns=self._ctime_ns, mode=self._mode,
+            staged=True,
+        )  # fmt: skip
 
     # Reading and changing
 
@@ -181,7 +179,7 @@ class File:
             self._note_change()
             if offset == self._sequential_end:
                 self._sequential_end += len(data)
-                self._send_ahead(staged)
+                await self._send_ahead(staged)
             return len(data)
 
     async def truncate(self, size: int) -> None:
@@ -197,18 +195,26 @@ class File:
             self._sequential_end = min(self._sequential_end, size)
             self._note_change()
 
-    def set_mtime(self, mtime: float) -> None:
-        """The user gave the file a modification time, in seconds since the epoch."""
-        self._mtime, self._mtime_was_set = mtime, True
-        self._files.index.update(self.ino, mtime=mtime)
-        if not self.changed and not self.is_owed:
+    def set_attributes(self, mtime_ns: int | None, mode: int | None) -> None:
+        """The user gave the file a time, in nanoseconds since the epoch, or permission bits."""
+        given: dict[str, int] = {"ctime_ns": time.time_ns()}
+        if mtime_ns is not None:
+            self._mtime_ns, self._mtime_was_set = mtime_ns, True
+            given["mtime_ns"] = mtime_ns
+        if mode is not None:
+            self._mode = mode
+            given["mode"] = mode
+        self._ctime_ns = given["ctime_ns"]
+        self._files.index.update(self.ino, **given)
+        if len(given) > 1 and not self.changed and not self.is_owed:
             self._touch()
 
     def _note_change(self) -> None:
         self.changed = True
-        self._mtime, self._mtime_was_set = time.time(), False
+        self._mtime_ns = self._ctime_ns = now = time.time_ns()
+        self._mtime_was_set = False
         if not self.unlinked:
-            self._files.index.update(self.ino, size=self.size, mtime=self._mtime, staged=1)
+            self._files.index.update(self.ino, size=self.size, mtime_ns=now, ctime_ns=now, staged=1)
 
     async def _begin_change(self, *, keep: bool) -> StagedBytes:
         """The staged bytes, journalled as about to change; `keep` what the object has."""
@@ -258,11 +264,17 @@ class File:
 
     # Sending parts while more is being written
 
-    def _send_ahead(self, staged: StagedBytes) -> None:
+    async def _send_ahead(self, staged: StagedBytes) -> None:
         end = self._sequential_end
         if end <= SINGLE_PUT or staged.base_size or self.is_scratch or self.unlinked:
             return
-        self._publisher.send_ahead(staged, self.key, self._mtime, end, self._files.nursery)
+        await self._publisher.send_ahead(
+            staged, Base(self.key, self.etag), self._attributes, end, self._files.nursery
+        )
+
+    @property
+    def _attributes(self) -> Attributes:
+        return Attributes(self._mtime_ns, self._mode)
 
     async def punch(self) -> bool:
         """Give the disk space of acknowledged parts back; False if there was none."""
@@ -325,7 +337,8 @@ class File:
             state=State.CLOSED,
             key=self.key,
             size=staged.size,
-            mtime=self._mtime,
+            mtime_ns=self._mtime_ns,
+            mode=self._mode,
             write_id=self._publisher.coming_write_id,
         )
         self._state, self.changed = State.CLOSED, False
@@ -340,7 +353,8 @@ class File:
         staged = await self._ensure_staged()
         try:
             await self.volume.may_write()
-            etag = await self._publisher.publish(staged, Base(self.key, self.etag), self._mtime)
+            base = Base(self.key, self.etag)
+            etag = await self._publisher.publish(staged, base, self._attributes)
         except Exception as error:
             await self._note_failure(error)
             raise self._conflict or error from error
@@ -348,10 +362,11 @@ class File:
         staged.rebase(self._reader() or _nothing)
         self.changed, self._untouched, self._state = False, False, State.SENT
         self._files.journal.update_later(
-            self._row, state=State.SENT, size=staged.size, base_etag=etag, reason=""
+            self._row, state=State.SENT, size=staged.size, base_etag=etag, reason="", replaces=False
         )
         self._show_published()
-        if self._mtime_was_set and self._publisher.stored_mtime != self._mtime:
+        stored = self._publisher.stored
+        if (self._mtime_was_set and stored.mtime_ns != self._mtime_ns) or stored.mode != self._mode:
             self._touch()
 
     def _show_published(self) -> None:
@@ -360,11 +375,15 @@ class File:
         if self.ino < 0:
             self.volume.drive.expire(self.key)
             return
-        now = time.time()
-        mtime = now if self._mtime is None else self._mtime
-        self._mtime = mtime
+        if self._mtime_ns is None:
+            self._mtime_ns = self._ctime_ns = time.time_ns()
         self._files.index.update(
-            self.ino, size=self._size, etag=self.etag, modified=now, mtime=mtime
+            self.ino,
+            size=self._size,
+            etag=self.etag,
+            modified_ns=0,
+            mtime_ns=self._mtime_ns,
+            ctime_ns=self._ctime_ns,
         )
 
     async def _note_failure(self, error: Exception) -> None:
@@ -392,12 +411,13 @@ class File:
             key=self.key,
             reason=reason,
             size=self._staged.size,
-            mtime=self._mtime,
+            mtime_ns=self._mtime_ns,
+            mode=self._mode,
             write_id=self._publisher.write_id,
         )
 
     def _touch(self) -> None:
-        if self._mtime is not None and not self.unlinked:
+        if not self.unlinked:
             self._files.touch_later(self)
 
     # The end
@@ -451,12 +471,16 @@ class File:
 
     # Names
 
-    async def move(self, key: str, name: str, etag: str | None) -> None:
-        """The file has another key now; `etag` is of the object there. Only with `moving` held."""
+    async def move(self, key: str, name: str, etag: str | None, *, replaces: bool = False) -> None:
+        """The file has another key now; `etag` is of the object there. Only with `moving` held.
+
+        `replaces`: that object is another file, whose name this one takes once it is stored.
+        """
         self.key, self.name, self.etag = key, name, etag
         if self._staged is not None:
             self._staged.read_base = self._reader()
-            await self._files.journal.update(self._row, key=key, base_etag=etag)
+            columns = {"replaces": True} if replaces else {}
+            await self._files.journal.update(self._row, key=key, base_etag=etag, **columns)
 
     async def unlink(self) -> None:
         """The name is gone, and nothing is owed any more. Only with `moving` held."""

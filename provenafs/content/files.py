@@ -69,7 +69,7 @@ class FileHandle:
             return await self._reader.read(offset, size)
 
     async def _follow(self) -> None:
-        """A rename or a new modification time has put the same bytes somewhere else."""
+        """A rename or new attributes have put the same bytes somewhere else."""
         entry = self._files.index.get(self.file.ino)
         if entry is None:
             return
@@ -196,10 +196,12 @@ class Files:
         async with self.using(volume, entry) as file:
             await file.truncate(size)
 
-    async def set_mtime(self, volume: Volume, entry: Entry, mtime: float) -> None:
-        """Give a file a modification time, in seconds since the epoch."""
+    async def set_attributes(
+        self, volume: Volume, entry: Entry, mtime_ns: int | None, mode: int | None
+    ) -> None:
+        """Give a file a time, in nanoseconds since the epoch, or permission bits."""
         file = self._file(volume, entry)
-        file.set_mtime(mtime)
+        file.set_attributes(mtime_ns, mode)
         await self.settle(file)
 
     async def released(self, file: File) -> None:
@@ -269,7 +271,7 @@ class Files:
             self._idle = trio.Event()
 
     def touch_later(self, file: File) -> None:
-        """Let the object carry the modification time that was set after it was stored."""
+        """Let the object carry the attributes that were set after it was stored."""
         self.touches.add(file.volume, file.ino)
 
     async def store_all(self, volume: Volume | None = None) -> None:

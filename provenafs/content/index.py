@@ -8,6 +8,10 @@ Invariants
 - Every listing and every change of our own takes a stamp from one ascending counter. A listing
   touches only rows older than itself, so a LIST that was under way while we wrote or deleted
   neither brings the old state back nor removes the new one.
+- The times of a directory are when its content was last seen to change: ours at once, that of
+  others when a LIST shows it. Its first LIST shows no change, since nothing was known before.
+- What was set here (`mtime_ns`, `ctime_ns`, `mode`) stands for as long as the object does: until
+  a LIST shows another ETag, or another time of storing than the first LIST after our change did.
 """
 
 from __future__ import annotations
@@ -33,8 +37,11 @@ CREATE TABLE IF NOT EXISTS entries (
     kind INTEGER NOT NULL,
     size INTEGER NOT NULL DEFAULT 0,
     etag TEXT,
-    modified REAL NOT NULL DEFAULT 0,
-    mtime REAL,
+    modified_ns INTEGER NOT NULL DEFAULT 0,
+    mtime_ns TEXT, -- in the year 9999 it has more than 64 bits
+    ctime_ns INTEGER,
+    mode INTEGER,
+    storage_class TEXT,
     staged INTEGER NOT NULL DEFAULT 0,
     listed_at REAL NOT NULL DEFAULT 0,
     stamp INTEGER NOT NULL DEFAULT 0,
@@ -43,8 +50,11 @@ CREATE TABLE IF NOT EXISTS entries (
 CREATE INDEX IF NOT EXISTS entries_by_parent ON entries (parent);
 INSERT OR IGNORE INTO entries (ino, parent, name, kind) VALUES (1, 0, '', 3);
 """
-_VERSION = 1
-_COLUMNS = "ino, parent, name, kind, size, etag, modified, mtime, staged, listed_at"
+_VERSION = 2
+_COLUMNS = (
+    "ino, parent, name, kind, size, etag, modified_ns, mtime_ns, ctime_ns, mode, storage_class,"
+    " staged, listed_at"
+)
 
 
 class Kind(IntEnum):
@@ -60,11 +70,13 @@ _KINDS = {kind.value: kind for kind in Kind}  # a tenth of the time of Kind(valu
 
 # A named tuple, made for every name of every listing: a dataclass would take four times as long.
 class Entry(NamedTuple):
-    """One row: size in bytes, times in seconds since the epoch.
+    """One row: size in bytes, times in nanoseconds since the epoch but for `listed_at`.
 
-    `mtime` is what this client knows better than LIST (set or written here), else None.
+    `modified_ns` is when LIST says that an object was stored, 0 where it has not said so yet; of a
+    directory, when it was first seen. `mtime_ns`, `ctime_ns` and `mode` (permission bits) are what
+    this client knows better than LIST, else None. `storage_class` None is the standard one.
     `staged` entries are authoritative locally: listings leave them alone.
-    `listed_at` is when a directory's children were last listed; 0 for never.
+    `listed_at` is when a directory's children were last listed, in seconds; 0 for never.
     """
 
     ino: int
@@ -73,10 +85,23 @@ class Entry(NamedTuple):
     kind: Kind
     size: int
     etag: str | None
-    modified: float
-    mtime: float | None
+    modified_ns: int
+    mtime_ns: int | None
+    ctime_ns: int | None
+    mode: int | None
+    storage_class: str | None
     staged: bool
     listed_at: float
+
+    @property
+    def shown_mtime_ns(self) -> int:
+        """When its content last changed, or the time it was given."""
+        return self.modified_ns if self.mtime_ns is None else self.mtime_ns
+
+    @property
+    def shown_ctime_ns(self) -> int:
+        """When its content or attributes last changed."""
+        return self.modified_ns if self.ctime_ns is None else self.ctime_ns
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +111,16 @@ class Listed:
     name: str
     size: int = 0
     etag: str | None = None
-    modified: float = 0.0
+    modified_ns: int = 0
+    storage_class: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
     """An entry that vanished from `parent`, or whose `name` now means another inode.
 
-    The kernel has to be told: forget the name, and the pages of the inode.
+    The kernel has to be told: forget the name, and the pages of the inode. An empty `name` is a
+    directory whose times have changed: its attributes are to be forgotten.
     """
 
     parent: int
@@ -171,11 +198,14 @@ class Index:
             if found.kind is kind:
                 return found
             self.remove(found.ino)
+        now = time.time_ns()
         cursor = self._execute(
-            "INSERT INTO entries (parent, name, kind, stamp) VALUES (?, ?, ?, ?)",
-            (parent, name, kind, self._next_stamp()),
+            "INSERT INTO entries (parent, name, kind, modified_ns, stamp) VALUES (?, ?, ?, ?, ?)",
+            (parent, name, kind, now, self._next_stamp()),
         )
         self._removed.pop((parent, name), None)
+        if kind is not Kind.VIRTUAL:
+            self._note_content(parent, now)
         entry = self.get(cursor.lastrowid or 0)
         assert entry is not None
         return entry
@@ -183,8 +213,10 @@ class Index:
     def update(self, ino: int, **columns: Any) -> None:
         """Set columns of an entry after a change of our own; the inode number stays.
 
-        Columns: size, etag, modified, mtime, staged, listed_at.
+        Columns: size, etag, modified_ns, mtime_ns, ctime_ns, mode, staged, listed_at.
         """
+        if columns.get("mtime_ns") is not None:
+            columns["mtime_ns"] = str(columns["mtime_ns"])
         settings = ", ".join(f"{column} = ?" for column in columns)
         self._execute(
             f"UPDATE entries SET {settings}, stamp = ? WHERE ino = ?",
@@ -194,7 +226,18 @@ class Index:
     def disown(self, ino: int) -> None:
         """Let listings tell again what an entry is, also one that is under way."""
         self._execute(
-            "UPDATE entries SET staged = 0, mtime = NULL, stamp = 0 WHERE ino = ?", (ino,)
+            "UPDATE entries SET staged = 0, stamp = 0, mtime_ns = NULL, ctime_ns = NULL,"
+            " mode = NULL, modified_ns = CASE modified_ns WHEN 0 THEN coalesce(ctime_ns, 0)"
+            " ELSE modified_ns END WHERE ino = ?",
+            (ino,),
+        )
+
+    def learn(self, ino: int, etag: str, mtime_ns: int, mode: int | None) -> None:
+        """Keep what an object of this ETag says of itself, unless more is known by now."""
+        self._execute(
+            "UPDATE entries SET mtime_ns = ?, mode = coalesce(mode, ?)"
+            " WHERE ino = ? AND etag = ? AND mtime_ns IS NULL AND NOT staged",
+            (str(mtime_ns), mode, ino, etag),
         )
 
     def move(self, ino: int, parent: int, name: str) -> None:
@@ -207,7 +250,11 @@ class Index:
             self._delete_subtree([listed.ino])
         self.note_removal(entry.parent, entry.name)
         self._removed.pop((parent, name), None)
-        self.update(ino, parent=parent, name=name)
+        now = time.time_ns()
+        self._keep_times(ino)
+        self.update(ino, parent=parent, name=name, ctime_ns=now)
+        for directory in {entry.parent, parent}:
+            self._note_content(directory, now)
 
     def remove(self, ino: int) -> None:
         """Forget an entry and everything below it, after a deletion of our own."""
@@ -216,6 +263,8 @@ class Index:
             return
         self.note_removal(entry.parent, entry.name)
         self._delete_subtree([ino])
+        if entry.kind is not Kind.VIRTUAL:
+            self._note_content(entry.parent, time.time_ns())
 
     def note_removal(self, parent: int, name: str) -> None:
         """Let no listing that is under way bring back a name that was removed."""
@@ -247,20 +296,25 @@ class Index:
 
         A directory also replaces an object that an earlier page of the same listing showed.
         """
-        removed = self._removed
+        removed, now = self._removed, time.time_ns()
         rows = [
-            (parent, item.name, Kind.DIRECTORY if item.etag is None else Kind.OBJECT, item.size,
-             item.etag, item.modified, stamp)
+            (parent, item.name, Kind.DIRECTORY, 0, None, now, None, stamp)
+            if item.etag is None
+            else (parent, item.name, Kind.OBJECT, item.size, item.etag, item.modified_ns,
+                  item.storage_class, stamp)
             for item in page
             if removed.get((parent, item.name), 0) < stamp
         ]  # fmt: skip
 
         def work() -> list[Change]:
+            last = self.last_child(parent)
             self._upsert(rows)
             changes = self._replaced(stamp, parent, rows)
             if changes:
                 self._delete_subtree([change.ino for change in changes])
                 self._upsert(rows)
+            if changes or self.last_child(parent) > last:
+                changes += self._note_seen(parent, now)
             return changes
 
         return self.database.transact(work)
@@ -268,7 +322,10 @@ class Index:
     def finish_listing(
         self, stamp: int, parent: int, listed_at: float | None = None
     ) -> list[Change]:
-        """Remove what the LIST of `parent` no longer showed and note the time of listing."""
+        """Remove what the LIST of `parent` no longer showed and note the time of listing.
+
+        `listed_at` is in seconds since the epoch.
+        """
         gone = [
             Change(parent, name, ino)
             for ino, name in self._execute(
@@ -280,12 +337,17 @@ class Index:
             listed_at = 0.0
         noted_at = time.time() if listed_at is None else listed_at
 
-        def work() -> None:
+        def work() -> list[Change]:
             self._delete_subtree([change.ino for change in gone])
-            self._execute("UPDATE entries SET listed_at = ? WHERE ino = ?", (noted_at, parent))
+            changes = gone + (self._note_seen(parent, time.time_ns()) if gone else [])
+            self._execute(
+                "UPDATE entries SET listed_at = ?, mtime_ns = coalesce(mtime_ns, modified_ns)"
+                " WHERE ino = ?",
+                (noted_at, parent),
+            )
+            return changes
 
-        self.database.transact(work)
-        return gone
+        return self.database.transact(work)
 
     def end_listing(self, stamp: int) -> None:
         """The LIST is over, finished or given up."""
@@ -301,15 +363,50 @@ class Index:
         self._execute("UPDATE entries SET listed_at = 0 WHERE ino = ?", (ino,))
 
     def _upsert(self, rows: Iterable[Sequence[Any]]) -> None:
+        # Equal bytes that were stored again may have got other metadata with them.
+        stands = "CASE WHEN etag IS NULL OR modified_ns IN (0, excluded.modified_ns) THEN"
         self.database.execute_many(
-            "INSERT INTO entries (parent, name, kind, size, etag, modified, stamp)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)"
+            "INSERT INTO entries"
+            " (parent, name, kind, size, etag, modified_ns, storage_class, stamp)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (parent, name) DO UPDATE SET"
-            " modified = excluded.modified, size = excluded.size, stamp = excluded.stamp"
+            f" mtime_ns = {stands} mtime_ns END,"
+            f" ctime_ns = {stands} ctime_ns END,"
+            f" mode = {stands} mode END,"
+            " modified_ns = CASE WHEN etag IS NULL THEN modified_ns ELSE excluded.modified_ns END,"
+            " size = excluded.size, storage_class = excluded.storage_class,"
+            " stamp = excluded.stamp"
             " WHERE kind = excluded.kind AND etag IS excluded.etag AND NOT staged"
             " AND stamp < excluded.stamp",
             rows,
         )
+
+    def _keep_times(self, ino: int) -> None:
+        """The objects of an entry and below it are stored anew by a rename, unchanged."""
+        self._execute(
+            "WITH RECURSIVE below (ino) AS ("
+            " SELECT ? UNION ALL"
+            " SELECT entries.ino FROM entries JOIN below ON entries.parent = below.ino)"
+            " UPDATE entries SET mtime_ns = coalesce(mtime_ns, modified_ns),"
+            " ctime_ns = coalesce(ctime_ns, modified_ns), modified_ns = 0"
+            " WHERE ino IN below AND kind = ?",
+            (ino, Kind.OBJECT),
+        )
+
+    def _note_content(self, directory: int, now: int) -> None:
+        """We have changed what is in a directory."""
+        self._execute(
+            "UPDATE entries SET mtime_ns = ?, ctime_ns = ? WHERE ino = ?",
+            (str(now), now, directory),
+        )
+
+    def _note_seen(self, directory: int, now: int) -> list[Change]:
+        """A LIST has shown what others changed in a directory; not if it is the first one."""
+        cursor = self._execute(
+            "UPDATE entries SET mtime_ns = ?, ctime_ns = ? WHERE ino = ? AND mtime_ns IS NOT NULL",
+            (str(now), now, directory),
+        )
+        return [Change(0, "", directory)] if cursor.rowcount else []
 
     def _replaced(self, stamp: int, parent: int, rows: Sequence[Sequence[Any]]) -> list[Change]:
         names = json.dumps([row[1] for row in rows])
@@ -357,7 +454,9 @@ class Index:
 
 
 def _entry(row: Sequence[Any]) -> Entry:
-    ino, parent, name, kind, size, etag, modified, mtime, staged, listed_at = row
+    ino, parent, name, kind, size, etag, modified, mtime, ctime, mode, storage, staged, listed = row
+    mtime = None if mtime is None else int(mtime)
     return Entry(
-        ino, parent, name, _KINDS[kind], size, etag, modified, mtime, bool(staged), listed_at
-    )
+        ino, parent, name, _KINDS[kind], size, etag, modified, mtime, ctime, mode, storage,
+        bool(staged), listed,
+    )  # fmt: skip

@@ -52,12 +52,14 @@ CREATE TABLE IF NOT EXISTS staged (
     base_etag TEXT,
     base_size INTEGER NOT NULL,
     size INTEGER NOT NULL,
-    mtime REAL,
     write_id TEXT NOT NULL,
     upload_id TEXT,
     parts TEXT NOT NULL,
     reason TEXT NOT NULL,
-    changed_at REAL NOT NULL
+    changed_at REAL NOT NULL,
+    mtime_ns TEXT, -- in the year 9999 it has more than 64 bits
+    mode INTEGER,
+    replaces INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE IF NOT EXISTS intents (
     id TEXT PRIMARY KEY,
@@ -67,11 +69,12 @@ CREATE TABLE IF NOT EXISTS intents (
     key TEXT NOT NULL,
     target TEXT NOT NULL,
     etag TEXT,
-    mtime REAL,
-    changed_at REAL NOT NULL
+    changed_at REAL NOT NULL,
+    mtime_ns TEXT,
+    mode INTEGER
 );
 """
-_VERSION = 1
+_VERSION = 2
 _BUSY_TIMEOUT_S = 30.0
 
 
@@ -89,16 +92,18 @@ class Action(Enum):
 
     DELETE = "delete"  # an object whose name was removed
     RENAME = "rename"  # a directory: every object below `key` goes to `target`
-    TOUCH = "touch"  # a self-copy that carries the mtime
+    TOUCH = "touch"  # a self-copy that carries mtime and mode
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One staged file. Sizes in bytes, times in seconds since the epoch.
+    """One staged file. Sizes in bytes, times in seconds since the epoch but for `mtime_ns`.
 
     `base_etag` is the object version it started from, None for a new object; `base_size` how many
     leading bytes of that version still counted when the row was last written. `write_id` marks
     the object that a publication makes. `parts` of `upload_id` are the only copy of what they hold.
+    `mode` are permission bits that were set here. With `replaces` the object of `base_etag` is
+    another file, whose name this one takes: what was stored beside its bytes goes with it.
     """
 
     id: str
@@ -109,17 +114,19 @@ class Row:
     base_etag: str | None
     base_size: int
     size: int
-    mtime: float | None
     write_id: str
     upload_id: str | None
     parts: tuple[JournalPart, ...]
     reason: str
     changed_at: float
+    mtime_ns: int | None = None
+    mode: int | None = None
+    replaces: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """A change of names that is under way in the bucket."""
+    """A change that is under way in the bucket."""
 
     id: str
     owner: str
@@ -128,8 +135,9 @@ class Intent:
     key: str
     target: str
     etag: str | None
-    mtime: float | None
     changed_at: float
+    mtime_ns: int | None = None
+    mode: int | None = None
 
 
 class Owner:
@@ -344,9 +352,7 @@ class Journal:
 def new_row(owner: str, dataset: str, key: str) -> Row:
     """A row for a new staged file, not yet written."""
     name = uuid.uuid4().hex
-    return Row(
-        name, owner, State.OPEN, dataset, key, None, 0, 0, None, name, None, (), "", time.time()
-    )
+    return Row(name, owner, State.OPEN, dataset, key, None, 0, 0, name, None, (), "", time.time())
 
 
 def new_intent(
@@ -357,11 +363,13 @@ def new_intent(
     *,
     target: str = "",
     etag: str | None = None,
-    mtime: float | None = None,
+    mtime_ns: int | None = None,
+    mode: int | None = None,
 ) -> Intent:
     """An intent of this mount, not yet written."""
     name = uuid.uuid4().hex
-    return Intent(name, journal.owner, action, dataset, key, target, etag, mtime, time.time())
+    now = time.time()
+    return Intent(name, journal.owner, action, dataset, key, target, etag, now, mtime_ns, mode)
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -372,16 +380,45 @@ def _connect(path: Path) -> sqlite3.Connection:
         )
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
-        version = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version > _VERSION:
-            message = f"{path} was written by a newer provenafs; use that one, or move it away"
-            raise FSError(errno.EIO, message)
-        connection.executescript(_SCHEMA)
-        connection.execute(f"PRAGMA user_version = {_VERSION}")
+        _bring_up(connection, path)
     except sqlite3.DatabaseError as error:
         message = f"{path} cannot be used as a journal ({error}); move it away to start a new one"
         raise FSError(errno.EIO, message) from error
     return connection
+
+
+def _bring_up(connection: sqlite3.Connection, path: Path) -> None:
+    """Make the tables, or bring those of an earlier version up to this one."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        if version > _VERSION:
+            message = f"{path} was written by a newer provenafs; use that one, or move it away"
+            raise FSError(errno.EIO, message)
+        if version == 1:
+            _keep_nanoseconds(connection)
+        for statement in _SCHEMA.split(";"):
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {_VERSION}")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
+    connection.execute("COMMIT")
+
+
+def _keep_nanoseconds(connection: sqlite3.Connection) -> None:
+    """Version 1 had times in seconds, and no modes."""
+    for table in ("staged", "intents"):
+        connection.execute(f"ALTER TABLE {table} ADD COLUMN mtime_ns TEXT")
+        connection.execute(f"ALTER TABLE {table} ADD COLUMN mode INTEGER")
+        known = f"SELECT id, mtime FROM {table} WHERE mtime IS NOT NULL"
+        for row_id, mtime in connection.execute(known).fetchall():
+            connection.execute(
+                f"UPDATE {table} SET mtime_ns = ? WHERE id = ?",
+                (str(round(mtime * 1e6) * 1000), row_id),
+            )
+        connection.execute(f"ALTER TABLE {table} DROP COLUMN mtime")
+    connection.execute("ALTER TABLE staged ADD COLUMN replaces INTEGER NOT NULL DEFAULT 0")
 
 
 def _insert(table: str, values: Sequence[Any]) -> tuple[str, Sequence[Any]]:
@@ -394,6 +431,8 @@ def _update(row_id: str, columns: dict[str, Any]) -> tuple[str, Sequence[Any]]:
         values["state"] = values["state"].value
     if "parts" in values:
         values["parts"] = json.dumps(values["parts"])
+    if "mtime_ns" in values:
+        values["mtime_ns"] = _text(values["mtime_ns"])
     settings = ", ".join(f"{column} = ?" for column in values)
     return f"UPDATE staged SET {settings} WHERE id = ?", (*values.values(), row_id)
 
@@ -401,29 +440,40 @@ def _update(row_id: str, columns: dict[str, Any]) -> tuple[str, Sequence[Any]]:
 def _row_values(row: Row) -> Sequence[Any]:
     return (
         row.id, row.owner, row.state.value, row.dataset, row.key, row.base_etag, row.base_size,
-        row.size, row.mtime, row.write_id, row.upload_id, json.dumps(row.parts), row.reason,
-        row.changed_at,
+        row.size, row.write_id, row.upload_id, json.dumps(row.parts), row.reason,
+        row.changed_at, _text(row.mtime_ns), row.mode, row.replaces,
     )  # fmt: skip
 
 
 def _row(values: Sequence[Any]) -> Row:
     columns = list(values)
     columns[2] = State(columns[2])
-    columns[11] = tuple(tuple(part) for part in json.loads(columns[11]))
+    columns[10] = tuple(tuple(part) for part in json.loads(columns[10]))
+    columns[13] = _number(columns[13])
+    columns[15] = bool(columns[15])
     return Row(*columns)
 
 
 def _intent_values(intent: Intent) -> Sequence[Any]:
     return (
         intent.id, intent.owner, intent.action.value, intent.dataset, intent.key, intent.target,
-        intent.etag, intent.mtime, intent.changed_at,
+        intent.etag, intent.changed_at, _text(intent.mtime_ns), intent.mode,
     )  # fmt: skip
 
 
 def _intent(values: Sequence[Any]) -> Intent:
     columns = list(values)
     columns[2] = Action(columns[2])
+    columns[8] = _number(columns[8])
     return Intent(*columns)
+
+
+def _text(time_ns: int | None) -> str | None:
+    return None if time_ns is None else str(time_ns)
+
+
+def _number(text: str | None) -> int | None:
+    return None if text is None else int(text)
 
 
 def _as_fs_error(error: Exception) -> FSError:

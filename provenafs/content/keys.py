@@ -126,7 +126,9 @@ class _Shadows:
         if _fits(name, item.key, into):
             self._trim(name)
             self._files.append((name, item.key))
-            into.listed.append(Listed(name, item.size, item.etag, item.modified))
+            into.listed.append(
+                Listed(name, item.size, item.etag, item.modified_ns, item.storage_class)
+            )
 
     def directory(self, name: str, into: Children, key: str | None = None) -> bool:
         """Add a directory; False if it cannot be shown. `key` is the one that tells of it."""

@@ -7,8 +7,8 @@ import uuid
 
 from provenafs.content.volume import Volume
 from provenafs.s3.errors import PreconditionFailed
+from provenafs.s3.metadata import Metadata
 from provenafs.s3.types import ObjectInfo
-from provenafs.s3.writing import Metadata
 
 _CONTENT_TYPE = "application/x-directory"
 
@@ -20,7 +20,7 @@ def is_marker(item: ObjectInfo) -> bool:
 
 async def put_marker(volume: Volume, key: str) -> bool:
     """Put the marker of the directory `key` (without its slash); False if there was one."""
-    metadata = Metadata(uuid.uuid4().hex, time.time(), _CONTENT_TYPE)
+    metadata = Metadata(uuid.uuid4().hex, time.time_ns(), _CONTENT_TYPE)
     try:
         await volume.writer.put(f"{key}/", b"", None, metadata)
     except PreconditionFailed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+from dataclasses import dataclass, replace
 
 import trio
 
@@ -15,23 +16,37 @@ from provenafs.content.volume import Volume
 from provenafs.errors import FSError
 from provenafs.guard import Background
 from provenafs.s3.errors import NoSuchKey, PreconditionFailed, S3Error
-from provenafs.s3.writing import Head, Metadata, content_type
+from provenafs.s3.metadata import Head, Metadata, content_type
 
 log = logging.getLogger(__name__)
 
+_NOTHING = Metadata("", content_type="")
 _RETRIES = 2  # of an attempt that was carried out though it seemed to fail
+
+
+@dataclass(frozen=True, slots=True)
+class Attributes:
+    """What a user gives a file: mtime in nanoseconds since the epoch, permission bits.
+
+    None is what the object has, or would have.
+    """
+
+    mtime_ns: int | None = None
+    mode: int | None = None
 
 
 class Publisher:
     """Publishes the bytes of one file, each time it changed.
 
     Every attempt has an id that the object carries, so that our own success after a lost answer is
-    told from a conflict.
+    told from a conflict. What others have stored beside the bytes of the object goes with it.
     """
 
-    def __init__(self, uploads: Uploads, volume: Volume, journal: Journal) -> None:
+    def __init__(self, uploads: Uploads, volume: Volume, journal: Journal, *, is_new: bool) -> None:
+        """`is_new`: there is no object yet whose metadata would have to be kept."""
         self.row = ""  # of the journal
-        self.stored_mtime: float | None = None  # what the object carries
+        self.stored = Attributes()  # that the object carries, by what was sent
+        self._found: Metadata | None = _NOTHING if is_new else None  # on the object
         self._uploads = uploads
         self._volume = volume
         self._journal = journal
@@ -47,9 +62,13 @@ class Publisher:
     def resume(self, row: Row) -> None:
         """Go on with the upload that the journal knows."""
         assert row.upload_id is not None
-        metadata = Metadata(row.write_id, row.mtime, content_type(row.key))
-        self._upload = self._upload_of(row.key, metadata)
+        # The server has had the others since the upload was begun.
+        self._upload = self._upload_of(row.key, Metadata(row.write_id, row.mtime_ns))
         self._upload.resume(row.upload_id, row.parts)
+
+    def forget_metadata(self) -> None:
+        """The file is a new one, whatever object it replaces."""
+        self._found = _NOTHING
 
     def reader(self, key: str, etag: str | None, size: int) -> ReadBase | None:
         """Reads of an object version, for bytes that were not written here."""
@@ -87,12 +106,21 @@ class Publisher:
 
     # While more is being written
 
-    def send_ahead(
-        self, staged: StagedBytes, key: str, mtime: float | None, end: int, nursery: Background
+    async def send_ahead(
+        self,
+        staged: StagedBytes,
+        base: Base,
+        attributes: Attributes,
+        end: int,
+        nursery: Background,
     ) -> None:
         """Begin to send the parts of a new object that lie before `end`."""
-        upload = self._upload = self._upload or self._new_upload(key, mtime)
-        upload.send_ahead(staged, end, nursery)
+        try:
+            upload = self._upload = self._upload or await self._new_upload(base, attributes)
+        except (S3Error, FSError) as error:
+            log.info("%s is not sent ahead: %s", base.key, error)
+        else:
+            upload.send_ahead(staged, end, nursery)
 
     def spoil(self, start: int, end: int | None = None) -> None:
         """[start, end) of the file is about to change; `end` None means all the rest."""
@@ -135,13 +163,15 @@ class Publisher:
 
     # The object
 
-    async def publish(self, staged: StagedBytes, base: Base, mtime: float | None) -> str:
+    async def publish(self, staged: StagedBytes, base: Base, attributes: Attributes) -> str:
         """Make the object at `base` what the staged bytes are; returns its ETag.
 
         Raises S3Error, FSError; PreconditionFailed or NoSuchKey if the base is another by now.
         """
         what = f"storing {base.key}"
-        etag = await self._uploads.progress.bound(lambda: self._send(staged, base, mtime), what)
+        etag = await self._uploads.progress.bound(
+            lambda: self._send(staged, base, attributes), what
+        )
         # A punch under way ends before its bytes may be written again.
         async with self._punching:
             self._upload = None
@@ -156,11 +186,11 @@ class Publisher:
             except (S3Error, FSError) as error:
                 log.warning("an unfinished upload is left behind: %s", error)
 
-    async def _send(self, staged: StagedBytes, base: Base, mtime: float | None) -> str:
+    async def _send(self, staged: StagedBytes, base: Base, attributes: Attributes) -> str:
         """Send; again over what an attempt taken for failed has made, or with a new upload."""
         for _ in range(_RETRIES):
             try:
-                return await self._send_once(staged, base, mtime)
+                return await self._send_once(staged, base, attributes)
             except (PreconditionFailed, NoSuchKey) as error:
                 made = await self._made(base)
                 if made is not None and self._upload and self._upload.may_have_made(made):
@@ -172,7 +202,7 @@ class Publisher:
                 if made is not None:
                     staged.read_base = self.reader(base.key, made.etag, made.size)
                     base = Base(base.key, made.etag)
-        return await self._send_once(staged, base, mtime)
+        return await self._send_once(staged, base, attributes)
 
     async def _made(self, base: Base) -> Head | None:
         """What an earlier attempt made that was taken for failed, if that is the object."""
@@ -190,7 +220,7 @@ class Publisher:
             raise FSError(errno.EIO, message)
         await self.drop()
 
-    async def _send_once(self, staged: StagedBytes, base: Base, mtime: float | None) -> str:
+    async def _send_once(self, staged: StagedBytes, base: Base, attributes: Attributes) -> str:
         late = staged.size > 0 and self._volume.drive.bucket.late_deletes.may_come(base.key)
         if staged.punched:
             parts = tuple(send_parts(0, staged.size, 1, last=True))
@@ -200,15 +230,13 @@ class Publisher:
                 parts = in_other_parts(parts)
         if len(parts) == 1 and not staged.punched and not late:
             await self.drop()
-            metadata = self._new_metadata(base.key, mtime)
-            self.stored_mtime = mtime
+            metadata = await self._new_metadata(base, attributes)
             return await put(self._uploads, self._volume.writer, staged, base, metadata)
-        upload = self._upload = self._upload or self._new_upload(base.key, mtime)
-        self.stored_mtime = upload.metadata.mtime
+        upload = self._upload = self._upload or await self._new_upload(base, attributes)
         return await upload.complete(staged, parts, base)
 
-    def _new_upload(self, key: str, mtime: float | None) -> Upload:
-        return self._upload_of(key, self._new_metadata(key, mtime))
+    async def _new_upload(self, base: Base, attributes: Attributes) -> Upload:
+        return self._upload_of(base.key, await self._new_metadata(base, attributes))
 
     def _upload_of(self, key: str, metadata: Metadata) -> Upload:
         async def begun(upload_id: str) -> None:
@@ -216,6 +244,19 @@ class Publisher:
 
         return Upload(self._uploads, self._volume.writer, key, metadata, begun)
 
-    def _new_metadata(self, key: str, mtime: float | None) -> Metadata:
+    async def _new_metadata(self, base: Base, attributes: Attributes) -> Metadata:
+        """What is to be stored beside the new bytes; PreconditionFailed if the base is another."""
+        if self._found is None:
+            head = await self._volume.writer.describe(base.key)
+            if head.etag != base.etag:
+                raise PreconditionFailed(f"{base.key} is another object by now")
+            self._found = head.metadata.for_new_bytes()
         self._attempts += 1
-        return Metadata(self.write_id, mtime, content_type(key))
+        self.stored = attributes
+        return replace(
+            self._found,
+            write_id=self.write_id,
+            mtime_ns=attributes.mtime_ns,
+            mode=self._found.mode if attributes.mode is None else attributes.mode,
+            content_type=self._found.content_type or content_type(base.key),
+        )

@@ -20,7 +20,7 @@ from provenafs.content.directories import resume_rename
 from provenafs.content.file import File, may_pass
 from provenafs.content.files import Files
 from provenafs.content.journal import NOBODY, Action, Intent, Row, State
-from provenafs.content.touches import copy_with_mtime
+from provenafs.content.touches import copy_with_attributes
 from provenafs.content.volume import Volume
 from provenafs.errors import FSError
 from provenafs.s3.errors import NoSuchKey, PreconditionFailed
@@ -197,7 +197,7 @@ class Recovery:
             if intent.action is Action.RENAME:
                 await resume_rename(self._files, volume, intent)
                 return
-            await copy_with_mtime(volume, intent)
+            await copy_with_attributes(volume, intent)
         except (PreconditionFailed, NoSuchKey):
             log.info("%s was changed by somebody else: it stays", intent.key)
         volume.drive.expire(intent.key)

@@ -1,4 +1,4 @@
-"""Modification times that were set after an object was stored, brought into it behind.
+"""Attributes that were set after an object was stored, brought into it in the background.
 
 The object is copied onto itself with new metadata. A short wait lets a rename or another write
 make the copy needless; while handles are open it waits too, since the copy may change the ETag.
@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING
 import trio
 
 from provenafs.content.file import File
-from provenafs.content.index import Kind
+from provenafs.content.index import Entry, Kind
 from provenafs.content.journal import Action, Intent, new_intent
+from provenafs.content.publisher import Attributes
 from provenafs.content.volume import Volume
 from provenafs.errors import FSError
 from provenafs.guard import Background
 from provenafs.s3.errors import S3Error
-from provenafs.s3.writing import COPY_LIMIT, content_type
+from provenafs.s3.metadata import content_type
+from provenafs.s3.writing import COPY_LIMIT
 
 if TYPE_CHECKING:
     from provenafs.content.files import Files
@@ -46,7 +48,7 @@ class Touches:
         self._limiter = trio.CapacityLimiter(_AT_ONCE)
 
     def add(self, volume: Volume, ino: int) -> None:
-        """Bring the modification time the index has into the object, in a moment."""
+        """Bring the attributes that the index has into the object, in a moment."""
         self._waiting[ino] = _Touch(volume, ino)
         if not self._running:
             self._running = True
@@ -98,36 +100,75 @@ class Touches:
     async def _copy_object(self, volume: Volume, file: File) -> None:
         """The file is held: a change begun on the version before would end as a conflict."""
         entry = self._files.index.get(file.ino)
-        if entry is None or file.etag is None or entry.mtime is None or entry.size > COPY_LIMIT:
+        if entry is None or file.etag is None or entry.size > COPY_LIMIT:
             return
         journal = self._files.journal
         intent = new_intent(
-            journal, Action.TOUCH, volume.dataset, file.key, etag=file.etag, mtime=entry.mtime
+            journal,
+            Action.TOUCH,
+            volume.dataset,
+            file.key,
+            etag=file.etag,
+            mtime_ns=entry.mtime_ns,
+            mode=entry.mode,
         )
         try:
             await journal.intend(intent)
-            etag = await copy_with_mtime(volume, intent)
+            etag = await copy_with_attributes(volume, intent)
         except (S3Error, FSError) as error:
-            log.warning("the modification time of %s stays on this machine: %s", file.key, error)
+            log.warning("the attributes of %s stay on this machine: %s", file.key, error)
         else:
             await file.move(file.key, file.name, etag)
-            if entry.etag == intent.etag and not entry.staged:
-                self._files.index.update(file.ino, etag=etag)
+            self._note_copy(entry, intent, etag)
         journal.fulfil_later(intent.id)
 
+    def _note_copy(self, before: Entry, intent: Intent, etag: str) -> None:
+        """A LIST may have shown the copy meanwhile, and taken it for another client's."""
+        now = self._files.index.get(before.ino)
+        if now is None or now.staged or now.etag != intent.etag:
+            return
+        self._files.index.update(
+            before.ino,
+            etag=etag,
+            modified_ns=0,
+            mtime_ns=before.shown_mtime_ns if now.mtime_ns is None else now.mtime_ns,
+            ctime_ns=before.shown_ctime_ns if now.ctime_ns is None else now.ctime_ns,
+            mode=before.mode if now.mode is None else now.mode,
+        )
 
-async def copy_with_mtime(volume: Volume, intent: Intent) -> str:
-    """Copy an object onto itself with the intent's modification time; returns the new ETag."""
+
+async def copy_with_attributes(volume: Volume, intent: Intent) -> str:
+    """Copy an object onto itself with the intent's attributes; returns the new ETag."""
     await volume.may_write()
-    writer = volume.writer
-    head = await writer.head(intent.key)
     assert intent.etag is not None
+    return await copy_object(
+        volume, intent.key, intent.etag, intent.key, intent.etag, intent.id,
+        Attributes(intent.mtime_ns, intent.mode),
+    )  # fmt: skip
+
+
+async def copy_object(
+    volume: Volume,
+    source: str,
+    source_etag: str,
+    key: str,
+    expected: str | None,
+    write_id: str,
+    attributes: Attributes,
+) -> str:
+    """Copy an object with other attributes, and all else that is stored with it; the new ETag."""
+    head = await volume.writer.describe(source)
+    found = head.metadata
+    known_ns = head.modified_ns if found.mtime_ns is None else found.mtime_ns
+    # A type that only the name suggested, such as that of rsync's temporary files.
+    is_suggested = found.content_type == content_type(source)
     metadata = replace(
-        head.metadata,
-        write_id=intent.id,
-        mtime=intent.mtime,
-        content_type=head.metadata.content_type or content_type(intent.key),
+        found,
+        content_type=content_type(key) if is_suggested else found.content_type,
+        write_id=write_id,
+        mtime_ns=known_ns if attributes.mtime_ns is None else attributes.mtime_ns,
+        mode=found.mode if attributes.mode is None else attributes.mode,
     )
-    return await writer.copy(
-        intent.key, intent.etag, intent.key, intent.etag, size=head.size, metadata=metadata
+    return await volume.writer.copy(
+        source, source_etag, key, expected, size=head.size, metadata=metadata
     )

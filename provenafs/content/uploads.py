@@ -15,8 +15,9 @@ from provenafs.content.planner import Part, Source, part_range
 from provenafs.content.progress import Memory, Progress
 from provenafs.content.staging import StagedBytes
 from provenafs.guard import Background
+from provenafs.s3.metadata import Head, Metadata
 from provenafs.s3.parallel import run_all
-from provenafs.s3.writing import Head, Metadata, ObjectWriter, UploadedPart
+from provenafs.s3.writing import ObjectWriter, UploadedPart
 
 log = logging.getLogger(__name__)
 

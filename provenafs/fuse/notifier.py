@@ -57,6 +57,9 @@ async def _is_idle(limiter: trio.CapacityLimiter) -> bool:
 
 def _notify(batch: Sequence[Change]) -> None:
     for change in batch:
+        if not change.name:
+            _forget_attributes(change.ino)
+            continue
         try:
             pyfuse3.invalidate_entry(InodeT(change.parent), FileNameT(change.name.encode()))
         except OSError:
@@ -67,3 +70,10 @@ def _notify(batch: Sequence[Change]) -> None:
             pyfuse3.invalidate_inode(InodeT(change.ino))
         except OSError:
             log.debug("the kernel did not know inode %d", change.ino)
+
+
+def _forget_attributes(ino: int) -> None:
+    try:
+        pyfuse3.invalidate_inode(InodeT(ino), attr_only=True)
+    except OSError:
+        log.debug("the kernel did not know inode %d", ino)

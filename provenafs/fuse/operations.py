@@ -6,6 +6,7 @@ import errno
 import itertools
 import logging
 import os
+import stat
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from functools import partial
@@ -40,6 +41,7 @@ from provenafs.tree.tree import Tree
 log = logging.getLogger(__name__)
 
 _XATTR_PREFIX = b"user.provena."
+_PERMISSIONS = 0o777
 _BLOCK_SIZE = 4096
 _CAPACITY_BLOCKS = 2**50 // _BLOCK_SIZE  # df shows 1 PiB: S3 has no capacity to tell
 
@@ -115,6 +117,7 @@ class Operations(pyfuse3.Operations):
         self._numbers = itertools.count(1)
         self._files: dict[int, tuple[int, Handle]] = {}
         self._directories: dict[int, tuple[int, Listing]] = {}
+        self._unread: set[int] = set()  # directories that nothing was read of
 
     def account(self) -> dict[str, object]:
         """What was asked and answered so far, for `.provenafs/status.json`."""
@@ -134,6 +137,8 @@ class Operations(pyfuse3.Operations):
     async def lookup(
         self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext
     ) -> EntryAttributes:
+        if len(name) > MAX_NAME_BYTES:
+            raise FUSEError(errno.ENAMETOOLONG)
         node = self.tree.node(parent_inode)
         try:
             child = await node.lookup(_decode(name, errno.ENOENT))
@@ -162,7 +167,14 @@ class Operations(pyfuse3.Operations):
 
     @_by_inode
     async def getattr(self, inode: InodeT, ctx: RequestContext) -> EntryAttributes:
-        return self._reply(await self.tree.node(inode).attributes())
+        return await self._attributes(inode)
+
+    async def _attributes(self, inode: InodeT) -> EntryAttributes:
+        node = self.tree.node(inode)
+        reply = self._reply(await node.attributes())
+        if not node.is_linked:
+            reply.st_nlink = 0
+        return reply
 
     @_by_inode
     async def setattr(
@@ -175,12 +187,15 @@ class Operations(pyfuse3.Operations):
     ) -> EntryAttributes:
         node = self.tree.node(inode)
         handle = None if fh is None else self._files[fh][1]
-        await node.set_attributes(
-            size=attr.st_size if fields.update_size else None,
-            mtime=attr.st_mtime_ns / 1e9 if fields.update_mtime else None,
-            handle=handle,
-        )
-        return self._reply(await self.tree.node(inode).attributes())
+        if fields.update_mode:
+            await node.set_mode(attr.st_mode & _PERMISSIONS)
+        if fields.update_size or fields.update_mtime or not fields.update_mode:
+            await node.set_attributes(
+                size=attr.st_size if fields.update_size else None,
+                mtime_ns=attr.st_mtime_ns if fields.update_mtime else None,
+                handle=handle,
+            )
+        return await self._attributes(inode)
 
     @_by_inode
     async def access(self, inode: InodeT, mode: ModeT, ctx: RequestContext) -> bool:
@@ -206,12 +221,16 @@ class Operations(pyfuse3.Operations):
     ) -> None:
         if not name.startswith(_XATTR_PREFIX):
             raise FUSEError(errno.EOPNOTSUPP)
-        await self.tree.node(inode).set_xattr(_decode(name, errno.EINVAL), value)
+        try:
+            await self.tree.node(inode).set_xattr(_decode(name, errno.EINVAL), value)
+        except FSError as error:
+            if error.errno == errno.EPERM:  # a copy of attributes says nothing worth telling
+                raise FUSEError(errno.EPERM) from None
+            raise
 
-    @_by_inode
     async def listxattr(self, inode: InodeT, ctx: RequestContext) -> list[XAttrNameT]:
-        names = await self.tree.node(inode).xattrs()
-        return [XAttrNameT(name.encode()) for name in names]
+        """Ours are read by name: what is listed is copied, and belongs to no copy."""
+        return []
 
     @_by_inode
     async def removexattr(self, inode: InodeT, name: XAttrNameT, ctx: RequestContext) -> None:
@@ -227,11 +246,14 @@ class Operations(pyfuse3.Operations):
         listing = await node.listing()
         fh = next(self._numbers)
         self._directories[fh] = (inode, listing)
+        self._unread.add(fh)
         self.tree.hold(node)
         return FileHandleT(fh)
 
     @_by_directory
     async def readdir(self, fh: FileHandleT, start_id: int, token: ReaddirToken) -> None:
+        if start_id == 0:
+            await self._rewind(fh)
         _, listing = self._directories[fh]
         after = start_id
         while entries := await listing.read(after):
@@ -242,9 +264,21 @@ class Operations(pyfuse3.Operations):
                     return
                 after = entry.cursor
 
+    async def _rewind(self, fh: FileHandleT) -> None:
+        """A reader that begins again (rewinddir) sees what came since."""
+        if fh in self._unread:
+            self._unread.discard(fh)
+            return
+        ino, listing = self._directories[fh]
+        node = self.tree.node(ino)
+        if node.is_linked:
+            self._directories[fh] = (ino, await node.listing())
+            await listing.close()
+
     @_by_directory
     async def releasedir(self, fh: FileHandleT) -> None:
         ino, listing = self._directories.pop(fh)
+        self._unread.discard(fh)
         self.tree.let_go(ino)
         await listing.close()
 
@@ -282,7 +316,8 @@ class Operations(pyfuse3.Operations):
         ctx: RequestContext,
     ) -> tuple[FileInfo, EntryAttributes]:
         parent = self.tree.node(parent_inode)
-        node, handle = await parent.create(_decode(name, errno.EILSEQ), flags)
+        permissions = mode & _PERMISSIONS
+        node, handle = await parent.create(_decode(name, errno.EILSEQ), flags, permissions)
         return self._opened(node, handle), self._reply(await node.attributes())
 
     def _opened(self, node: Node, handle: Handle) -> FileInfo:
@@ -353,19 +388,28 @@ class Operations(pyfuse3.Operations):
         """S3 has no links."""
         raise FUSEError(errno.EPERM)
 
+    @_by_inode
     async def mknod(
         self, parent_inode: InodeT, name: FileNameT, mode: ModeT, rdev: int, ctx: RequestContext
     ) -> EntryAttributes:
-        """No devices, pipes or sockets; files come through create."""
-        raise FUSEError(errno.EPERM)
+        """A file is created as any other; there are no devices, pipes or sockets."""
+        if not stat.S_ISREG(mode):
+            raise FUSEError(errno.EPERM)
+        node, handle = await self.tree.node(parent_inode).create(
+            _decode(name, errno.EILSEQ), os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode & _PERMISSIONS
+        )
+        try:
+            return self._reply(await node.attributes())
+        finally:
+            await handle.release()
 
     async def statfs(self, ctx: RequestContext) -> StatvfsData:
-        stat = StatvfsData()
-        stat.f_bsize = stat.f_frsize = _BLOCK_SIZE
-        stat.f_blocks = stat.f_bfree = stat.f_bavail = _CAPACITY_BLOCKS
-        stat.f_files = stat.f_ffree = stat.f_favail = 2**32
-        stat.f_namemax = MAX_NAME_BYTES
-        return stat
+        reply = StatvfsData()
+        reply.f_bsize = reply.f_frsize = _BLOCK_SIZE
+        reply.f_blocks = reply.f_bfree = reply.f_bavail = _CAPACITY_BLOCKS
+        reply.f_files = reply.f_ffree = reply.f_favail = 2**32
+        reply.f_namemax = MAX_NAME_BYTES
+        return reply
 
     # Replies
 
@@ -379,8 +423,9 @@ class Operations(pyfuse3.Operations):
         # Never less than the size: tar --sparse and cp --sparse take missing blocks for zeros.
         reply.st_blocks = -(-attributes.size // 512)
         reply.st_blksize = _BLOCK_SIZE
-        nanoseconds = int(attributes.mtime * 1e9)
-        reply.st_atime_ns = reply.st_mtime_ns = reply.st_ctime_ns = nanoseconds
+        mtime_ns, ctime_ns = attributes.mtime_ns, attributes.ctime_ns
+        reply.st_atime_ns = reply.st_mtime_ns = mtime_ns
+        reply.st_ctime_ns = mtime_ns if ctime_ns is None else ctime_ns
         reply.entry_timeout = reply.attr_timeout = attributes.timeout
         return reply
 

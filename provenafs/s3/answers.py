@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any
 from xml.etree import ElementTree
 
 from provenafs.s3.error_codes import Cure, cure_of
 from provenafs.s3.errors import BadAnswer
+from provenafs.s3.types import nanoseconds
 
 CRC32 = "x-amz-checksum-crc32"
 
@@ -137,17 +138,18 @@ def size_of(answer: Mapping[str, Any]) -> int:
     return size
 
 
-def modified_of(answer: Mapping[str, Any]) -> float:
-    """The time of an object that boto3 tells, in seconds since the epoch. Raises BadAnswer."""
+def modified_of(answer: Mapping[str, Any]) -> int:
+    """The time of an object that boto3 tells, in nanoseconds since the epoch. Raises BadAnswer."""
     modified = answer.get("LastModified")
     if not isinstance(modified, datetime):
         raise BadAnswer("no time of change came")
-    return seconds_of(modified)
+    return nanoseconds(modified)
 
 
-def seconds_of(time: datetime) -> float:
-    """Seconds since the epoch; a time without a zone is in UTC, as all of S3's are."""
-    return (time if time.tzinfo else time.replace(tzinfo=UTC)).timestamp()
+def headers_of(answer: Mapping[str, Any]) -> Mapping[str, str]:
+    """The headers that boto3's answer came with, by names in lower case."""
+    headers: Mapping[str, str] = (answer.get("ResponseMetadata") or {}).get("HTTPHeaders") or {}
+    return headers
 
 
 def size_in(text: str | None) -> int:

@@ -12,7 +12,7 @@ from typing import TypeVar
 import trio
 
 from provenafs.guard import in_thread
-from provenafs.s3.answers import ErrorAnswer, seconds_of
+from provenafs.s3.answers import ErrorAnswer
 from provenafs.s3.buffers import Buffers
 from provenafs.s3.clients import Clients
 from provenafs.s3.error_codes import Cure
@@ -26,7 +26,7 @@ from provenafs.s3.errors import (
     Unavailable,
 )
 from provenafs.s3.pace import Pace
-from provenafs.s3.types import Access, Credentials, CredentialSource
+from provenafs.s3.types import Access, Credentials, CredentialSource, nanoseconds
 from provenafs.s3.wire import FAILURES
 
 log = logging.getLogger(__name__)
@@ -160,7 +160,7 @@ def _words(answer: ErrorAnswer) -> str:
 def _skew(server_time: str | None) -> str:
     advice = "set this machine's clock (for instance: timedatectl set-ntp true)"
     try:
-        theirs = seconds_of(datetime.fromisoformat(server_time or ""))
+        theirs = nanoseconds(datetime.fromisoformat(server_time or "")) / 1e9
     except (ValueError, OverflowError):
         return f"this machine's clock differs too much from the S3 server's: {advice}"
     ahead = datetime.now(UTC).timestamp() - theirs

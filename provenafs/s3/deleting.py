@@ -20,7 +20,7 @@ from provenafs.s3.types import Access
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-    from provenafs.s3.writing import Head
+    from provenafs.s3.metadata import Head
 
 GONE = ("NoSuchKey", "404")
 CHANGED = "PreconditionFailed"
@@ -45,10 +45,10 @@ class Removal:
         if self.etag is None:
             return
         seen = self._seen or head
-        is_same = (head.etag, head.modified, head.version, head.metadata.write_id) == (
-            self.etag, seen.modified, seen.version, seen.metadata.write_id,
+        is_same = (head.etag, head.modified_ns, head.version, head.metadata.write_id) == (
+            self.etag, seen.modified_ns, seen.version, seen.metadata.write_id,
         )  # fmt: skip
-        if not is_same or head.modified > self._began_at + head.ahead:
+        if not is_same or head.modified_ns / 1e9 > self._began_at + head.ahead:
             raise PreconditionFailed(f"deleting {self.key}: it was stored anew")
         self._seen = head
 

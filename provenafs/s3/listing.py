@@ -9,9 +9,9 @@ from xml.etree import ElementTree
 
 from botocore.parsers import ResponseParser, ResponseParserFactory, RestXMLParser
 
-from provenafs.s3.answers import document, is_etag, seconds_of, size_in
+from provenafs.s3.answers import document, is_etag, size_in
 from provenafs.s3.errors import BadAnswer
-from provenafs.s3.types import ListPage, ObjectInfo
+from provenafs.s3.types import ListPage, ObjectInfo, nanoseconds
 
 PAGE = "Page"
 _LONGEST_TOKEN = 4096
@@ -62,7 +62,7 @@ def parse_page(body: bytes) -> ListPage:
     objects: list[ObjectInfo] = []
     prefixes: list[str] = []
     left_out: list[str] = []
-    times: dict[str, float] = {}
+    times: dict[str, int] = {}
     for element in root:
         try:
             if element.tag == f"{ns}Contents":
@@ -88,7 +88,7 @@ def _next_token(root: ElementTree.Element, ns: str) -> str | None:
 
 
 def _object(
-    element: ElementTree.Element, strip: int, is_encoded: bool, times: dict[str, float]
+    element: ElementTree.Element, strip: int, is_encoded: bool, times: dict[str, int]
 ) -> ObjectInfo:
     fields = {child.tag[strip:]: child.text for child in element}
     if len(fields) != len(element):
@@ -104,7 +104,10 @@ def _object(
     modified = times.get(text)
     if modified is None:
         modified = times[text] = _time(text)
-    return ObjectInfo(key, size_in(fields.get("Size")), etag or "", modified)
+    storage_class = fields.get("StorageClass")
+    if storage_class == "STANDARD":
+        storage_class = None
+    return ObjectInfo(key, size_in(fields.get("Size")), etag or "", modified, storage_class)
 
 
 def _name(text: str | None, is_encoded: bool) -> str:
@@ -118,9 +121,9 @@ def _name(text: str | None, is_encoded: bool) -> str:
     return text
 
 
-def _time(text: str) -> float:
+def _time(text: str) -> int:
     try:
-        return seconds_of(datetime.fromisoformat(text))
+        return nanoseconds(datetime.fromisoformat(text))
     except (ValueError, OverflowError):
         raise ValueError("an object with a time that is none") from None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from enum import Enum
 
 
@@ -30,12 +30,16 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """One object as LIST or HEAD tells it: size in bytes, times in seconds since the epoch."""
+    """One object as LIST or HEAD tells it: size in bytes, times in nanoseconds since the epoch.
+
+    `storage_class` None is the standard one.
+    """
 
     key: str
     size: int
     etag: str
-    modified: float
+    modified_ns: int
+    storage_class: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,3 +69,14 @@ class ListPage:
 # Called for every request that needs keys. `rejected` names the credentials that S3 has just
 # refused as expired or invalid, so that a fresh pair is issued; None takes what is at hand.
 CredentialSource = Callable[[Access, Credentials | None], Awaitable[Credentials]]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_LAST = 2**63 - 1
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def nanoseconds(moment: datetime) -> int:
+    """A moment in nanoseconds since the epoch, exactly, as far as 64 bits go: to the year 2262."""
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return min((moment - _EPOCH) // _MICROSECOND * 1000, _LAST)

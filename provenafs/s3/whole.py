@@ -14,8 +14,8 @@ import trio
 from provenafs.s3.answers import etag_of, same_etag
 from provenafs.s3.bucket import Bucket
 from provenafs.s3.errors import BadAnswer, PreconditionFailed
+from provenafs.s3.metadata import Head, Metadata, head_of, metadata_of
 from provenafs.s3.types import ObjectInfo
-from provenafs.s3.writing import Head, Metadata, head_of, metadata_of
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client

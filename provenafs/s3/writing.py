@@ -9,23 +9,29 @@ its write. botocore retries none of these requests.
 from __future__ import annotations
 
 import base64
-import mimetypes
+import logging
 import random
-import time
 import zlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from email.utils import parsedate_to_datetime
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlencode
 
 import trio
 
-from provenafs.s3.answers import CRC32, etag_of, modified_of, part_of, size_of, upload_id_of
+from provenafs.s3.answers import CRC32, etag_of, part_of, upload_id_of
 from provenafs.s3.bucket import Bucket
 from provenafs.s3.calls import BAD_ANSWERS_TAKEN
 from provenafs.s3.deleting import Removal
-from provenafs.s3.errors import BadAnswer, NoSuchKey, PreconditionFailed, Unavailable
+from provenafs.s3.errors import (
+    AccessDenied,
+    BadAnswer,
+    NoSuchKey,
+    PreconditionFailed,
+    Unavailable,
+)
+from provenafs.s3.metadata import Head, Metadata, head_of
 from provenafs.s3.parallel import run_all
 from provenafs.s3.sender import ObjectRequest
 from provenafs.s3.types import Access
@@ -33,8 +39,7 @@ from provenafs.s3.types import Access
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-WRITE_ID = "provenafs-write-id"
-MTIME = "mtime"  # seconds since the epoch; the convention of rclone and s3fs
+log = logging.getLogger(__name__)
 
 COPY_LIMIT = 5 * 1024**3  # bytes; above it a copy is a multipart upload
 _COPY_PART = 512 * 1024**2
@@ -42,53 +47,10 @@ _PARALLEL_COPIES = 8
 _PLAIN_BODY = 1024**2  # up to here the body is bytes; above, it is sent in pieces
 _PIECE = 256 * 1024
 _FIRST_PAUSE_S = 0.2
-_DATES_DIFFER_S = 2.0
 _LONGEST_PAUSE_S = 5.0
 
 Progress = Callable[[int], None]  # how many bytes of the body have gone out
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True)
-class Metadata:
-    """What is stored with an object beside its bytes; `mtime` in seconds since the epoch."""
-
-    write_id: str
-    mtime: float | None = None
-    content_type: str = "binary/octet-stream"
-    other: Mapping[str, str] = field(default_factory=dict)
-
-    def arguments(self) -> dict[str, Any]:
-        """As boto3 takes it."""
-        return {"ContentType": self.content_type, "Metadata": self._pairs()}
-
-    def headers(self) -> dict[str, str]:
-        """As it is sent."""
-        pairs = self._pairs().items()
-        named = {f"x-amz-meta-{name.lower()}": value for name, value in pairs}
-        return {"content-type": self.content_type, **named}
-
-    def _pairs(self) -> dict[str, str]:
-        pairs = {**self.other, WRITE_ID: self.write_id}
-        if self.mtime is not None:
-            pairs[MTIME] = f"{self.mtime:.9f}".rstrip("0").rstrip(".")
-        return pairs
-
-
-@dataclass(frozen=True, slots=True)
-class Head:
-    """An object as HEAD tells it: size in bytes, times in seconds since the epoch.
-
-    `version` where the bucket keeps versions; `ahead` is by how many seconds the server's clock is
-    ahead of ours, if that is more than the answer's Date is inexact.
-    """
-
-    size: int
-    etag: str
-    modified: float
-    metadata: Metadata
-    version: str | None = None
-    ahead: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +60,6 @@ class UploadedPart:
     number: int
     etag: str
     crc32: str | None = None
-
-
-def content_type(key: str) -> str:
-    """The media type that a key's name suggests."""
-    kind, encoding = mimetypes.guess_type(key, strict=False)
-    return kind if kind and not encoding else "binary/octet-stream"
 
 
 class ObjectWriter:
@@ -123,6 +79,23 @@ class ObjectWriter:
             return head_of(answer, key)
 
         return await self._boto("looking at", key, send)
+
+    async def describe(self, key: str) -> Head:
+        """As `head`, with the tags, as far as the credentials allow to see them."""
+        head = await self.head(key)
+        if not head.is_tagged:
+            return head
+
+        def send(s3: S3Client) -> str:
+            tags = s3.get_object_tagging(Bucket=self._name, Key=key)["TagSet"]
+            return urlencode([(tag["Key"], tag["Value"]) for tag in tags])
+
+        try:
+            tags = await self._retried("looking at the tags of", key, send)
+        except AccessDenied as error:
+            log.warning("%s loses its tags: %s", key, error)
+            return head
+        return replace(head, metadata=replace(head.metadata, tags=tags))
 
     async def put(
         self,
@@ -178,16 +151,20 @@ class ObjectWriter:
         *,
         size: int,
         metadata: Metadata | None = None,
+        storage_class: str | None = None,
     ) -> str:
-        """Copy an object within the bucket; returns the copy's ETag.
+        """Copy an object within the bucket, with its tags; returns the copy's ETag.
 
-        `metadata` None keeps the source's; a copy above 5 GiB always carries new metadata.
+        `metadata` None keeps the source's, for which `storage_class` has to be given if it is not
+        the standard one; a copy above 5 GiB always carries new metadata.
         PreconditionFailed when the source or what is at `key` is not what was expected.
         """
         if size > COPY_LIMIT:
-            metadata = metadata or (await self.head(source)).metadata
+            metadata = metadata or (await self.describe(source)).metadata
             return await self._copy_in_parts(source, source_etag, key, expected, size, metadata)
         arguments: dict[str, Any] = {"MetadataDirective": "COPY"}
+        if storage_class is not None:
+            arguments["StorageClass"] = storage_class
         if metadata is not None:
             arguments = {"MetadataDirective": "REPLACE", **metadata.arguments()}
 
@@ -212,6 +189,8 @@ class ObjectWriter:
     async def create_upload(self, key: str, metadata: Metadata) -> str:
         """Begin a multipart upload; returns its id."""
         arguments = metadata.arguments()
+        if metadata.tags:
+            arguments["Tagging"] = metadata.tags
         return await self._retried(
             "beginning the upload of",
             key,
@@ -475,42 +454,3 @@ def _completed(part: UploadedPart) -> dict[str, Any]:
     if part.crc32 is not None:
         listed["ChecksumCRC32"] = part.crc32
     return listed
-
-
-def head_of(answer: Mapping[str, Any], key: str) -> Head:
-    """What boto3's answer to a HEAD tells."""
-    return Head(
-        size_of(answer),
-        etag_of(answer, key=key),
-        modified_of(answer),
-        metadata_of(answer),
-        answer.get("VersionId"),
-        _ahead(answer),
-    )
-
-
-def _ahead(answer: Mapping[str, Any]) -> float:
-    try:
-        date = answer["ResponseMetadata"]["HTTPHeaders"]["date"]
-        ahead = parsedate_to_datetime(date).timestamp() - time.time()
-    except (KeyError, TypeError, ValueError):
-        return 0.0
-    return ahead if abs(ahead) > _DATES_DIFFER_S else 0.0
-
-
-def metadata_of(answer: Mapping[str, Any]) -> Metadata:
-    """What boto3's answer to a HEAD or GET tells beside the bytes."""
-    other = dict(answer.get("Metadata") or {})
-    return Metadata(
-        other.pop(WRITE_ID, ""),
-        _seconds(other.pop(MTIME, None)),
-        answer.get("ContentType", "binary/octet-stream"),
-        other,
-    )
-
-
-def _seconds(text: str | None) -> float | None:
-    try:
-        return None if text is None else float(text)
-    except ValueError:
-        return None

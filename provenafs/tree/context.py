@@ -57,7 +57,7 @@ class Context:
     links: Links
     memory: DocumentMemory
     status: Callable[[], dict[str, object]]
-    started: float = field(default_factory=time.time)
+    started_ns: int = field(default_factory=time.time_ns)
     mint_texts: MintTexts = field(init=False)
     volumes: dict[str, Volume] = field(default_factory=dict)
     last_errors: OrderedDict[str, str] = field(default_factory=OrderedDict)

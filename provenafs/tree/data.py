@@ -7,8 +7,10 @@ import os
 import stat
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from provenafs.catalog.dataset import Dataset
+from provenafs.content.changes import USUAL_MODE
 from provenafs.content.files import FileHandle
 from provenafs.content.index import Entry, Kind
 from provenafs.content.volume import Volume
@@ -63,15 +65,16 @@ class DataDirectory(_DataNode):
         dataset = await self.dataset()
         if self.entry.ino != self.top.ino:
             return entry_attributes(self.context, dataset, self.entry, self.fresh_until())
-        mtime = float(dataset.record.created_timestamp)
         timeout = self.context.timeout(dataset.fetched_at)
-        return Attributes(self.ino, _directory_mode(dataset), mtime=mtime, timeout=timeout)
+        return _directory_attributes(dataset, self.entry, timeout)
 
     async def set_attributes(
-        self, *, size: int | None = None, mtime: float | None = None, handle: Handle | None = None
+        self, *, size: int | None = None, mtime_ns: int | None = None, handle: Handle | None = None
     ) -> None:
-        """Accepted, so that cp -a and tar work; S3 keeps no times of directories."""
+        """The time is kept on this machine until the content changes: S3 has no place for it."""
         await self.context.check_writable(self.handle)
+        given = {} if mtime_ns is None else {"mtime_ns": mtime_ns}
+        self.context.index.update(self.ino, ctime_ns=time.time_ns(), **given)
 
     async def lookup(self, name: str) -> Node:
         volume = await self.volume()
@@ -89,9 +92,9 @@ class DataDirectory(_DataNode):
         entry = await self.context.changes.mkdir(await self.volume(), self.entry, name)
         return self.child(entry)
 
-    async def create(self, name: str, flags: int) -> tuple[Node, Handle]:
+    async def create(self, name: str, flags: int, mode: int = USUAL_MODE) -> tuple[Node, Handle]:
         changes = self.context.changes
-        entry, handle = await changes.create(await self.volume(), self.entry, name, flags)
+        entry, handle = await changes.create(await self.volume(), self.entry, name, flags, mode)
         return self.child(entry), _DataHandle(handle)
 
     async def unlink(self, name: str) -> None:
@@ -113,6 +116,9 @@ class DataFile(_DataNode):
 
     async def attributes(self) -> Attributes:
         dataset = await self.dataset()
+        volume = self.context.volume(dataset, self.top)
+        if volume.drive.attributes is not None and dataset.may_read_data:
+            self.entry = await volume.drive.attributes.learn_here(self.entry)
         return entry_attributes(self.context, dataset, self._shown(), self.fresh_until())
 
     def _shown(self) -> Entry:
@@ -120,7 +126,7 @@ class DataFile(_DataNode):
         file = self.context.files.known(self.ino)
         if file is None or self.context.index.get(self.ino) is not None:
             return self.entry
-        return self.entry._replace(size=file.size, mtime=file.mtime, staged=True)
+        return file.shown(self.entry)
 
     async def xattrs(self) -> Mapping[str, bytes]:
         volume = await self.volume()
@@ -159,14 +165,18 @@ class DataFile(_DataNode):
         return self.entry.size if self.entry.staged else volume.drive.cached_bytes(self.entry)
 
     async def set_attributes(
-        self, *, size: int | None = None, mtime: float | None = None, handle: Handle | None = None
+        self, *, size: int | None = None, mtime_ns: int | None = None, handle: Handle | None = None
     ) -> None:
         await self.context.check_writable(self.handle)
-        volume = await self.volume()
+        volume, files = await self.volume(), self.context.files
         if size is not None:
-            await self.context.files.truncate(volume, self.entry, size)
-        if mtime is not None:
-            await self.context.files.set_mtime(volume, self.entry, mtime)
+            await files.truncate(volume, self.entry, size)
+        if mtime_ns is not None or size is None:
+            await files.set_attributes(volume, self.entry, mtime_ns, None)
+
+    async def set_mode(self, mode: int) -> None:
+        await self.context.check_writable(self.handle)
+        await self.context.files.set_attributes(await self.volume(), self.entry, None, mode)
 
     async def open(self, flags: int) -> Handle:
         volume = await self.volume()
@@ -222,7 +232,10 @@ class _DataListing(Listing):
         self._fresh_until = context.trusted_until(dataset.handle, directory.listed_at)
 
     async def read(self, after: int) -> Sequence[DirectoryEntry]:
-        children = self._context.index.children(self._directory.ino, after, _ENTRIES_PER_READ)
+        read = partial(self._context.index.children, self._directory.ino, after, _ENTRIES_PER_READ)
+        children, attributes = read(), self._volume.drive.attributes
+        if attributes is not None and await attributes.learn(children):
+            children = read()
         return [
             DirectoryEntry(
                 entry.ino,
@@ -243,12 +256,20 @@ def entry_attributes(
     """What stat shows of an entry; trusted by the kernel for what is left of the TTL."""
     # A staged file changes under the kernel's eyes, through other handles too.
     timeout = 0.0 if entry.staged else max(0.0, fresh_until - time.time())
-    mtime = entry.modified if entry.mtime is None else entry.mtime
-    if entry.kind is Kind.OBJECT:
-        mode = stat.S_IFREG | (0o644 if _shows_write_bits(dataset) else 0o444)
-        return Attributes(entry.ino, mode, entry.size, mtime, timeout)
-    mtime = mtime or float(dataset.record.created_timestamp)
-    return Attributes(entry.ino, _directory_mode(dataset), 0, mtime, timeout)
+    if entry.kind is not Kind.OBJECT:
+        return _directory_attributes(dataset, entry, timeout)
+    mode = USUAL_MODE if entry.mode is None else entry.mode
+    if not _shows_write_bits(dataset):
+        mode &= 0o555
+    return Attributes(
+        entry.ino, stat.S_IFREG | mode, entry.size, entry.shown_mtime_ns, timeout,
+        entry.shown_ctime_ns,
+    )  # fmt: skip
+
+
+def _directory_attributes(dataset: Dataset, entry: Entry, timeout: float) -> Attributes:
+    mode = _directory_mode(dataset)
+    return Attributes(entry.ino, mode, 0, entry.shown_mtime_ns, timeout, entry.shown_ctime_ns)
 
 
 def _directory_mode(dataset: Dataset) -> int:

@@ -156,7 +156,7 @@ class DatasetDirectory(EditableDirectory):
 def dataset_attributes(context: Context, ino: int, updated: int) -> Attributes:
     """What stat shows of a dataset's directory; `updated` in seconds since the epoch."""
     timeout = context.catalog.list_timeout
-    return Attributes(ino, DatasetDirectory.mode, mtime=float(updated), timeout=timeout)
+    return Attributes(ino, DatasetDirectory.mode, mtime_ns=updated * 10**9, timeout=timeout)
 
 
 class DatasetDocument(Document):
@@ -173,9 +173,10 @@ class DatasetDocument(Document):
     async def content(self) -> bytes:
         return self._make(await self._context.catalog.dataset(self._handle))
 
-    async def age(self) -> tuple[float, float]:
+    async def age(self) -> tuple[int, float]:
         dataset = await self._context.catalog.dataset(self._handle)
-        return float(dataset.record.updated_timestamp), self._context.timeout(dataset.fetched_at)
+        mtime_ns = dataset.record.updated_timestamp * 10**9
+        return mtime_ns, self._context.timeout(dataset.fetched_at)
 
 
 class ProvenaDirectory(VirtualDirectory):

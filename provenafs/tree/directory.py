@@ -25,7 +25,7 @@ class VirtualDirectory(Node):
         self.context = context
 
     async def attributes(self) -> Attributes:
-        return Attributes(self.ino, self.mode, 0, self.context.started, self.timeout)
+        return Attributes(self.ino, self.mode, 0, self.context.started_ns, self.timeout)
 
     def child(self, entry: Entry) -> Node:
         """The node of an entry in this directory."""

@@ -23,14 +23,14 @@ class Document(Node):
         """The bytes of this document."""
         raise NotImplementedError
 
-    async def age(self) -> tuple[float, float]:
-        """(mtime in seconds since the epoch, seconds the kernel may trust size and name)."""
+    async def age(self) -> tuple[int, float]:
+        """(mtime in nanoseconds since the epoch, seconds the kernel may trust size and name)."""
         raise NotImplementedError
 
     async def attributes(self) -> Attributes:
-        mtime, timeout = await self.age()
+        mtime_ns, timeout = await self.age()
         mode = stat.S_IFREG | 0o444
-        return Attributes(self.ino, mode, len(await self.content()), mtime, timeout)
+        return Attributes(self.ino, mode, len(await self.content()), mtime_ns, timeout)
 
     async def open(self, flags: int) -> Handle:
         if is_write(flags):
@@ -57,15 +57,15 @@ class LiveDocument(Node):
 class Link(Node):
     """A symbolic link with a known target."""
 
-    def __init__(self, ino: int, target: str, mtime: float, timeout: float) -> None:
+    def __init__(self, ino: int, target: str, mtime_ns: int, timeout: float) -> None:
         super().__init__(ino)
         self._target = target
-        self._mtime = mtime
+        self._mtime_ns = mtime_ns
         self._timeout = timeout
 
     async def attributes(self) -> Attributes:
         size = len(self._target.encode())
-        return Attributes(self.ino, stat.S_IFLNK | 0o777, size, self._mtime, self._timeout)
+        return Attributes(self.ino, stat.S_IFLNK | 0o777, size, self._mtime_ns, self._timeout)
 
     async def readlink(self) -> str:
         return self._target

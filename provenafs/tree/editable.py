@@ -54,7 +54,7 @@ class EditableDirectory(VirtualDirectory):
             raise FSError(errno.ENOENT)
         return self.child_called(name)
 
-    async def create(self, name: str, flags: int) -> tuple[Node, Handle]:
+    async def create(self, name: str, flags: int, mode: int = 0o644) -> tuple[Node, Handle]:
         if not self.has(name):
             refusal = self.refusal(name)
             if refusal is not None:

@@ -30,10 +30,10 @@ class MetadataFile(Node):
         mode = stat.S_IFREG | (0o644 if dataset.may_write_metadata else 0o444)
         draft = self._edits.draft(self.ino)
         if draft is not None:
-            return Attributes(self.ino, mode, len(draft.text), draft.text.mtime)
-        mtime = float(dataset.record.updated_timestamp)
+            return Attributes(self.ino, mode, len(draft.text), draft.text.mtime_ns)
+        mtime_ns = dataset.record.updated_timestamp * 10**9
         timeout = self._context.timeout(dataset.fetched_at)
-        return Attributes(self.ino, mode, len(_content(dataset)), mtime, timeout)
+        return Attributes(self.ino, mode, len(_content(dataset)), mtime_ns, timeout)
 
     async def xattrs(self) -> Mapping[str, bytes]:
         return text_xattrs({"reason": self._edits.reason(self._handle)})
@@ -46,7 +46,7 @@ class MetadataFile(Node):
         self._edits.set_reason(self._handle, value)
 
     async def set_attributes(
-        self, *, size: int | None = None, mtime: float | None = None, handle: Handle | None = None
+        self, *, size: int | None = None, mtime_ns: int | None = None, handle: Handle | None = None
     ) -> None:
         """A cut without an open handle is a save of its own; to nothing, it waits for a text."""
         await self._context.check_metadata_writable(self._handle)

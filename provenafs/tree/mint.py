@@ -58,7 +58,7 @@ class MintDirectory(EditableDirectory):
             return _DraftFile(entry.ino, draft)
         target = self._links().get(entry.name)
         if target is not None:
-            return Link(entry.ino, target, self.context.started, self.timeout)
+            return Link(entry.ino, target, self.context.started_ns, self.timeout)
         return ScratchNode(self.scratch, entry.ino)
 
     async def listing(self) -> Listing:
@@ -155,7 +155,7 @@ class MintDirectory(EditableDirectory):
         if fingerprint(document) == fingerprint(await self.context.minting.template()):
             return None
         held = self.context.memory.read(len(text))
-        return Minted(await self.context.minting.mint(text), text, held, time.time())
+        return Minted(await self.context.minting.mint(text), text, held, time.time_ns())
 
     def _show(self, ino: int, minted: Minted) -> None:
         """A file is a dataset now."""
@@ -198,10 +198,10 @@ class _DraftFile(Node):
 
     async def attributes(self) -> Attributes:
         text = self._draft.text
-        return Attributes(self.ino, stat.S_IFREG | 0o644, len(text), text.mtime)
+        return Attributes(self.ino, stat.S_IFREG | 0o644, len(text), text.mtime_ns)
 
     async def set_attributes(
-        self, *, size: int | None = None, mtime: float | None = None, handle: Handle | None = None
+        self, *, size: int | None = None, mtime_ns: int | None = None, handle: Handle | None = None
     ) -> None:
         if size is not None:
             if handle is None:
@@ -227,14 +227,14 @@ class _MintedFile(Document):
     async def content(self) -> bytes:
         return self._minted.text
 
-    async def age(self) -> tuple[float, float]:
-        return self._minted.mtime, 0.0
+    async def age(self) -> tuple[int, float]:
+        return self._minted.mtime_ns, 0.0
 
     async def xattrs(self) -> Mapping[str, bytes]:
         return text_xattrs({"handle": self._minted.handle})
 
     async def set_attributes(
-        self, *, size: int | None = None, mtime: float | None = None, handle: Handle | None = None
+        self, *, size: int | None = None, mtime_ns: int | None = None, handle: Handle | None = None
     ) -> None:
         if size is not None:
             raise self._minted.refusal()
@@ -255,8 +255,8 @@ class _Template(Document):
     async def content(self) -> bytes:
         return _json(await self._context.minting.template())
 
-    async def age(self) -> tuple[float, float]:
-        return self._context.started, 0.0
+    async def age(self) -> tuple[int, float]:
+        return self._context.started_ns, 0.0
 
 
 class _Schema(_Template):

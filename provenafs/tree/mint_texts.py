@@ -18,7 +18,7 @@ class Minted:
     handle: str
     text: bytes
     held: Held
-    mtime: float  # seconds since the epoch
+    mtime_ns: int  # nanoseconds since the epoch
 
     def refusal(self) -> FSError:
         """What a change to it is answered with."""

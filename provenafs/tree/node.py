@@ -17,16 +17,18 @@ from provenafs.errors import FSError
 
 # Named tuples, made for every name of every listing: dataclasses would take twice as long.
 class Attributes(NamedTuple):
-    """What stat shows. Sizes in bytes, times in seconds since the epoch.
+    """What stat shows. Sizes in bytes, times in nanoseconds since the epoch.
 
-    `timeout` is for how many seconds the kernel may trust the name and the attributes.
+    `timeout` is for how many seconds the kernel may trust the name and the attributes. `ctime_ns`
+    None is that of `mtime_ns`.
     """
 
     ino: int
     mode: int
     size: int = 0
-    mtime: float = 0.0
+    mtime_ns: int = 0
     timeout: float = 0.0
+    ctime_ns: int | None = None
 
     @property
     def is_directory(self) -> bool:
@@ -114,13 +116,14 @@ class Node:
 
     def __init__(self, ino: int) -> None:
         self.ino = ino
+        self.is_linked = True  # False once its name is gone, while a handle is open
 
     async def attributes(self) -> Attributes:
         """What stat shows."""
         raise NotImplementedError
 
     async def xattrs(self) -> Mapping[str, bytes]:
-        """The extended attributes that can be listed; all names start with `user.provena.`."""
+        """The extended attributes; all names start with `user.provena.`."""
         return {}
 
     async def xattr(self, name: str) -> bytes:
@@ -135,10 +138,14 @@ class Node:
         raise FSError(errno.EPERM, f"the attribute {name} cannot be set here")
 
     async def set_attributes(
-        self, *, size: int | None = None, mtime: float | None = None, handle: Handle | None = None
+        self, *, size: int | None = None, mtime_ns: int | None = None, handle: Handle | None = None
     ) -> None:
-        """Truncate, or set the modification time; chmod and chown are accepted and ignored."""
+        """Truncate, or set the modification time; without either, the owner was changed."""
         raise FSError(errno.EPERM)
+
+    async def set_mode(self, mode: int) -> None:
+        """Set permission bits. They only inform: what is made by the mount keeps its own."""
+        await self.set_attributes()
 
     async def lookup(self, name: str) -> Node:
         """The child called `name`; ENOENT if there is none."""
@@ -160,8 +167,8 @@ class Node:
         """Open this file; `flags` as of open(2)."""
         raise FSError(errno.EISDIR)
 
-    async def create(self, name: str, flags: int) -> tuple[Node, Handle]:
-        """Create and open the file `name` in this directory."""
+    async def create(self, name: str, flags: int, mode: int = 0o644) -> tuple[Node, Handle]:
+        """Create and open the file `name` in this directory, with these permission bits."""
         raise FSError(errno.EPERM)
 
     async def mkdir(self, name: str) -> Node:

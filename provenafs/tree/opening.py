@@ -58,6 +58,7 @@ async def open_context(
             changed=listeners.changed,
             memory=settings.memory,
             cache_size=settings.cache_size,
+            asks_objects=settings.mtime == "object",
         ) as content,
         open_files(
             content,

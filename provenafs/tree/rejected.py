@@ -48,8 +48,8 @@ class _RejectedFile(Document):
         except OSError:
             raise FSError(errno.ESTALE) from None
 
-    async def age(self) -> tuple[float, float]:
-        return (await self._text()).mtime, 0.0
+    async def age(self) -> tuple[int, float]:
+        return (await self._text()).mtime_ns, 0.0
 
     async def _text(self) -> RejectedText:
         for text in await self._rejected.texts(self._handle):

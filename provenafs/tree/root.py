@@ -114,7 +114,7 @@ class _NamedLink(Node):
         if self._name not in names:
             raise FSError(errno.ESTALE)
         target = f"../{directory_name(names[self._name])}"
-        return Link(self.ino, target, self._context.started, self._context.catalog.list_timeout)
+        return Link(self.ino, target, self._context.started_ns, self._context.catalog.list_timeout)
 
 
 class SearchRoot(VirtualDirectory):
@@ -150,7 +150,7 @@ class SearchResults(VirtualDirectory):
         if match is None:
             raise FSError(errno.ESTALE)
         target = f"../../{match['directory']}"
-        return Link(entry.ino, target, self.context.started, self.timeout)
+        return Link(entry.ino, target, self.context.started_ns, self.timeout)
 
     async def lookup(self, name: str) -> Node:
         if name not in await self._names():
@@ -180,5 +180,5 @@ class _ResultsFile(Document):
         document = {"query": self._query, "results": results}
         return json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n"
 
-    async def age(self) -> tuple[float, float]:
-        return self._context.started, 0.0
+    async def age(self) -> tuple[int, float]:
+        return self._context.started_ns, 0.0

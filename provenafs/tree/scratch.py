@@ -84,15 +84,15 @@ class ScratchNode(Node):
         self._text = text
 
     async def attributes(self) -> Attributes:
-        return Attributes(self.ino, stat.S_IFREG | 0o644, len(self._text), self._text.mtime)
+        return Attributes(self.ino, stat.S_IFREG | 0o644, len(self._text), self._text.mtime_ns)
 
     async def set_attributes(
-        self, *, size: int | None = None, mtime: float | None = None, handle: Handle | None = None
+        self, *, size: int | None = None, mtime_ns: int | None = None, handle: Handle | None = None
     ) -> None:
         if size is not None:
             self._text.truncate(size)
-        if mtime is not None:
-            self._text.mtime = mtime
+        if mtime_ns is not None:
+            self._text.mtime_ns = mtime_ns
 
     async def open(self, flags: int) -> Handle:
         if flags & os.O_TRUNC:

@@ -15,7 +15,7 @@ class Text:
     def __init__(self, memory: DocumentMemory, limit: int, content: bytes = b"") -> None:
         """ENOSPC if the memory of documents is used up."""
         self.limit = limit
-        self.mtime = time.time()
+        self.mtime_ns = time.time_ns()
         self._memory = memory
         self._held = memory.text()
         self._held.resize(len(content))
@@ -42,14 +42,14 @@ class Text:
         if offset > len(self._content):
             self._content.extend(bytes(offset - len(self._content)))
         self._content[offset:end] = data
-        self.mtime = time.time()
+        self.mtime_ns = time.time_ns()
 
     def truncate(self, size: int) -> None:
         """Cut to `size` bytes, or extend with zeros; EFBIG, ENOSPC."""
         self._reserve(size)
         del self._content[size:]
         self._content.extend(bytes(size - len(self._content)))
-        self.mtime = time.time()
+        self.mtime_ns = time.time_ns()
 
     def _reserve(self, size: int) -> None:
         if size > self.limit:

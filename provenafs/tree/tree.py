@@ -39,6 +39,7 @@ class Tree:
             held = self._open.get(ino)
             if held is None:
                 raise FSError(errno.ESTALE)
+            held.node.is_linked = False
             return held.node
         return self._descend(path)
 

@@ -32,10 +32,10 @@ class VersionMaker(Node):
     async def attributes(self) -> Attributes:
         dataset = await self._context.catalog.dataset(self._handle)
         permissions = 0o200 if dataset.version_refusal() is None else 0
-        return Attributes(self.ino, stat.S_IFREG | permissions, mtime=self._context.started)
+        return Attributes(self.ino, stat.S_IFREG | permissions, mtime_ns=self._context.started_ns)
 
     async def set_attributes(
-        self, *, size: int | None = None, mtime: float | None = None, handle: Handle | None = None
+        self, *, size: int | None = None, mtime_ns: int | None = None, handle: Handle | None = None
     ) -> None:
         """It is always empty."""
         if size:

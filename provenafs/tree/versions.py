@@ -71,7 +71,7 @@ class _VersionLink(Node):
         target = (await self._directory.links()).get(self._name)
         if target is None:
             raise FSError(errno.ESTALE)
-        return Link(self.ino, target, self._directory.context.started, self._directory.timeout)
+        return Link(self.ino, target, self._directory.context.started_ns, self._directory.timeout)
 
 
 class HistoryDirectory(VirtualDirectory):
@@ -120,8 +120,8 @@ class HistoryFile(Document):
     async def content(self) -> bytes:
         return documents.metadata_json((await self._entry()).collection_format)
 
-    async def age(self) -> tuple[float, float]:
-        return float((await self._entry()).timestamp), self._context.catalog.ttl
+    async def age(self) -> tuple[int, float]:
+        return (await self._entry()).timestamp * 10**9, self._context.catalog.ttl
 
     async def xattrs(self) -> Mapping[str, bytes]:
         entry = await self._entry()

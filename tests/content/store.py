@@ -106,7 +106,8 @@ class Store:
         await self.files.truncate(self.volume, await self.entry(path), size)
 
     async def set_mtime(self, path: str, mtime: float) -> None:
-        await self.files.set_mtime(self.volume, await self.entry(path), mtime)
+        entry = await self.entry(path)
+        await self.files.set_attributes(self.volume, entry, int(mtime * 1e9), None)
 
     def requests(self, method: str = "") -> list[str]:
         """The changing requests sent so far, without the bucket's address."""
@@ -124,12 +125,19 @@ async def open_store(
     staging_size: int = 1024 * MIB,
     io_timeout: float = 10.0,
     ttl: float = 3600.0,
+    asks_objects: bool = False,
 ) -> AsyncIterator[Store]:
     """A store over the bucket behind `address`, with cache and state in `folder`."""
     bucket = RecordingBucket(address, io_timeout)
     failures: list[Exception] = []
     async with (
-        open_content(folder / "cache", bucket.service, ttl=ttl, changed=lambda _: None) as content,
+        open_content(
+            folder / "cache",
+            bucket.service,
+            ttl=ttl,
+            changed=lambda _: None,
+            asks_objects=asks_objects,
+        ) as content,
         open_files(
             content,
             folder / "state",

@@ -150,7 +150,7 @@ async def test_a_time_brought_into_the_object(
     store: Store, fail: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(touches, "_WAIT_S", 0.01)
-    fail(touches, "copy_with_mtime", once=True)
+    fail(touches, "copy_with_attributes", once=True)
     await store.set_mtime("d/0", 1e9)
     await store.set_mtime("d/1", 1e9)
     while store.files.touches._running:

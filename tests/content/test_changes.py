@@ -160,7 +160,7 @@ async def test_a_time_set_before_a_rename_costs_no_copy(store: Store, other_user
     assert len(store.requests()) == 3
     head = other_user.head_object(Bucket=BUCKET, Key=store.prefix + "a.txt")
     assert (head["Metadata"]["mtime"], head["ContentType"]) == ("1000000000", "text/plain")
-    assert (await store.entry("a.txt")).mtime == 1e9
+    assert (await store.entry("a.txt")).mtime_ns == 10**18
 
 
 async def test_an_open_unpublished_file_is_renamed_here(store: Store, other_user: Any) -> None:

@@ -25,7 +25,7 @@ from provenafs.errors import FSError
 from provenafs.s3 import writing
 from provenafs.s3.deleting import Removal
 from provenafs.s3.errors import AccessDenied, PreconditionFailed, Unavailable
-from provenafs.s3.writing import Head, Metadata
+from provenafs.s3.metadata import Head, Metadata
 from tests.content.servers import BUCKET
 from tests.content.store import MIB, Store, objects, open_store
 from tests.content.test_recovery import recovering
@@ -222,7 +222,7 @@ async def test_equal_bytes_stored_between_two_attempts_stay(
 
 def test_what_was_stored_since_is_told_by_the_servers_clock() -> None:
     def head(modified: float, **more: Any) -> Head:
-        return Head(1, '"a"', modified, Metadata(more.pop("write_id", "")), **more)
+        return Head(1, '"a"', int(modified * 1e9), Metadata(more.pop("write_id", "")), **more)
 
     Removal("key", '"a"', 1000.0).check(head(999.0))
     Removal("key", '"a"', 1000.0).check(head(1200.0, ahead=300.0))

@@ -9,7 +9,8 @@ import pytest
 
 from provenafs import __version__
 from provenafs.s3.errors import NoSuchKey, PreconditionFailed
-from provenafs.s3.writing import Metadata, ObjectWriter, content_type
+from provenafs.s3.metadata import Metadata, content_type
+from provenafs.s3.writing import ObjectWriter
 from tests.content.servers import BUCKET, RecordingBucket
 
 MIB = 1024 * 1024
@@ -28,7 +29,7 @@ def writer(bucket: RecordingBucket) -> ObjectWriter:
 async def test_a_put_stores_bytes_and_what_is_known_of_them(
     writer: ObjectWriter, other_user: Any, prefix: str
 ) -> None:
-    metadata = Metadata("w1", 1700000000.25, "text/csv", {"origin": "lab"})
+    metadata = Metadata("w1", 1700000000_250000000, "text/csv", {"origin": "lab"})
     etag = await writer.put(f"{prefix}a", b"hello", None, metadata)
     found = other_user.get_object(Bucket=BUCKET, Key=f"{prefix}a")
     assert found["Body"].read() == b"hello"
@@ -63,13 +64,13 @@ async def test_parts_are_sent_and_copied(
     base, added = os.urandom(6 * MIB), os.urandom(MIB)
     source, key = f"{prefix}source", f"{prefix}target"
     etag = await writer.put(source, base, None, Metadata("w1"))
-    upload = await writer.create_upload(key, Metadata("w2", 5.0))
+    upload = await writer.create_upload(key, Metadata("w2", 5 * 10**9))
     parts = [
         await writer.copy_part(key, upload, 1, source, etag, 0, 5 * MIB),
         await writer.upload_part(key, upload, 2, base[5 * MIB :] + bytes(4 * MIB)),
         await writer.upload_part(key, upload, 3, added),
     ]
-    await writer.complete(key, upload, parts, None, Metadata("w2", 5.0))
+    await writer.complete(key, upload, parts, None, Metadata("w2", 5 * 10**9))
     found = other_user.get_object(Bucket=BUCKET, Key=key)
     assert found["Body"].read() == base + bytes(4 * MIB) + added
     assert found["Metadata"]["mtime"] == "5"
@@ -93,9 +94,11 @@ async def test_an_upload_does_not_replace_what_somebody_else_made(
 async def test_copies_carry_conditions_on_both_sides(
     writer: ObjectWriter, bucket: RecordingBucket, other_user: Any, prefix: str
 ) -> None:
-    etag = await writer.put(f"{prefix}a", b"x", None, Metadata("w1", 7.0, "text/csv"))
+    etag = await writer.put(f"{prefix}a", b"x", None, Metadata("w1", 7 * 10**9, "text/csv"))
     await writer.copy(f"{prefix}a", etag, f"{prefix}b", None, size=1)
-    await writer.copy(f"{prefix}a", etag, f"{prefix}b", etag, size=1, metadata=Metadata("w2", 8.0))
+    await writer.copy(
+        f"{prefix}a", etag, f"{prefix}b", etag, size=1, metadata=Metadata("w2", 8 * 10**9)
+    )
     first, second = [headers for _, headers in bucket.sent if "x-amz-copy-source" in headers]
     assert first["x-amz-copy-source-if-match"] == second["x-amz-copy-source-if-match"] == etag
     assert first["if-none-match"] == "*"

@@ -28,7 +28,11 @@ from tests.content.servers import client
 s3 = client({address!r})
 where = {{"Bucket": {bucket!r}, "Key": os.environ["PREFIX"] + sys.argv[1]}}
 if os.path.basename(sys.argv[0]) == "bucket-put":
-    s3.put_object(**where, Body=sys.argv[2].encode() + b"\\n")
+    metadata = dict(word.split("=") for word in sys.argv[3:])
+    s3.put_object(**where, Body=sys.argv[2].encode() + b"\\n", Metadata=metadata)
+    sys.exit()
+if os.path.basename(sys.argv[0]) == "bucket-metadata":
+    print(s3.head_object(**where)["Metadata"].get(sys.argv[2]))
     sys.exit()
 try:
     sys.stdout.write(s3.get_object(**where)["Body"].read().decode())
@@ -60,14 +64,14 @@ def moto_server(sandbox: RunningSandbox) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def commands(sandbox: RunningSandbox, moto_server: str, shared_folder: Path) -> Path:
-    """A folder with `bucket` and `bucket-put`."""
+    """A folder with `bucket`, `bucket-put` and `bucket-metadata`."""
     folder = shared_folder / "commands"
     folder.mkdir()
     root = str(_DOCUMENT.parents[1])
     text = _BUCKET.format(
         python=sys.executable, root=root, address=moto_server, bucket=sandbox.bucket
     )
-    for name in ("bucket", "bucket-put"):
+    for name in ("bucket", "bucket-put", "bucket-metadata"):
         (folder / name).write_text(text)
         (folder / name).chmod(0o755)
     return folder

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provenafs.s3.listing import parse_page
-from provenafs.s3.types import ListPage, ObjectInfo
+from provenafs.s3.types import ListPage, ObjectInfo, nanoseconds
 
 _SHAPE = (
     botocore.session.Session().get_service_model("s3").operation_model("ListObjectsV2").output_shape
@@ -55,7 +55,7 @@ def _by_boto(body: bytes) -> ListPage:
     decode_list_object_v2(parsed, {"encoding_type_auto_set": True})
     return ListPage(
         tuple(
-            ObjectInfo(item["Key"], item["Size"], item["ETag"], item["LastModified"].timestamp())
+            ObjectInfo(item["Key"], item["Size"], item["ETag"], nanoseconds(item["LastModified"]))
             for item in parsed.get("Contents", ())
         ),
         tuple(item["Prefix"] for item in parsed.get("CommonPrefixes", ())),
@@ -76,7 +76,7 @@ def test_plain_page_equals_botocore() -> None:
     page = parse_page(body)
     assert page == _by_boto(body)
     assert page.objects[0].key == "a+b %41 <&> ä"
-    assert page.objects[0].modified == modified.replace(tzinfo=UTC).timestamp()
+    assert page.objects[0].modified_ns == nanoseconds(modified.replace(tzinfo=UTC))
 
 
 @pytest.mark.parametrize(
