@@ -244,7 +244,8 @@ class Changes:
             await self._replace(replaced)
         elif replaced is not None:
             await self._discard_target(replaced)
-        await file.move(new_key, new_name, None if replaced is None else replaced.etag)
+        etag, size = (None, 0) if replaced is None else (replaced.etag, replaced.object_size)
+        await file.move(new_key, new_name, etag, size)
         self._index.move(entry.ino, target.ino, new_name)
 
     async def _replace(self, replaced: File) -> None:

@@ -151,7 +151,14 @@ class File:
     @property
     def size(self) -> int:
         """Size in bytes."""
-        return self._size if self._staged is None else self._staged.size
+        if self._staged is None:
+            return 0 if self._untouched else self._size
+        return self._staged.size
+
+    @property
+    def object_size(self) -> int:
+        """Size in bytes of the object version `etag`."""
+        return self._size
 
     @property
     def mtime(self) -> float | None:
@@ -223,7 +230,7 @@ class File:
             row = replace(
                 new_row(files.journal.owner, self.volume.dataset, self.key),
                 base_etag=self.etag,
-                base_size=self._size if keep else 0,
+                base_size=self.size if keep else 0,
             )
             await files.journal.add(row)
             try:
@@ -451,9 +458,15 @@ class File:
 
     # Names
 
-    async def move(self, key: str, name: str, etag: str | None) -> None:
-        """The file has another key now; `etag` is of the object there. Only with `moving` held."""
+    async def move(
+        self, key: str, name: str, etag: str | None, object_size: int | None = None
+    ) -> None:
+        """The file has another key now; `etag` is of the object there. Only with `moving` held.
+
+        `object_size` in bytes where that object is another than the file had before.
+        """
         self.key, self.name, self.etag = key, name, etag
+        self._size = self._size if object_size is None else object_size
         if self._staged is not None:
             self._staged.read_base = self._reader()
             await self._files.journal.update(self._row, key=key, base_etag=etag)

@@ -214,7 +214,7 @@ class Files:
         if file.etag is None:
             self.index.remove(file.ino)
         else:
-            self.index.disown(file.ino)
+            self.index.disown(file.ino, file.object_size, file.etag)
         file.volume.drive.look_again(entry)
 
     # Storing behind

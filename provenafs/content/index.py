@@ -191,10 +191,16 @@ class Index:
             (*columns.values(), self._next_stamp(), ino),
         )
 
-    def disown(self, ino: int) -> None:
-        """Let listings tell again what an entry is, also one that is under way."""
+    def disown(self, ino: int, size: int, etag: str) -> None:
+        """Let listings tell again what an entry is, also one that is under way.
+
+        Until then it is the object version `etag` of `size` bytes: both, since a size that
+        belongs to other bytes makes readers ask for what is not there.
+        """
         self._execute(
-            "UPDATE entries SET staged = 0, mtime = NULL, stamp = 0 WHERE ino = ?", (ino,)
+            "UPDATE entries SET size = ?, etag = ?, staged = 0, mtime = NULL, stamp = 0"
+            " WHERE ino = ?",
+            (size, etag, ino),
         )
 
     def move(self, ino: int, parent: int, name: str) -> None:
