@@ -29,6 +29,7 @@ from pyfuse3 import (
 )
 
 from provenafs.errors import FSError
+from provenafs.fuse.connection import truncate_under_lock
 from provenafs.fuse.neighbours import Neighbours
 from provenafs.guard import as_failure
 from provenafs.tree.failures import as_fs_error
@@ -110,6 +111,10 @@ class Operations(pyfuse3.Operations):
         self._numbers = itertools.count(1)
         self._files: dict[int, tuple[int, Handle]] = {}
         self._directories: dict[int, tuple[int, Listing]] = {}
+
+    def init(self) -> None:
+        """The kernel asks how this mount is to be dealt with."""
+        truncate_under_lock()
 
     def account(self) -> dict[str, object]:
         """What was asked and answered so far, for `.provenafs/status.json`."""
