@@ -121,7 +121,7 @@ class Changes:
     async def _unlink_known(self, volume: Volume, entry: Entry, file: File) -> None:
         """The name goes at once; the object of an open file stays until it is released."""
         if file.etag is not None and file.uses and not file.is_complete:
-            await self._files.deletions.delete_when_released(volume, file.key, file.etag)
+            await self._files.deletions.delete_when_released(volume, file, file.etag)
         else:
             await self._delete(volume, entry, file.key, file.etag)
         await file.unlink()
@@ -240,10 +240,12 @@ class Changes:
     ) -> None:
         """Only the name changes here; over another object it takes that one's place."""
         await file.restart_upload()
-        if replaced is not None and not is_scratch(new_name):
-            await self._replace(replaced)
-        elif replaced is not None:
-            await self._discard_target(replaced)
+        if replaced is not None:
+            async with replaced.being_replaced():
+                if is_scratch(new_name):
+                    await self._discard_target(replaced)
+                else:
+                    await self._replace(replaced)
         etag, size = (None, 0) if replaced is None else (replaced.etag, replaced.object_size)
         await file.move(new_key, new_name, etag, size)
         self._index.move(entry.ino, target.ino, new_name)
@@ -278,6 +280,8 @@ class Changes:
             assert source_etag is not None
             metadata = self._metadata_to_carry(entry, new_key)
             expected = None if replaced is None else replaced.etag
+            if replaced is not None:
+                await moving.enter_async_context(replaced.being_replaced())
             try:
                 etag = await volume.writer.copy(
                     source, source_etag, new_key, expected, size=file.size, metadata=metadata

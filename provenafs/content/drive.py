@@ -188,10 +188,15 @@ class Drive:
     def _prefix_of(self, directory: Entry) -> str:
         return self.key(directory).rstrip("/") + "/"
 
-    def open(self, entry: Entry) -> Reader:
-        """Read an object."""
+    def read(self, key: str, size: int, etag: str) -> Reader:
+        """Read an object version of `size` bytes that may have no entry any more."""
+        source = Source(self.bucket, key, size, etag, lambda: None, self._content.blocks)
+        return Reader(source, self._content.memory, self._content.nursery)
+
+    def open(self, entry: Entry, is_lost: Callable[[], bool]) -> Reader:
+        """Read an object; `is_lost` tells whether this mount has replaced or deleted it."""
         return Reader(
-            self._source(entry),
+            self._source(entry, is_lost),
             self._content.memory,
             self._content.nursery,
             lambda: self._siblings.first_read(entry),
@@ -224,7 +229,7 @@ class Drive:
     def _object_id(self, entry: Entry) -> bytes:
         return object_id(self.bucket.name, self.key(entry), entry.etag or "")
 
-    def _source(self, entry: Entry) -> Source:
+    def _source(self, entry: Entry, is_lost: Callable[[], bool] = lambda: False) -> Source:
         return Source(
             self.bucket,
             self.key(entry),
@@ -232,6 +237,7 @@ class Drive:
             entry.etag or "",
             lambda: self.look_again(entry),
             self._content.blocks,
+            is_lost,
         )
 
     def _source_ahead(self, entry: Entry) -> Source | None:

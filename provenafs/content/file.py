@@ -12,8 +12,8 @@ import errno
 import itertools
 import logging
 import time
-from collections.abc import Iterable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ import trio
 
 from provenafs.content.index import Entry, Kind
 from provenafs.content.journal import NOBODY, Row, State, new_row
+from provenafs.content.keeping import fetch_all, keep
 from provenafs.content.planner import SINGLE_PUT
 from provenafs.content.publisher import Publisher
 from provenafs.content.staging import ReadBase, StagedBytes
@@ -49,10 +50,12 @@ class File:
         self.uses = 0  # handles, and operations by name that are under way
         self.changed = entry.etag is None
         self.unlinked = False
+        self.is_lost = False  # this mount has replaced or deleted the object, or is about to
         self._files = files
         self._size = entry.size  # of the object
         self._lock = trio.Lock()
         self._staged: StagedBytes | None = None
+        self._kept: StagedBytes | None = None  # the object as it was, for handles still open
         self._state = State.OPEN
         self._publisher = Publisher(files.uploads, volume, files.journal)
         self._sequential_end = 0
@@ -109,9 +112,9 @@ class File:
         return self.changed and not (self.has_failed or self.is_scratch or self.unlinked)
 
     @property
-    def is_staged(self) -> bool:
+    def is_here(self) -> bool:
         """Whether reads have to go through here."""
-        return self._staged is not None
+        return self._staged is not None or self._kept is not None
 
     @property
     def is_scratch(self) -> bool:
@@ -141,7 +144,9 @@ class File:
     @property
     def is_complete(self) -> bool:
         """Whether it can be read without the bucket."""
-        return self._staged is not None and self._staged.local.covers(0, self._staged.size)
+        if self._staged is None:
+            return self._kept is not None
+        return self._staged.local.covers(0, self._staged.size)
 
     @property
     def has_punched(self) -> bool:
@@ -174,8 +179,9 @@ class File:
 
     async def read(self, offset: int, size: int) -> bytes | memoryview:
         """Up to `size` bytes from `offset` of what was written and, around it, of the object."""
-        assert self._staged is not None
-        return await self._staged.read(offset, size)
+        here = self._staged or self._kept
+        assert here is not None
+        return await here.read(offset, size)
 
     async def write(self, offset: int, data: bytes) -> int:
         """Write `data` at `offset`. ENOSPC, EFBIG, EIO; ESTALE after a conflict."""
@@ -261,6 +267,8 @@ class File:
 
     def _reader(self) -> ReadBase | None:
         """Reads of the object version that this file was made from."""
+        if self.is_lost and self._kept is not None:
+            return self._kept.read
         return self._publisher.reader(self.key, self.etag, self._size)
 
     # Sending parts while more is being written
@@ -416,6 +424,7 @@ class File:
                 return False
             if self.unlinked:
                 await self._discard()
+                await self._discard_kept()
                 return True
             if self.is_scratch and self.changed:
                 return False
@@ -425,6 +434,7 @@ class File:
             elif self._staged is not None:
                 await self._discard()
                 self._files.index.update(self.ino, staged=0)
+            await self._discard_kept()
             return True
 
     async def _discard(self) -> None:
@@ -433,6 +443,11 @@ class File:
         if staged is not None:
             await staged.discard()
             self._files.journal.remove_later(self._row)
+
+    async def _discard_kept(self) -> None:
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            await kept.discard()
 
     async def _leave_to_recovery(self) -> None:
         """Nobody holds the file any more and it could not be stored: `provenafs recover` can."""
@@ -470,6 +485,32 @@ class File:
         if self._staged is not None:
             self._staged.read_base = self._reader()
             await self._files.journal.update(self._row, key=key, base_etag=etag)
+
+    async def keep(self, own_uses: int = 0) -> None:
+        """Fetch what handles may still read of an object that is to be replaced or deleted.
+
+        `own_uses` are the caller's. What cannot be fetched in time, or is too large, is ESTALE
+        then. Only with `moving` held.
+        """
+        if self.etag is None or self.uses <= own_uses or self.is_complete:
+            return
+        what = self.volume.drive, self.key, self._size, self.etag
+        timeout = self._files.content.s3.io_timeout
+        if self._staged is None:
+            self._kept = await keep(self._files.area, *what, timeout)
+        else:
+            await fetch_all(self._staged, *what, timeout)
+
+    @asynccontextmanager
+    async def being_replaced(self) -> AsyncIterator[None]:
+        """While one operation by name replaces the object. Only with `moving` held."""
+        await self.keep(own_uses=1)
+        self.is_lost = True
+        try:
+            yield
+        except BaseException:
+            self.is_lost = False
+            raise
 
     async def unlink(self) -> None:
         """The name is gone, and nothing is owed any more. Only with `moving` held."""

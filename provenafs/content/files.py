@@ -54,11 +54,13 @@ class FileHandle:
 
     async def read(self, offset: int, size: int) -> bytes | memoryview:
         """Up to `size` bytes from `offset`; fewer only at the end of the file."""
-        if self.file.is_staged:
+        if self.file.is_here:
             return await self.file.read(offset, size)
         try:
             return await self._reader.read(offset, size)
         except (S3Error, FSError):
+            if self.file.is_here:
+                return await self.file.read(offset, size)
             if self._place == self.file.place:
                 raise
             await self._follow()
@@ -70,7 +72,8 @@ class FileHandle:
         if entry is None:
             return
         left, self._place = self._reader, self.file.place
-        self._reader = self.file.volume.drive.open(entry._replace(etag=self.file.etag))
+        moved = entry._replace(etag=self.file.etag)
+        self._reader = self.file.volume.drive.open(moved, lambda: self.file.is_lost)
         await left.close()
 
     async def write(self, offset: int, data: bytes) -> int:
@@ -132,7 +135,8 @@ class Files:
         """Open a file for reading, writing or both."""
         file = self._file(volume, entry)
         file.uses += 1
-        return FileHandle(self, file, volume.drive.open(self.index.get(entry.ino) or entry))
+        current = self.index.get(entry.ino) or entry
+        return FileHandle(self, file, volume.drive.open(current, lambda: file.is_lost))
 
     @asynccontextmanager
     async def using(self, volume: Volume, entry: Entry) -> AsyncIterator[File]:

@@ -18,6 +18,7 @@ import ctypes
 import errno
 import os
 import struct
+import uuid
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
@@ -40,6 +41,7 @@ _PUNCH_HOLE_KEEP_SIZE = 0x01 | 0x02
 # Left on the disk, so that the journal can still be written when it is full of staged bytes.
 _JOURNAL_RESERVE = 4 * 1024 * 1024
 _THREADS = 16
+_FILL = 1024 * 1024  # bytes read at a time
 _libc = ctypes.CDLL(None, use_errno=True)
 _T = TypeVar("_T")
 
@@ -64,6 +66,13 @@ class StagingArea:
     async def create(self, name: str, base_size: int, read_base: ReadBase | None) -> StagedBytes:
         """An empty staged file over an object whose first `base_size` bytes count."""
         return await self._open(name, base_size, base_size, read_base)
+
+    async def unnamed(self, size: int) -> StagedBytes:
+        """Bytes of an object of `size` bytes, in a file that is gone once it is closed."""
+        staged = await self._open(uuid.uuid4().hex, 0, size, None)
+        staged.base_size = size
+        self.discard(staged.name)
+        return staged
 
     async def recover(
         self,
@@ -334,6 +343,18 @@ class StagedBytes:
                 raise FSError(errno.ESTALE, "the object this file was made from has changed")
             pieces += data
         return bytes(pieces)
+
+    async def fill(self, read: ReadBase) -> None:
+        """Have all bytes here that are in the object only. ENOSPC; raises what `read` does."""
+        for start, end in list(self.local.gaps(0, self.base_size)):
+            position = start
+            while position < end:
+                data = await read(position, min(_FILL, end - position))
+                if not data:
+                    raise FSError(errno.ESTALE, "the object this file was made from has changed")
+                await self.write(position, data)
+                position += len(data)
+            self.dirty.remove(start, end)
 
     # After a publication, and for recovery
 
