@@ -25,7 +25,13 @@ from typing import TypeVar
 
 import trio
 
-from provenafs.content.disk import read_at, read_directly, write_at, write_directly
+from provenafs.content.disk import (
+    data_ranges,
+    read_at,
+    read_directly,
+    write_at,
+    write_directly,
+)
 from provenafs.content.extents import Extents
 from provenafs.content.planner import MAX_OBJECT
 from provenafs.content.tail import Tail, Tails
@@ -171,6 +177,7 @@ class StagedBytes:
         end = offset + len(data)
         if end > MAX_OBJECT:
             raise FSError(errno.EFBIG, "objects hold 5 TiB at most")
+        self._refuse_hole(offset)
         self.refuse_punched(offset, end)
         new = sum(stop - start for start, stop in self.local.gaps(offset, end))
         await self._area.room(new)
@@ -227,9 +234,10 @@ class StagedBytes:
             await work()
 
     async def truncate(self, size: int) -> None:
-        """Cut or extend with zeros to `size` bytes. EFBIG above what an object can hold."""
+        """Cut or extend with zeros to `size` bytes. EFBIG above what an object can hold; ENOSPC."""
         if size > MAX_OBJECT:
             raise FSError(errno.EFBIG, "objects hold 5 TiB at most")
+        self._refuse_hole(size)
 
         def work() -> None:
             os.ftruncate(self._file, size)
@@ -248,6 +256,22 @@ class StagedBytes:
             extents.truncate(size)
         self.base_size = min(self.base_size, size)
         self.size = size
+
+    def _refuse_hole(self, end: int) -> None:
+        """ENOSPC where the file would reach up to `end` with more zeros than the budget has bytes.
+
+        They take no room here, but an object has no holes: whoever closes the file waits until
+        they are sent.
+        """
+        if end <= self.size or end - self.base_size <= self._area.budget:
+            return
+        here = [*self.local.within(self.base_size, end), *self.punched.within(self.base_size, end)]
+        hole = end - self.base_size - sum(stop - start for start, stop in here)
+        if hole > self._area.budget:
+            message = (
+                f"S3 stores no holes: {hole} zeros would be sent, more bytes than --staging-size"
+            )
+            raise FSError(errno.ENOSPC, message)
 
     def refuse_punched(self, start: int, end: int) -> None:
         """EIO, in words, where bytes of [start, end) are in an unfinished upload only."""
@@ -420,8 +444,9 @@ class StagedBytes:
         """Find out from size and log what an earlier process had written."""
         size = os.fstat(self._file).st_size
         if self._log_file is None:
-            self.local.add(0, size)
-            self.dirty.add(0, size)
+            for extents in (self.local, self.dirty):
+                for start, end in data_ranges(self._file, size):
+                    extents.add(start, end)
             self.size = size
             return
         records = os.pread(self._log_file, os.fstat(self._log_file).st_size, 0)
