@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ from provenafs.content.budget import Budget
 from provenafs.content.index import Change, Index
 from provenafs.guard import Background
 from provenafs.s3.calls import Service
+from provenafs.s3.types import ObjectInfo
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ class Content:
 
     `changed` is told which entries vanished or were replaced, so that the kernel forgets them.
     `hidden` are keys of objects whose names were removed here, and which are still to be deleted.
+    `follow` is told what a LIST shows before it is merged; it may change the entries of open files.
     """
 
     index: Index
@@ -44,6 +46,9 @@ class Content:
     memory: Budget
     blocks: BlockCache
     hidden: set[str] = field(default_factory=set, kw_only=True)
+    follow: Callable[[Sequence[ObjectInfo]], Awaitable[None]] | None = field(
+        default=None, kw_only=True
+    )
 
 
 @asynccontextmanager

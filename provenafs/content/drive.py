@@ -6,7 +6,7 @@ import errno
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -24,6 +24,7 @@ from provenafs.content.walker import Walker
 from provenafs.errors import FSError, Transient
 from provenafs.s3.bucket import Bucket
 from provenafs.s3.errors import Unavailable
+from provenafs.s3.types import ObjectInfo
 
 # The server's own copy of the metadata, at the top of every dataset.
 _SERVER_METADATA = "metadata.json"
@@ -33,6 +34,7 @@ _CREDENTIALS_LAST_S = 8 * 3600.0
 _RELEASED_TTL_S = 3600.0
 # After a failure to list, what is known is shown at once for so long, however old.
 _DOWN_S = 30.0
+_COMPARED = 1024 * 1024  # bytes at a time
 
 _T = TypeVar("_T")
 
@@ -66,6 +68,7 @@ class Drive:
             self._is_hidden,
             content.changed,
             {},
+            self._follow,
         )
         self._walker = Walker(self._tree)
         self._listings: dict[int, Listing] = {}
@@ -201,6 +204,32 @@ class Drive:
             self._content.nursery,
             lambda: self._siblings.first_read(entry),
         )
+
+    async def _follow(self, objects: Sequence[ObjectInfo]) -> None:
+        if self._content.follow is not None:
+            await self._content.follow(objects)
+
+    def is_whole(self, key: str, size: int, etag: str) -> bool:
+        """Whether the block cache has all of an object version of `size` bytes."""
+        name = object_id(self.bucket.name, key, etag)
+        return self._content.blocks.cached_bytes(name) >= size
+
+    async def is_longer(self, key: str, size: int, etag: str, new: ObjectInfo) -> bool:
+        """Whether a new version begins with all `size` bytes of a cached one; it is cached as well.
+
+        PreconditionFailed if the object is another again; raises S3Error.
+        """
+        blocks, bucket = self._content.blocks, self.bucket
+        old_id, new_id = (object_id(bucket.name, key, each) for each in (etag, new.etag))
+        for start in range(0, new.size, _COMPARED):
+            end = min(start + _COMPARED, new.size)
+            data = await bucket.read_range(key, start, end - start, new.etag)
+            if start < size:
+                old = await blocks.read(old_id, start, min(end, size))
+                if old is None or bytes(old) != bytes(data[: len(old)]):
+                    return False
+            await blocks.store(new_id, start, data)
+        return True
 
     def cached_bytes(self, entry: Entry) -> int:
         """How many bytes of an object are in the block cache."""

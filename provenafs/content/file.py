@@ -117,6 +117,15 @@ class File:
         return self._staged is not None or self._kept is not None
 
     @property
+    def may_be_followed(self) -> bool:
+        """Whether it is what the bucket has or had, so that a longer version is the file grown."""
+        return not (self.is_here or self.changed or self.unlinked or self.is_lost)
+
+    def grow(self, size: int, etag: str) -> None:
+        """Be a version of `size` bytes that begins with the one so far."""
+        self._size, self.etag = size, etag
+
+    @property
     def is_scratch(self) -> bool:
         """Whether the name says that it stays on this machine for now."""
         return is_scratch(self.name)

@@ -13,6 +13,7 @@ import trio
 from provenafs.content.content import Content
 from provenafs.content.deletions import Deletions
 from provenafs.content.file import File, may_pass
+from provenafs.content.following import Following
 from provenafs.content.index import Entry, Index
 from provenafs.content.journal import Journal
 from provenafs.content.progress import Progress
@@ -57,17 +58,20 @@ class FileHandle:
         if self.file.is_here:
             return await self.file.read(offset, size)
         try:
-            return await self._reader.read(offset, size)
+            data = await self._reader.read(offset, size)
         except (S3Error, FSError):
             if self.file.is_here:
                 return await self.file.read(offset, size)
             if self._place == self.file.place:
                 raise
-            await self._follow()
-            return await self._reader.read(offset, size)
+        else:
+            if len(data) == size or self._place == self.file.place:
+                return data
+        await self._follow()
+        return await self._reader.read(offset, size)
 
     async def _follow(self) -> None:
-        """A rename or a new modification time has put the same bytes somewhere else."""
+        """The same bytes are somewhere else now, or more have come behind them."""
         entry = self._files.index.get(self.file.ino)
         if entry is None:
             return
@@ -118,6 +122,7 @@ class Files:
         self.failed = failed
         self.touches = Touches(self)
         self.deletions = Deletions(self)
+        content.follow = Following(self).listed
         self._files: dict[int, File] = {}
         self._behind = 0
         self._idle = trio.Event()
@@ -169,6 +174,10 @@ class Files:
     def known(self, ino: int) -> File | None:
         """The file of an inode, if it is open or not stored."""
         return self._files.get(ino)
+
+    def open_by_key(self) -> dict[str, File]:
+        """The files that are in use, by their keys."""
+        return {file.key: file for file in self._files.values() if file.uses}
 
     def below(self, prefix: str, volume: Volume) -> list[File]:
         """The known files of a dataset whose keys start with `prefix`."""

@@ -16,7 +16,7 @@ from provenafs.content.keys import Children, Folder, Unfit, Unfolding
 from provenafs.errors import FSError
 from provenafs.guard import Background
 from provenafs.s3.bucket import Bucket
-from provenafs.s3.types import ListPage
+from provenafs.s3.types import ListPage, ObjectInfo
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +40,8 @@ class Tree:
     changed: Callable[[Sequence[Change]], None]
     unfit: dict[str, list[Unfit]]
     """Keys that cannot be shown, by directory, as of its last listing."""
+    follow: Callable[[Sequence[ObjectInfo]], Awaitable[None]]
+    """Told of each page before it is merged."""
 
     def report(self, found: Children, *, is_first: bool) -> None:
         """Keep what of a directory cannot be shown; warn once for each directory."""
@@ -219,6 +221,7 @@ async def pages(
                     page = await tree.bucket.list(
                         prefix, delimiter=delimiter, start_after=start_after, token=token
                     )
+                    await tree.follow(page.objects)
                 except Exception as error:
                     failure = error
                     return
