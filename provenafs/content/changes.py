@@ -17,6 +17,7 @@ from provenafs.content.directories import rename_directory
 from provenafs.content.file import File, lock_all
 from provenafs.content.files import FileHandle, Files
 from provenafs.content.index import Entry, Kind
+from provenafs.content.keeping import being_replaced
 from provenafs.content.markers import put_marker
 from provenafs.content.volume import Volume, is_scratch
 from provenafs.errors import FSError
@@ -241,7 +242,7 @@ class Changes:
         """Only the name changes here; over another object it takes that one's place."""
         await file.restart_upload()
         if replaced is not None:
-            async with replaced.being_replaced():
+            async with being_replaced(replaced, self._files.content.s3.io_timeout):
                 if is_scratch(new_name):
                     await self._discard_target(replaced)
                 else:
@@ -280,8 +281,8 @@ class Changes:
             assert source_etag is not None
             metadata = self._metadata_to_carry(entry, new_key)
             expected = None if replaced is None else replaced.etag
-            if replaced is not None:
-                await moving.enter_async_context(replaced.being_replaced())
+            timeout = self._files.content.s3.io_timeout
+            await moving.enter_async_context(being_replaced(replaced, timeout))
             try:
                 etag = await volume.writer.copy(
                     source, source_etag, new_key, expected, size=file.size, metadata=metadata

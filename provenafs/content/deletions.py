@@ -19,6 +19,7 @@ import trio
 from provenafs.content.delete_queue import DeleteQueue
 from provenafs.content.file import File, may_pass
 from provenafs.content.journal import Action, Intent, new_intent
+from provenafs.content.keeping import keep
 from provenafs.content.volume import Volume
 from provenafs.errors import FSError
 from provenafs.s3.deleting import CHANGED, GONE, Removal, delete_many, fits_batch
@@ -245,7 +246,7 @@ class Deletions:
             return await self._is_deleted(pending, volume)
         with trio.move_on_after(self._files.content.s3.io_timeout / 2):
             async with file.moving:
-                await file.keep()
+                await keep(file, self._files.content.s3.io_timeout)
         file.is_lost = True
         file.is_lost = await self._is_deleted(pending, volume)
         return file.is_lost

@@ -12,8 +12,8 @@ import errno
 import itertools
 import logging
 import time
-from collections.abc import AsyncIterator, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,6 @@ import trio
 
 from provenafs.content.index import Entry, Kind
 from provenafs.content.journal import NOBODY, Row, State, new_row
-from provenafs.content.keeping import fetch_all, keep
 from provenafs.content.planner import SINGLE_PUT
 from provenafs.content.publisher import Publisher
 from provenafs.content.staging import ReadBase, StagedBytes
@@ -495,31 +494,21 @@ class File:
             self._staged.read_base = self._reader()
             await self._files.journal.update(self._row, key=key, base_etag=etag)
 
-    async def keep(self, own_uses: int = 0) -> None:
-        """Fetch what handles may still read of an object that is to be replaced or deleted.
+    async def take_all(self, read: ReadBase) -> None:
+        """Have all bytes of the object here, for those who have it open; only with `moving` held.
 
-        `own_uses` are the caller's. What cannot be fetched in time, or is too large, is ESTALE
-        then. Only with `moving` held.
+        Raises what `read` does.
         """
-        if self.etag is None or self.uses <= own_uses or self.is_complete:
+        if self._staged is not None:
+            await self._staged.fill(read)
             return
-        what = self.volume.drive, self.key, self._size, self.etag
-        timeout = self._files.content.s3.io_timeout
-        if self._staged is None:
-            self._kept = await keep(self._files.area, *what, timeout)
-        else:
-            await fetch_all(self._staged, *what, timeout)
-
-    @asynccontextmanager
-    async def being_replaced(self) -> AsyncIterator[None]:
-        """While one operation by name replaces the object. Only with `moving` held."""
-        await self.keep(own_uses=1)
-        self.is_lost = True
+        kept = await self._files.area.unnamed(self._size)
         try:
-            yield
+            await kept.fill(read)
         except BaseException:
-            self.is_lost = False
+            await kept.discard()
             raise
+        self._kept = kept
 
     async def unlink(self) -> None:
         """The name is gone, and nothing is owed any more. Only with `moving` held."""

@@ -12,6 +12,8 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import trio
+
 from provenafs.content.drive import Drive
 from provenafs.content.index import Change
 from provenafs.s3.errors import PreconditionFailed
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LARGEST = 64 * 1024 * 1024  # bytes: all of it is fetched each time it grows
+LARGEST = 16 * 1024 * 1024  # bytes: all of it is fetched each time it grows
+_WITHIN_S = 5.0  # whoever lists the directory waits for it
 _TRIES = 3  # of an object that grows while it is looked at
 
 
@@ -38,10 +41,11 @@ class Following:
         open_files = self._files.open_by_key()
         if not open_files:
             return
-        for found in objects:
-            file = open_files.get(found.key)
-            if file is not None and found.etag != file.etag and found.size > file.object_size:
-                await self._follow(file, found)
+        with trio.move_on_after(_WITHIN_S):
+            for found in objects:
+                file = open_files.get(found.key)
+                if file is not None and found.etag != file.etag and found.size > file.object_size:
+                    await self._follow(file, found)
 
     async def _follow(self, file: File, found: ObjectInfo) -> None:
         """Follow to the version that was found, or to one that is there by now."""

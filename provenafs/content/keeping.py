@@ -7,12 +7,14 @@ does not. So the object is brought here first, if it is not too large.
 from __future__ import annotations
 
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 import trio
 
-from provenafs.content.drive import Drive
-from provenafs.content.staging import StagedBytes, StagingArea
-from provenafs.errors import FSError
+if TYPE_CHECKING:
+    from provenafs.content.file import File
 
 log = logging.getLogger(__name__)
 
@@ -21,42 +23,35 @@ LARGEST = 256 * 1024 * 1024  # bytes
 _SHARE_OF_TIMEOUT = 0.5  # others wait for `io_timeout` until the object is deleted
 
 
-async def fetch_all(
-    staged: StagedBytes, drive: Drive, key: str, size: int, etag: str, io_timeout: float
-) -> bool:
-    """Make `staged` hold all bytes of the object it was made from; False if they cannot be had.
+async def keep(file: File, io_timeout: float, own_uses: int = 0) -> None:
+    """Fetch what is not here yet of a file's object, for other uses than the caller's own.
 
-    `size` in bytes.
+    What cannot be fetched in time, or is too large, is ESTALE later. Only with `moving` held.
     """
-    if size > LARGEST:
-        return False
-    reader = drive.read(key, size, etag)
+    if file.etag is None or file.uses <= own_uses or file.is_complete:
+        return
+    if file.object_size > LARGEST:
+        return
+    reader = file.volume.drive.read(file.key, file.object_size, file.etag)
     try:
         with trio.move_on_after(io_timeout * _SHARE_OF_TIMEOUT):
-            await staged.fill(reader.read)
-            return True
+            await file.take_all(reader.read)
     except Exception as error:  # also of the credential source; whoever replaces the file goes on
-        log.info("%s is not kept for those who have it open: %s", key, error)
+        log.info("%s is not kept for those who have it open: %s", file.key, error)
     finally:
         await reader.close()
-    return False
 
 
-async def keep(
-    area: StagingArea, drive: Drive, key: str, size: int, etag: str, io_timeout: float
-) -> StagedBytes | None:
-    """All bytes of an object in a file without a name; None if they cannot be had."""
-    if size > LARGEST:
-        return None
+@asynccontextmanager
+async def being_replaced(file: File | None, io_timeout: float) -> AsyncIterator[None]:
+    """While one operation by name replaces the object of a file, if any, with `moving` held."""
+    if file is None:
+        yield
+        return
+    await keep(file, io_timeout, own_uses=1)
+    file.is_lost = True
     try:
-        kept = await area.unnamed(size)
-    except FSError as error:
-        log.info("%s is not kept for those who have it open: %s", key, error)
-        return None
-    is_whole = False
-    try:
-        is_whole = await fetch_all(kept, drive, key, size, etag, io_timeout)
-    finally:
-        if not is_whole:
-            await kept.discard()
-    return kept if is_whole else None
+        yield
+    except BaseException:
+        file.is_lost = False
+        raise

@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import random
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
+from faultproxy import Fault, FaultProxy
 
 from provenafs.content import keeping
 from provenafs.content.files import FileHandle
@@ -21,8 +24,8 @@ OLD = random.Random(1).randbytes(3 * MIB + 17)
 
 
 @pytest.fixture
-async def store(moto_address: str, prefix: str, tmp_path: Path) -> AsyncIterator[Store]:
-    async with open_store(moto_address, prefix, tmp_path) as store:
+async def store(proxy: FaultProxy, prefix: str, tmp_path: Path) -> AsyncIterator[Store]:
+    async with open_store(proxy.address, prefix, tmp_path) as store:
         yield store
 
 
@@ -130,6 +133,42 @@ async def test_a_file_that_is_not_replaced_after_all_is_what_it_was(
     assert objects(other_user, store.prefix)["f"] == expected
     assert await store.read("f") == expected
     assert store.files.area.used == 0
+
+
+async def test_a_read_that_is_overtaken_by_the_replacement_gets_the_old_bytes(
+    store: Store, other_user: Any, proxy: FaultProxy
+) -> None:
+    handle = await opened(store, other_user)
+    may_go = threading.Event()
+    proxy.fail(lambda request: request.is_read, held(may_go), times=1)
+    read: list[bytes] = []
+
+    async def read_on() -> None:
+        read.append(bytes(await handle.read(2 * MIB, 4096)))
+
+    async with trio.open_nursery() as nursery:
+        before = proxy.count(lambda request: request.is_read)
+        nursery.start_soon(read_on)
+        while proxy.count(lambda request: request.is_read) == before:
+            await trio.sleep(0.01)
+        await rename_over(store)
+        assert not read
+        may_go.set()
+    assert read == [OLD[2 * MIB : 2 * MIB + 4096]]
+    assert (await store.entry("f")).ino != handle.file.ino
+    await handle.release()
+
+
+def held(may_go: threading.Event) -> Fault:
+    """Let a request reach the server only once it may go."""
+
+    def fault(exchange: Any, closing: threading.Event) -> bool:
+        may_go.wait(10)
+        head, body = exchange.forward()
+        exchange.client.connection.sendall(head + b"".join(body))
+        return True
+
+    return fault
 
 
 async def test_without_a_reader_nothing_is_fetched(store: Store, other_user: Any) -> None:
