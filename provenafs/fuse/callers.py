@@ -12,7 +12,7 @@ import errno
 import re
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import trio
@@ -25,6 +25,7 @@ _ENDING = sum(
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGKILL, signal.SIGTERM)
 )
 _SIGNAL_OF_EXIT = 0x7F
+_WAITS_FOR_NOTHING = "ZX"  # dead: whoever waits has inherited the file
 _EXIT_CODE = 49  # of the fields of `stat` behind the name, which are numbered from 3
 
 
@@ -58,12 +59,17 @@ class Callers:
 
 def was_killed(pid: int) -> bool:
     """Whether a signal is to end, or has ended, a process that waits for something."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:  # it is gone, or not ours to look at
+    with suppress(OSError):  # it is gone, or not ours to look at
+        return any(_is_ending(thread) for thread in Path(f"/proc/{pid}/task").iterdir())
+    return False
+
+
+def _is_ending(thread: Path) -> bool:
+    status = (thread / "status").read_text()
+    fields = (thread / "stat").read_text().rpartition(") ")[2].split()
+    if fields[0] in _WAITS_FOR_NOTHING:
         return False
     masks = dict(re.findall(r"^(SigPnd|ShdPnd|SigBlk):\s*([0-9a-f]+)$", status, re.MULTILINE))
     own, shared, blocked = (int(masks.get(n, "0"), 16) for n in ("SigPnd", "ShdPnd", "SigBlk"))
-    exit_code = int(stat.rpartition(") ")[2].split()[_EXIT_CODE])
-    return bool((own | shared) & ~blocked & _ENDING or exit_code & _SIGNAL_OF_EXIT)
+    has_ended = int(fields[_EXIT_CODE]) & _SIGNAL_OF_EXIT
+    return bool((own | shared) & ~blocked & _ENDING or has_ended)

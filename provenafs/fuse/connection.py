@@ -15,6 +15,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import logging
+import mmap
 import os
 import struct
 from contextlib import suppress
@@ -35,7 +36,7 @@ _INIT_OUT = struct.Struct("=IIIIHHIIH34x")
 _FLAGS = 1 << 0 | 1 << 4 | 1 << 5 | 1 << 12 | 1 << 13 | 1 << 15 | 1 << 22
 _MAX_READAHEAD = 1 << 30  # bytes: the kernel takes its own if that is less
 _MAX_WRITE = 1 << 20  # bytes
-_MAX_PAGES = 256
+_MAX_PAGES = _MAX_WRITE // mmap.PAGESIZE
 _OLDEST_LIBFUSE = 310  # older ones number their versions otherwise, and may have smaller buffers
 
 
