@@ -57,18 +57,24 @@ class FileHandle:
         """Up to `size` bytes from `offset`; fewer only at the end of the file."""
         if self.file.is_here:
             return await self.file.read(offset, size)
+        reader = self._reader
         try:
-            data = await self._reader.read(offset, size)
+            data = await reader.read(offset, size)
         except (S3Error, FSError):
             if self.file.is_here:
                 return await self.file.read(offset, size)
-            if self._place == self.file.place:
+            if self._is_up_to_date(reader):
                 raise
         else:
-            if len(data) == size or self._place == self.file.place:
+            if len(data) == size or self._is_up_to_date(reader):
                 return data
-        await self._follow()
+        if reader is self._reader:
+            await self._follow()
         return await self._reader.read(offset, size)
+
+    def _is_up_to_date(self, reader: Reader) -> bool:
+        """Whether nothing was moved or has grown, not even for another read of this handle."""
+        return reader is self._reader and self._place == self.file.place
 
     async def _follow(self) -> None:
         """The same bytes are somewhere else now, or more have come behind them."""
@@ -76,7 +82,7 @@ class FileHandle:
         if entry is None:
             return
         left, self._place = self._reader, self.file.place
-        moved = entry._replace(etag=self.file.etag)
+        moved = entry._replace(size=self.file.object_size, etag=self.file.etag)
         self._reader = self.file.volume.drive.open(moved, lambda: self.file.is_lost)
         await left.close()
 
@@ -176,8 +182,9 @@ class Files:
         return self._files.get(ino)
 
     def open_by_key(self) -> dict[str, File]:
-        """The files that are in use, by their keys."""
-        return {file.key: file for file in self._files.values() if file.uses}
+        """The files that are in use and have a name, by their keys."""
+        files = self._files.values()
+        return {file.key: file for file in files if file.uses and not file.unlinked}
 
     def below(self, prefix: str, volume: Volume) -> list[File]:
         """The known files of a dataset whose keys start with `prefix`."""

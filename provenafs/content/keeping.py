@@ -52,6 +52,5 @@ async def being_replaced(file: File | None, io_timeout: float) -> AsyncIterator[
     file.is_lost = True
     try:
         yield
-    except BaseException:
-        file.is_lost = False
-        raise
+    finally:
+        file.is_lost = file.unlinked  # not if it failed before

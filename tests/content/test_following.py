@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 from faultproxy import Fault, FaultProxy, Request
 
 from provenafs.content import following
@@ -49,6 +50,24 @@ async def test_what_is_appended_is_read_on_through_the_same_handle(
         assert await look(store) == (inode, len(old) + size)
         put(store, other_user, b"another")  # what is shown can be read, whatever comes next
         assert await handle.read(0, 4 * MIB) == old + MORE[:size]
+    await handle.release()
+
+
+async def test_reads_at_once_all_see_what_was_appended(store: Store, other_user: Any) -> None:
+    put(store, other_user, b"one\n")
+    handle = await store.open("log", os.O_RDONLY)
+    assert await handle.read(0, 100) == b"one\n"
+    put(store, other_user, b"one\ntwo\n")
+    await look(store)
+    read: list[bytes] = []
+
+    async def read_all() -> None:
+        read.append(bytes(await handle.read(0, 100)))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(4):
+            nursery.start_soon(read_all)
+    assert read == [b"one\ntwo\n"] * 4
     await handle.release()
 
 
