@@ -13,11 +13,18 @@ import trio
 from faultproxy import Fault, FaultProxy, Request
 
 from provenafs.content import following
+from provenafs.content.files import FileHandle
 from tests.content.servers import BUCKET
 from tests.content.store import MIB, Store, open_store
 
 OLD = random.Random(1).randbytes(2 * MIB + 17)
 MORE = random.Random(2).randbytes(MIB + 5)
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However busy the machine is."""
+    monkeypatch.setattr(following, "_WITHIN_S", 60.0)
 
 
 @pytest.fixture
@@ -37,14 +44,24 @@ async def look(store: Store) -> tuple[int, int]:
     return entry.ino, entry.size
 
 
+async def opened(store: Store, expected: bytes, flags: int = os.O_RDONLY) -> FileHandle:
+    """A handle through which all has been read, and is in the cache."""
+    handle = await store.open("log", flags)
+    assert await handle.read(0, 4 * MIB) == expected
+    entry = await store.entry("log")
+    with trio.fail_after(20):
+        while store.drive.cached_bytes(entry) < entry.size:
+            await trio.sleep(0.01)
+    return handle
+
+
 @pytest.mark.parametrize("old", [b"", b"one\n", OLD])
 async def test_what_is_appended_is_read_on_through_the_same_handle(
     store: Store, other_user: Any, old: bytes
 ) -> None:
     put(store, other_user, old)
     inode, _ = await look(store)
-    handle = await store.open("log", os.O_RDONLY)
-    assert await handle.read(0, 4 * MIB) == old
+    handle = await opened(store, old)
     for size in (5, len(MORE)):
         put(store, other_user, old + MORE[:size])
         assert await look(store) == (inode, len(old) + size)
@@ -55,8 +72,7 @@ async def test_what_is_appended_is_read_on_through_the_same_handle(
 
 async def test_reads_at_once_all_see_what_was_appended(store: Store, other_user: Any) -> None:
     put(store, other_user, b"one\n")
-    handle = await store.open("log", os.O_RDONLY)
-    assert await handle.read(0, 100) == b"one\n"
+    handle = await opened(store, b"one\n")
     put(store, other_user, b"one\ntwo\n")
     await look(store)
     read: list[bytes] = []
@@ -74,9 +90,8 @@ async def test_reads_at_once_all_see_what_was_appended(store: Store, other_user:
 @pytest.mark.parametrize("new", [b"One\ntwo\n", b"one"])
 async def test_another_object_is_another_inode(store: Store, other_user: Any, new: bytes) -> None:
     put(store, other_user, b"one\n")
-    handle = await store.open("log", os.O_RDONLY)
+    handle = await opened(store, b"one\n")
     inode, _ = await look(store)
-    assert await handle.read(0, 100) == b"one\n"
     put(store, other_user, new)
     assert (await look(store))[0] != inode
     assert await handle.read(0, 100) == b"one\n"
@@ -99,8 +114,7 @@ async def test_an_object_that_grows_while_it_is_looked_at_is_followed(
 ) -> None:
     put(store, other_user, b"one\n")
     inode, _ = await look(store)
-    handle = await store.open("log", os.O_RDONLY)
-    assert await handle.read(0, 100) == b"one\n"
+    handle = await opened(store, b"one\n")
     put(store, other_user, b"one\ntwo\n")
     proxy.fail(lambda request: request.is_read, before(store, other_user, b"one\ntwo\n3\n"), 1)
     assert await look(store) == (inode, 10)
@@ -124,8 +138,7 @@ async def test_a_file_that_is_being_changed_here_is_not_followed(
     store: Store, other_user: Any
 ) -> None:
     put(store, other_user, b"one\n")
-    handle = await store.open("log")
-    assert await handle.read(0, 100) == b"one\n"
+    handle = await opened(store, b"one\n", os.O_RDWR)
     etag = handle.file.etag
     put(store, other_user, b"one\ntwo\n")
     async with handle.file.moving:
@@ -139,8 +152,7 @@ async def test_what_is_too_large_is_not_fetched(
 ) -> None:
     monkeypatch.setattr(following, "LARGEST", 6)
     put(store, other_user, b"one\n")
-    handle = await store.open("log", os.O_RDONLY)
-    assert await handle.read(0, 100) == b"one\n"
+    handle = await opened(store, b"one\n")
     put(store, other_user, b"one\ntwo\n")
     before_count = proxy.count(is_read)
     await look(store)
