@@ -82,7 +82,8 @@ class BlockCache:
                 return None
             at_hand = store.at_hand(found)
             if at_hand is not None:
-                return at_hand[start:end]
+                # Of less than was asked for nobody can use a part.
+                return at_hand[start:end] if end <= len(at_hand) else None
             return await in_thread(
                 store.load, found, start, end, limiter=self._readers, abandon_on_cancel=True
             )

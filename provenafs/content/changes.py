@@ -17,6 +17,7 @@ from provenafs.content.directories import rename_directory
 from provenafs.content.file import File, lock_all
 from provenafs.content.files import FileHandle, Files
 from provenafs.content.index import Entry, Kind
+from provenafs.content.keeping import being_replaced
 from provenafs.content.markers import put_marker
 from provenafs.content.publisher import Attributes
 from provenafs.content.touches import copy_object
@@ -129,7 +130,7 @@ class Changes:
     async def _unlink_known(self, volume: Volume, entry: Entry, file: File) -> None:
         """The name goes at once; the object of an open file stays until it is released."""
         if file.etag is not None and file.uses and not file.is_complete:
-            await self._files.deletions.delete_when_released(volume, file.key, file.etag)
+            await self._files.deletions.delete_when_released(volume, file, file.etag)
         else:
             await self._delete(volume, entry, file.key, file.etag)
         await file.unlink()
@@ -248,12 +249,14 @@ class Changes:
     ) -> None:
         """Only the name changes here; over another object it takes that one's place."""
         await file.restart_upload()
-        if replaced is not None and not is_scratch(new_name):
-            await self._replace(replaced)
-        elif replaced is not None:
-            await self._discard_target(replaced)
-        etag = None if replaced is None else replaced.etag
-        await file.move(new_key, new_name, etag, replaces=True)
+        if replaced is not None:
+            async with being_replaced(replaced, self._files.content.s3.io_timeout):
+                if is_scratch(new_name):
+                    await self._discard_target(replaced)
+                else:
+                    await self._replace(replaced)
+        etag, size = (None, 0) if replaced is None else (replaced.etag, replaced.object_size)
+        await file.move(new_key, new_name, etag, size, replaces=True)
         self._index.move(entry.ino, target.ino, new_name)
 
     async def _replace(self, replaced: File) -> None:
@@ -285,6 +288,8 @@ class Changes:
             source, source_etag = file.key, file.etag
             assert source_etag is not None
             expected = None if replaced is None else replaced.etag
+            timeout = self._files.content.s3.io_timeout
+            await moving.enter_async_context(being_replaced(replaced, timeout))
             try:
                 etag = await self._copy_renamed(
                     volume, entry, file, source, source_etag, new_key, expected

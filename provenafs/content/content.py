@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ from provenafs.content.budget import Budget
 from provenafs.content.index import Change, Index
 from provenafs.guard import Background
 from provenafs.s3.calls import Service
+from provenafs.s3.types import ObjectInfo
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ class Content:
     `changed` is told which entries vanished or were replaced, so that the kernel forgets them.
     `hidden` are keys of objects whose names were removed here, and which are still to be deleted.
     `asks_objects`: times and modes are those that the objects carry.
+    `follow` is told what a LIST shows before it is merged; it may change the entries of open files.
     """
 
     index: Index
@@ -47,6 +49,9 @@ class Content:
     blocks: BlockCache
     hidden: set[str] = field(default_factory=set, kw_only=True)
     asks_objects: bool = field(default=False, kw_only=True)
+    follow: Callable[[Sequence[ObjectInfo]], Awaitable[None]] | None = field(
+        default=None, kw_only=True
+    )
 
 
 @asynccontextmanager

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING
 import trio
 
 from provenafs.content.delete_queue import DeleteQueue
-from provenafs.content.file import may_pass
+from provenafs.content.file import File, may_pass
 from provenafs.content.journal import Action, Intent, new_intent
+from provenafs.content.keeping import keep
 from provenafs.content.volume import Volume
 from provenafs.errors import FSError
 from provenafs.s3.deleting import CHANGED, GONE, Removal, delete_many, fits_batch
@@ -48,6 +49,7 @@ class _Pending:
     due: trio.Event = field(default_factory=trio.Event)
     done: trio.Event = field(default_factory=trio.Event)
     failure: Exception | None = None
+    file: File | None = None  # that may be open
 
 
 class Deletions:
@@ -96,9 +98,10 @@ class Deletions:
             )
         return queue
 
-    async def delete_when_released(self, volume: Volume, key: str, etag: str) -> None:
+    async def delete_when_released(self, volume: Volume, file: File, etag: str) -> None:
         """Delete the object of an open file with its last release. The name is to go at once."""
-        pending = await self._intend(volume, key, etag)
+        pending = await self._intend(volume, file.key, etag)
+        pending.file = file
         self._files.nursery.start_soon(self._delete, pending, volume)
 
     async def _intend(self, volume: Volume, key: str, etag: str) -> _Pending:
@@ -221,7 +224,7 @@ class Deletions:
             with trio.move_on_after(_RELEASED_WITHIN_S):
                 await pending.due.wait()
             pending.due.set()
-            is_deleted = await self._is_deleted(pending, volume)
+            is_deleted = await self._lost(pending, volume)
             await self._fulfil([pending])
         finally:
             self._close(pending, volume, is_deleted=is_deleted)
@@ -235,6 +238,18 @@ class Deletions:
                 self._show_again(pending, volume)
         except Exception:  # the deletions of others go on
             log.exception("what is shown of %s may be out of date", pending.intent.key)
+
+    async def _lost(self, pending: _Pending, volume: Volume) -> bool:
+        """Delete an object; its open handles keep what they may still read."""
+        file = pending.file
+        if file is None or not file.uses:
+            return await self._is_deleted(pending, volume)
+        with trio.move_on_after(self._files.content.s3.io_timeout / 2):
+            async with file.moving:
+                await keep(file, self._files.content.s3.io_timeout)
+        file.is_lost = True
+        file.is_lost = await self._is_deleted(pending, volume)
+        return file.is_lost
 
     async def _fulfil(self, done: Sequence[_Pending]) -> None:
         """Until then nothing new may be stored under the key: the next mount would delete it."""

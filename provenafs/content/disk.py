@@ -6,6 +6,7 @@ costs memory, and more time than the disk needs (open(2), O_DIRECT).
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -49,6 +50,20 @@ def write_directly(file: int, data: memoryview, offset: int) -> None:
                 done += os.pwrite(direct, data[done:aligned], offset + done)
     # What is left is written the usual way, which tells why if it fails as well.
     write_at(file, data[done:], offset + done)
+
+
+def data_ranges(file: int, size: int) -> Iterator[tuple[int, int]]:
+    """The ranges of a file of `size` bytes that are no holes: at least all that was written."""
+    start = end = 0
+    while end < size:
+        try:
+            start = os.lseek(file, end, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # a hole up to the end
+                raise
+            return
+        end = os.lseek(file, start, os.SEEK_HOLE)
+        yield start, end
 
 
 @contextmanager

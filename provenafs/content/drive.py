@@ -6,7 +6,7 @@ import errno
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -25,6 +25,7 @@ from provenafs.content.walker import Walker
 from provenafs.errors import FSError, Transient
 from provenafs.s3.bucket import Bucket
 from provenafs.s3.errors import Unavailable
+from provenafs.s3.types import ObjectInfo
 
 # The server's own copy of the metadata, at the top of every dataset.
 _SERVER_METADATA = "metadata.json"
@@ -34,6 +35,7 @@ _CREDENTIALS_LAST_S = 8 * 3600.0
 _RELEASED_TTL_S = 3600.0
 # After a failure to list, what is known is shown at once for so long, however old.
 _DOWN_S = 30.0
+_COMPARED = 1024 * 1024  # bytes at a time
 
 _T = TypeVar("_T")
 
@@ -72,6 +74,7 @@ class Drive:
             self._is_hidden,
             content.changed,
             {},
+            self._follow,
         )
         self._walker = Walker(self._tree)
         self._listings: dict[int, Listing] = {}
@@ -194,14 +197,45 @@ class Drive:
     def _prefix_of(self, directory: Entry) -> str:
         return self.key(directory).rstrip("/") + "/"
 
-    def open(self, entry: Entry) -> Reader:
-        """Read an object."""
+    def read(self, key: str, size: int, etag: str) -> Reader:
+        """Read an object version of `size` bytes that may have no entry any more."""
+        source = Source(self.bucket, key, size, etag, lambda: None, self._content.blocks)
+        return Reader(source, self._content.memory, self._content.nursery)
+
+    def open(self, entry: Entry, is_lost: Callable[[], bool]) -> Reader:
+        """Read an object; `is_lost` tells whether this mount has replaced or deleted it."""
         return Reader(
-            self._source(entry),
+            self._source(entry, is_lost),
             self._content.memory,
             self._content.nursery,
             lambda: self._siblings.first_read(entry),
         )
+
+    async def _follow(self, objects: Sequence[ObjectInfo]) -> None:
+        if self._content.follow is not None:
+            await self._content.follow(objects)
+
+    def is_whole(self, key: str, size: int, etag: str) -> bool:
+        """Whether the block cache has all of an object version of `size` bytes."""
+        name = object_id(self.bucket.name, key, etag)
+        return self._content.blocks.cached_bytes(name) >= size
+
+    async def is_longer(self, key: str, size: int, etag: str, new: ObjectInfo) -> bool:
+        """Whether a new version begins with all `size` bytes of a cached one; it is cached as well.
+
+        PreconditionFailed if the object is another again; raises S3Error.
+        """
+        blocks, bucket = self._content.blocks, self.bucket
+        old_id, new_id = (object_id(bucket.name, key, each) for each in (etag, new.etag))
+        for start in range(0, new.size, _COMPARED):
+            end = min(start + _COMPARED, new.size)
+            data = await bucket.read_range(key, start, end - start, new.etag, size=new.size)
+            if start < size:
+                old = await blocks.read(old_id, start, min(end, size))
+                if old is None or bytes(old) != bytes(data[: len(old)]):
+                    return False
+            await blocks.store(new_id, start, data)
+        return True
 
     def cached_bytes(self, entry: Entry) -> int:
         """How many bytes of an object are in the block cache."""
@@ -230,7 +264,7 @@ class Drive:
     def _object_id(self, entry: Entry) -> bytes:
         return object_id(self.bucket.name, self.key(entry), entry.etag or "")
 
-    def _source(self, entry: Entry) -> Source:
+    def _source(self, entry: Entry, is_lost: Callable[[], bool] = lambda: False) -> Source:
         return Source(
             self.bucket,
             self.key(entry),
@@ -238,6 +272,7 @@ class Drive:
             entry.etag or "",
             lambda: self.look_again(entry),
             self._content.blocks,
+            is_lost,
         )
 
     def _source_ahead(self, entry: Entry) -> Source | None:

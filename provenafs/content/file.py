@@ -49,10 +49,12 @@ class File:
         self.uses = 0  # handles, and operations by name that are under way
         self.changed = entry.etag is None
         self.unlinked = False
+        self.is_lost = False  # this mount has replaced or deleted the object, or is about to
         self._files = files
         self._size = entry.size  # of the object
         self._lock = trio.Lock()
         self._staged: StagedBytes | None = None
+        self._kept: StagedBytes | None = None  # the object as it was, for handles still open
         self._state = State.OPEN
         self._publisher = Publisher(files.uploads, volume, files.journal, is_new=self.changed)
         self._sequential_end = 0
@@ -105,9 +107,18 @@ class File:
         return self.changed and not (self.has_failed or self.is_scratch or self.unlinked)
 
     @property
-    def is_staged(self) -> bool:
+    def is_here(self) -> bool:
         """Whether reads have to go through here."""
-        return self._staged is not None
+        return self._staged is not None or self._kept is not None
+
+    @property
+    def may_be_followed(self) -> bool:
+        """Whether it is what the bucket has or had, so that a longer version is the file grown."""
+        return not (self.is_here or self.changed or self.unlinked or self.is_lost)
+
+    def grow(self, size: int, etag: str) -> None:
+        """Be a version of `size` bytes that begins with the one so far."""
+        self._size, self.etag = size, etag
 
     @property
     def is_scratch(self) -> bool:
@@ -137,7 +148,9 @@ class File:
     @property
     def is_complete(self) -> bool:
         """Whether it can be read without the bucket."""
-        return self._staged is not None and self._staged.local.covers(0, self._staged.size)
+        if self._staged is None:
+            return self._kept is not None
+        return self._staged.local.covers(0, self._staged.size)
 
     @property
     def has_punched(self) -> bool:
@@ -147,7 +160,14 @@ class File:
     @property
     def size(self) -> int:
         """Size in bytes."""
-        return self._size if self._staged is None else self._staged.size
+        if self._staged is None:
+            return 0 if self._untouched else self._size
+        return self._staged.size
+
+    @property
+    def object_size(self) -> int:
+        """Size in bytes of the object version `etag`."""
+        return self._size
 
     @property
     def sent_bytes(self) -> int:
@@ -165,8 +185,9 @@ class File:
 
     async def read(self, offset: int, size: int) -> bytes | memoryview:
         """Up to `size` bytes from `offset` of what was written and, around it, of the object."""
-        assert self._staged is not None
-        return await self._staged.read(offset, size)
+        here = self._staged or self._kept
+        assert here is not None
+        return await here.read(offset, size)
 
     async def write(self, offset: int, data: bytes) -> int:
         """Write `data` at `offset`. ENOSPC, EFBIG, EIO; ESTALE after a conflict."""
@@ -229,7 +250,7 @@ class File:
             row = replace(
                 new_row(files.journal.owner, self.volume.dataset, self.key),
                 base_etag=self.etag,
-                base_size=self._size if keep else 0,
+                base_size=self.size if keep else 0,
             )
             await files.journal.add(row)
             try:
@@ -260,6 +281,8 @@ class File:
 
     def _reader(self) -> ReadBase | None:
         """Reads of the object version that this file was made from."""
+        if self.is_lost and self._kept is not None:
+            return self._kept.read
         return self._publisher.reader(self.key, self.etag, self._size)
 
     # Sending parts while more is being written
@@ -429,6 +452,7 @@ class File:
                 return False
             if self.unlinked:
                 await self._discard()
+                await self._discard_kept()
                 return True
             if self.is_scratch and self.changed:
                 return False
@@ -438,6 +462,7 @@ class File:
             elif self._staged is not None:
                 await self._discard()
                 self._files.index.update(self.ino, staged=0)
+            await self._discard_kept()
             return True
 
     async def _discard(self) -> None:
@@ -446,6 +471,11 @@ class File:
         if staged is not None:
             await staged.discard()
             self._files.journal.remove_later(self._row)
+
+    async def _discard_kept(self) -> None:
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            await kept.discard()
 
     async def _leave_to_recovery(self) -> None:
         """Nobody holds the file any more and it could not be stored: `provenafs recover` can."""
@@ -471,16 +501,42 @@ class File:
 
     # Names
 
-    async def move(self, key: str, name: str, etag: str | None, *, replaces: bool = False) -> None:
+    async def move(
+        self,
+        key: str,
+        name: str,
+        etag: str | None,
+        object_size: int | None = None,
+        *,
+        replaces: bool = False,
+    ) -> None:
         """The file has another key now; `etag` is of the object there. Only with `moving` held.
 
-        `replaces`: that object is another file, whose name this one takes once it is stored.
+        `object_size` in bytes where that object is another than the file had before. `replaces`:
+        that object is another file, whose name this one takes once it is stored.
         """
         self.key, self.name, self.etag = key, name, etag
+        self._size = self._size if object_size is None else object_size
         if self._staged is not None:
             self._staged.read_base = self._reader()
             columns = {"replaces": True} if replaces else {}
             await self._files.journal.update(self._row, key=key, base_etag=etag, **columns)
+
+    async def take_all(self, read: ReadBase) -> None:
+        """Have all bytes of the object here, for those who have it open; only with `moving` held.
+
+        Raises what `read` does.
+        """
+        if self._staged is not None:
+            await self._staged.fill(read)
+            return
+        kept = await self._files.area.unnamed(self._size)
+        try:
+            await kept.fill(read)
+        except BaseException:
+            await kept.discard()
+            raise
+        self._kept = kept
 
     async def unlink(self) -> None:
         """The name is gone, and nothing is owed any more. Only with `moving` held."""

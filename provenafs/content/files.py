@@ -14,6 +14,7 @@ from provenafs.content.content import Content
 from provenafs.content.deletions import Deletions
 from provenafs.content.descriptors import Writers, too_many
 from provenafs.content.file import File, may_pass
+from provenafs.content.following import Following
 from provenafs.content.index import Entry, Index
 from provenafs.content.journal import Journal
 from provenafs.content.progress import Progress
@@ -58,23 +59,35 @@ class FileHandle:
 
     async def read(self, offset: int, size: int) -> bytes | memoryview:
         """Up to `size` bytes from `offset`; fewer only at the end of the file."""
-        if self.file.is_staged:
+        if self.file.is_here:
             return await self.file.read(offset, size)
+        reader = self._reader
         try:
-            return await self._reader.read(offset, size)
+            data = await reader.read(offset, size)
         except (S3Error, FSError):
-            if self._place == self.file.place:
+            if self.file.is_here:
+                return await self.file.read(offset, size)
+            if self._is_up_to_date(reader):
                 raise
+        else:
+            if len(data) == size or self._is_up_to_date(reader):
+                return data
+        if reader is self._reader:
             await self._follow()
-            return await self._reader.read(offset, size)
+        return await self._reader.read(offset, size)
+
+    def _is_up_to_date(self, reader: Reader) -> bool:
+        """Whether nothing was moved or has grown, not even for another read of this handle."""
+        return reader is self._reader and self._place == self.file.place
 
     async def _follow(self) -> None:
-        """A rename or new attributes have put the same bytes somewhere else."""
+        """The same bytes are somewhere else now, or more have come after them."""
         entry = self._files.index.get(self.file.ino)
         if entry is None:
             return
         left, self._place = self._reader, self.file.place
-        self._reader = self.file.volume.drive.open(entry._replace(etag=self.file.etag))
+        moved = entry._replace(size=self.file.object_size, etag=self.file.etag)
+        self._reader = self.file.volume.drive.open(moved, lambda: self.file.is_lost)
         await left.close()
 
     async def write(self, offset: int, data: bytes) -> int:
@@ -122,6 +135,7 @@ class Files:
         self.touches = Touches(self)
         self.deletions = Deletions(self)
         self.writers = Writers()
+        content.follow = Following(self).listed
         self._files: dict[int, File] = {}
         self._behind = 0
         self._idle = trio.Event()
@@ -140,14 +154,15 @@ class Files:
         if writing and entry.ino not in self.writers:
             self.admit()
         file = self._file(volume, entry)
-        reader = volume.drive.open(self.index.get(entry.ino) or entry)
+        current = self.index.get(entry.ino) or entry
+        reader = volume.drive.open(current, lambda: file.is_lost)
         file.uses += 1
         return FileHandle(self, file, reader, writing=writing)
 
     def admit(self) -> None:
         """ENFILE if no more files can be written to without taking what others need."""
         if len(self._files) >= self.writers.most:
-            busy = (ino for ino, one in self._files.items() if one.is_staged or ino in self.writers)
+            busy = (ino for ino, one in self._files.items() if one.is_here or ino in self.writers)
             if sum(1 for _ in busy) >= self.writers.most:
                 raise too_many()
 
@@ -182,6 +197,11 @@ class Files:
     def known(self, ino: int) -> File | None:
         """The file of an inode, if it is open or not stored."""
         return self._files.get(ino)
+
+    def open_by_key(self) -> dict[str, File]:
+        """The files that are in use and have a name, by their keys."""
+        files = self._files.values()
+        return {file.key: file for file in files if file.uses and not file.unlinked}
 
     def below(self, prefix: str, volume: Volume) -> list[File]:
         """The known files of a dataset whose keys start with `prefix`."""
@@ -233,7 +253,7 @@ class Files:
         if file.etag is None:
             self.index.remove(file.ino)
         else:
-            self.index.disown(file.ino)
+            self.index.disown(file.ino, file.object_size, file.etag)
         file.volume.drive.look_again(entry)
 
     # Storing behind

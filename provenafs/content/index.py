@@ -223,13 +223,17 @@ class Index:
             (*columns.values(), self._next_stamp(), ino),
         )
 
-    def disown(self, ino: int) -> None:
-        """Let listings tell again what an entry is, also one that is under way."""
+    def disown(self, ino: int, size: int, etag: str) -> None:
+        """Let listings tell again what an entry is, also one that is under way.
+
+        Until then it is the object version `etag` of `size` bytes: both, since a size that
+        belongs to other bytes makes readers ask for what is not there.
+        """
         self._execute(
-            "UPDATE entries SET staged = 0, stamp = 0, mtime_ns = NULL, ctime_ns = NULL,"
-            " mode = NULL, modified_ns = CASE modified_ns WHEN 0 THEN coalesce(ctime_ns, 0)"
-            " ELSE modified_ns END WHERE ino = ?",
-            (ino,),
+            "UPDATE entries SET size = ?, etag = ?, staged = 0, stamp = 0, mtime_ns = NULL,"
+            " ctime_ns = NULL, mode = NULL, modified_ns = CASE modified_ns WHEN 0"
+            " THEN coalesce(ctime_ns, 0) ELSE modified_ns END WHERE ino = ?",
+            (size, etag, ino),
         )
 
     def learn(self, ino: int, etag: str, mtime_ns: int, mode: int | None) -> None:

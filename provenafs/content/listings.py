@@ -17,7 +17,7 @@ from provenafs.errors import FSError
 from provenafs.guard import Background
 from provenafs.s3.bucket import Bucket
 from provenafs.s3.pages import Pages
-from provenafs.s3.types import ListPage
+from provenafs.s3.types import ListPage, ObjectInfo
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +41,8 @@ class Tree:
     changed: Callable[[Sequence[Change]], None]
     unfit: dict[str, list[Unfit]]
     """Keys that cannot be shown, by directory, as of its last listing."""
+    follow: Callable[[Sequence[ObjectInfo]], Awaitable[None]]
+    """Told of each page before it is merged."""
 
     def report(self, found: Children, *, is_first: bool) -> None:
         """Keep what of a directory cannot be shown; warn once for each directory."""
@@ -218,6 +220,8 @@ async def pages(
                 asked_at = time.time()
                 try:
                     page = await following.next()
+                    if page is not None:
+                        await tree.follow(page.objects)
                 except Exception as error:
                     failure = error
                     return

@@ -107,6 +107,9 @@ class Reader:
             await block.done.wait()
             if block.data is not None:
                 part = block.part(position, end)
+                if not part:
+                    message = f"the bytes from {position} on did not come"
+                    raise FSError(errno.EIO, message)
                 position += len(part)
                 parts.append(part)
                 continue

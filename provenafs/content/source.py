@@ -27,14 +27,19 @@ class Source:
         etag: str,
         stale: Callable[[], None],
         cache: BlockCache | None = None,
+        is_lost: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`size` in bytes; `stale` is called when the bucket is found to hold another version."""
+        """`size` in bytes; `stale` is called when the bucket is found to hold another version.
+
+        `is_lost` tells whether this mount itself has replaced or deleted the object.
+        """
         self.size = size
         self._bucket = bucket
         self._key = key
         self._etag = etag
         self._stale = stale
         self._cache = cache
+        self._is_lost = is_lost
         self._name = object_id(bucket.name, key, etag)
         self._gone = False
         self._fetched: set[int] = set()  # starts of ranges that the cache does not have yet
@@ -52,7 +57,7 @@ class Source:
         cached = await self._cached(start, end)
         if cached is not None:
             return cached
-        if self._gone:
+        if self._gone or self._is_lost():
             raise self._is_stale()
         try:
             data = await self._bucket.read_range(
@@ -60,7 +65,8 @@ class Source:
             )
         except (PreconditionFailed, NoSuchKey) as error:
             self._gone = True
-            self._stale()
+            if not self._is_lost():
+                self._stale()
             raise self._is_stale() from error
         self._fetched.add(start)
         return data
@@ -83,4 +89,8 @@ class Source:
         return None if data is None else data[start - low : end - low]
 
     def _is_stale(self) -> FSError:
-        return FSError(errno.ESTALE, f"{self._key} was changed or deleted by somebody else")
+        if self._is_lost():
+            message = f"{self._key} was replaced or deleted on this machine while it was open"
+        else:
+            message = f"{self._key} was changed or deleted by somebody else"
+        return FSError(errno.ESTALE, message)

@@ -18,6 +18,7 @@ import ctypes
 import errno
 import os
 import struct
+import uuid
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
@@ -25,7 +26,13 @@ from typing import TypeVar
 import trio
 
 from provenafs import private
-from provenafs.content.disk import read_at, read_directly, write_at, write_directly
+from provenafs.content.disk import (
+    data_ranges,
+    read_at,
+    read_directly,
+    write_at,
+    write_directly,
+)
 from provenafs.content.extents import Extents
 from provenafs.content.planner import MAX_OBJECT
 from provenafs.content.tail import Tail, Tails
@@ -41,6 +48,7 @@ _PUNCH_HOLE_KEEP_SIZE = 0x01 | 0x02
 # Left on the disk, so that the journal can still be written when it is full of staged bytes.
 _JOURNAL_RESERVE = 4 * 1024 * 1024
 _THREADS = 16
+_FILL = 1024 * 1024  # bytes read at a time
 _libc = ctypes.CDLL(None, use_errno=True)
 _T = TypeVar("_T")
 
@@ -65,6 +73,13 @@ class StagingArea:
     async def create(self, name: str, base_size: int, read_base: ReadBase | None) -> StagedBytes:
         """An empty staged file over an object whose first `base_size` bytes count."""
         return await self._open(name, base_size, base_size, read_base)
+
+    async def unnamed(self, size: int) -> StagedBytes:
+        """Bytes of an object of `size` bytes, in a file that is gone once it is closed."""
+        staged = await self._open(uuid.uuid4().hex, 0, size, None)
+        staged.base_size = size
+        self.discard(staged.name)
+        return staged
 
     async def recover(
         self,
@@ -163,6 +178,7 @@ class StagedBytes:
         end = offset + len(data)
         if end > MAX_OBJECT:
             raise FSError(errno.EFBIG, "objects hold 5 TiB at most")
+        self._refuse_hole(offset)
         self.refuse_punched(offset, end)
         new = sum(stop - start for start, stop in self.local.gaps(offset, end))
         await self._area.room(new)
@@ -219,9 +235,10 @@ class StagedBytes:
             await work()
 
     async def truncate(self, size: int) -> None:
-        """Cut or extend with zeros to `size` bytes. EFBIG above what an object can hold."""
+        """Cut or extend with zeros to `size` bytes. EFBIG above what an object can hold; ENOSPC."""
         if size > MAX_OBJECT:
             raise FSError(errno.EFBIG, "objects hold 5 TiB at most")
+        self._refuse_hole(size)
 
         def work() -> None:
             os.ftruncate(self._file, size)
@@ -240,6 +257,22 @@ class StagedBytes:
             extents.truncate(size)
         self.base_size = min(self.base_size, size)
         self.size = size
+
+    def _refuse_hole(self, end: int) -> None:
+        """ENOSPC where the file would reach up to `end` with more zeros than the budget has bytes.
+
+        They take no room here, but an object has no holes: whoever closes the file waits until
+        they are sent.
+        """
+        if end <= self.size or end - self.base_size <= self._area.budget:
+            return
+        here = [*self.local.within(self.base_size, end), *self.punched.within(self.base_size, end)]
+        hole = end - self.base_size - sum(stop - start for start, stop in here)
+        if hole > self._area.budget:
+            message = (
+                f"S3 stores no holes: {hole} zeros would be sent, more bytes than --staging-size"
+            )
+            raise FSError(errno.ENOSPC, message)
 
     def refuse_punched(self, start: int, end: int) -> None:
         """EIO, in words, where bytes of [start, end) are in an unfinished upload only."""
@@ -336,6 +369,18 @@ class StagedBytes:
             pieces += data
         return bytes(pieces)
 
+    async def fill(self, read: ReadBase) -> None:
+        """Have all bytes here that are in the object only. ENOSPC; raises what `read` does."""
+        for start, end in list(self.local.gaps(0, self.base_size)):
+            position = start
+            while position < end:
+                data = await read(position, min(_FILL, end - position))
+                if not data:
+                    raise FSError(errno.ESTALE, "the object this file was made from has changed")
+                await self.write(position, data)
+                position += len(data)
+            self.dirty.remove(start, end)
+
     # After a publication, and for recovery
 
     def rebase(self, read_base: ReadBase) -> None:
@@ -400,8 +445,9 @@ class StagedBytes:
         """Find out from size and log what an earlier process had written."""
         size = os.fstat(self._file).st_size
         if self._log_file is None:
-            self.local.add(0, size)
-            self.dirty.add(0, size)
+            for extents in (self.local, self.dirty):
+                for start, end in data_ranges(self._file, size):
+                    extents.add(start, end)
             self.size = size
             return
         records = os.pread(self._log_file, os.fstat(self._log_file).st_size, 0)

@@ -8,7 +8,8 @@ import logging
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
@@ -31,6 +32,8 @@ from pyfuse3 import (
 )
 
 from provenafs.errors import FSError
+from provenafs.fuse.callers import Callers
+from provenafs.fuse.handshake import truncate_under_lock
 from provenafs.fuse.neighbours import Neighbours
 from provenafs.guard import as_failure
 from provenafs.tree.failures import as_fs_error
@@ -115,9 +118,14 @@ class Operations(pyfuse3.Operations):
         self.errors: Counter[str] = Counter()
         self._uid, self._gid = os.getuid(), os.getgid()
         self._numbers = itertools.count(1)
-        self._files: dict[int, tuple[int, Handle]] = {}
+        self._files: dict[int, tuple[int, Handle, int]] = {}  # inode, handle, who opened it
+        self.callers = Callers()
         self._directories: dict[int, tuple[int, Listing]] = {}
         self._unread: set[int] = set()  # directories that nothing was read of
+
+    def init(self) -> None:
+        """The kernel asks how this mount is to be dealt with."""
+        truncate_under_lock()
 
     def account(self) -> dict[str, object]:
         """What was asked and answered so far, for `.provenafs/status.json`."""
@@ -304,7 +312,7 @@ class Operations(pyfuse3.Operations):
         node = self.tree.node(inode)
         if self._neighbours.includes(ctx.pid) and not await node.is_local():
             raise FSError(errno.EACCES, "indexers and thumbnailers may not fetch files")
-        return self._opened(node, await node.open(flags))
+        return self._opened(node, await node.open(flags), ctx.pid)
 
     @_by_inode
     async def create(
@@ -318,12 +326,12 @@ class Operations(pyfuse3.Operations):
         parent = self.tree.node(parent_inode)
         permissions = mode & _PERMISSIONS
         node, handle = await parent.create(_decode(name, errno.EILSEQ), flags, permissions)
-        return self._opened(node, handle), self._reply(await node.attributes())
+        return self._opened(node, handle, ctx.pid), self._reply(await node.attributes())
 
-    def _opened(self, node: Node, handle: Handle) -> FileInfo:
+    def _opened(self, node: Node, handle: Handle, pid: int) -> FileInfo:
         self.tree.hold(node, handle)
         fh = next(self._numbers)
-        self._files[fh] = (node.ino, handle)
+        self._files[fh] = (node.ino, handle, pid)
         return FileInfo(
             fh=FileHandleT(fh), direct_io=handle.direct_io, keep_cache=handle.keep_cache
         )
@@ -339,15 +347,24 @@ class Operations(pyfuse3.Operations):
 
     @_by_file
     async def flush(self, fh: FileHandleT) -> None:
-        await self._files[fh][1].flush()
+        with self._waiting(fh) as handle:
+            await handle.flush()
 
     @_by_file
     async def fsync(self, fh: FileHandleT, datasync: bool) -> None:
-        await self._files[fh][1].sync()
+        with self._waiting(fh) as handle:
+            await handle.sync()
+
+    @contextmanager
+    def _waiting(self, fh: FileHandleT) -> Iterator[Handle]:
+        """While whoever has opened a file waits until it is stored, or is killed."""
+        _, handle, pid = self._files[fh]
+        with self.callers.waiting(pid) if handle.release_stores else nullcontext():
+            yield handle
 
     @_by_file
     async def release(self, fh: FileHandleT) -> None:
-        ino, handle = self._files.pop(fh)
+        ino, handle, _ = self._files.pop(fh)
         try:
             await handle.release()
         finally:

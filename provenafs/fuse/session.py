@@ -119,6 +119,7 @@ class _Session:
                 background = Background(nursery)
                 self._background = [context.content.nursery, context.files.nursery, background]
                 background.start_soon(notify_kernel, changes, self._abort)
+                background.start_soon(self._operations.callers.watch)
                 background.start_soon(_stop_on_signal, nursery.cancel_scope)
                 nursery.start_soon(self._begin, ready)
                 background.start_soon(self._resume, recovery)

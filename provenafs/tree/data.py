@@ -195,6 +195,8 @@ class DataFile(_DataNode):
 class _DataHandle(Handle):
     """A file opened for reading, writing or both."""
 
+    release_stores = True
+
     def __init__(self, handle: FileHandle) -> None:
         self._handle = handle
 

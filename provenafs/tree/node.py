@@ -72,10 +72,14 @@ class Snapshot(Listing):
 
 
 class Handle:
-    """An open file. `direct_io`: the kernel caches nothing and asks beyond the shown size."""
+    """An open file. `direct_io`: the kernel caches nothing and asks beyond the shown size.
+
+    `release_stores`: what a flush that was given up did not store is stored by the release.
+    """
 
     direct_io = False
     keep_cache = True
+    release_stores = False
 
     async def read(self, offset: int, size: int) -> bytes | memoryview:
         """Up to `size` bytes from `offset`; fewer only at the end of the file."""

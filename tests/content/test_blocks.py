@@ -48,6 +48,14 @@ async def holds(made: BlockCache, start: int = 0, end: int = len(BODY)) -> bool:
     return data is not None
 
 
+@pytest.mark.parametrize("size", [73, GRANULE + 73])
+async def test_less_than_was_asked_for_is_not_there(tmp_path: Path, size: int) -> None:
+    with cache(tmp_path) as made:
+        await made.store(NAME, 0, memoryview(BODY)[:size])
+        assert await holds(made, 0, size)
+        assert not await holds(made, 0, size + 1000)
+
+
 async def test_what_was_kept_is_there_after_a_remount(tmp_path: Path) -> None:
     with cache(tmp_path) as made:
         await made.store(NAME, 5 * GRANULE, memoryview(BODY)[5 * GRANULE : 8 * GRANULE])

@@ -213,6 +213,43 @@ async def test_somebody_elses_change_is_not_overwritten(store: Store, other_user
     assert store.files.area.path(row.id).read_bytes() == b"mine"
 
 
+async def test_what_is_left_of_a_refused_append_is_read_to_its_end(
+    store: Store, other_user: Any
+) -> None:
+    await store.write("a", b"base")
+    assert await store.read("a") == b"base"  # and cached
+    entry = await store.entry("a")
+    handle = await store.open("a")
+    await handle.write(4, bytes(60_000))
+    other_user.put_object(Bucket=BUCKET, Key=store.prefix + "a", Body=b"theirs")
+    assert await _errno(handle.flush()) == errno.ESTALE
+    await handle.release()
+    # As /proc/self/fd/N of a descriptor with O_PATH: no look at the name shows the new object.
+    again = store.files.open(store.volume, store.files.index.get(entry.ino) or entry)
+    with trio.fail_after(5):
+        assert await again.read(0, 100_000) == b"base"
+        assert await again.read(4, 100_000) == b""
+    await again.release()
+
+
+async def test_a_refused_file_that_took_anothers_name_shows_that_object(
+    store: Store, other_user: Any
+) -> None:
+    await store.write("a", b"their object")
+    handle = await store.open("new", os.O_CREAT | os.O_WRONLY)
+    await store.rename("new", "a")
+    entry = await store.entry("a")
+    assert entry.size == 0
+    await handle.write(0, b"mine")
+    etag = objects_etag(other_user, store.prefix + "a")
+    store.refusal = FSError(errno.EROFS, "released")
+    assert await _errno(handle.flush()) == errno.EROFS
+    await handle.release()
+    left = store.files.index.get(entry.ino)
+    assert left is not None
+    assert (left.size, left.etag) == (len(b"their object"), etag)
+
+
 async def test_two_new_files_of_one_name_do_not_overwrite(store: Store, other_user: Any) -> None:
     handle = await store.open("a", os.O_CREAT | os.O_WRONLY)
     await handle.write(0, b"mine")
@@ -335,6 +372,10 @@ async def test_scratch_files_stay_local_until_renamed(store: Store, other_user: 
     await store.unlink(".a.swp")
     assert len(store.requests()) == 2
     assert await _leftovers(store) == []
+
+
+def objects_etag(client: Any, key: str) -> str:
+    return str(client.head_object(Bucket=BUCKET, Key=key)["ETag"])
 
 
 async def _errno(awaitable: Any) -> int:

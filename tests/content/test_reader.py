@@ -140,6 +140,23 @@ async def test_a_replaced_object_is_stale_and_never_mixed(
         await reader.close()
 
 
+async def test_fewer_bytes_than_asked_for_are_an_error_and_no_wait(
+    moto_address: str, other_user: Any, prefix: str
+) -> None:
+    class Short(Source):
+        async def fetch(self, start: int, end: int, *, retry: bool) -> memoryview:
+            return memoryview(b"short")
+
+    etag = put(other_user, prefix + "short", bytes(100))
+    async with reads(moto_address) as made:
+        source = Short(made.bucket, prefix + "short", 100, etag, made.found_stale)
+        reader = Reader(source, made.budget, made.nursery)
+        with trio.fail_after(2), pytest.raises(FSError) as caught:
+            await reader.read(0, 100)
+        assert caught.value.errno == errno.EIO
+        await reader.close()
+
+
 async def test_closing_while_reading_ahead_gives_the_memory_back(
     moto_address: str, other_user: Any, prefix: str
 ) -> None:

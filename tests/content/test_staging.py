@@ -173,6 +173,36 @@ async def test_files_beyond_the_largest_object_are_refused(
         assert caught.value.errno == errno.EFBIG
 
 
+async def test_a_hole_takes_no_room_but_is_no_larger_than_the_budget(
+    tmp_path: Path, nursery: trio.Nursery
+) -> None:
+    staged = await _staged(nursery, tmp_path, b"base", budget=1000)
+    await staged.truncate(1004)
+    assert staged.dirty.total == 0
+    for denied in (staged.truncate(1005), staged.write(1005, b"x")):
+        with pytest.raises(FSError) as caught:
+            await denied
+        assert caught.value.errno == errno.ENOSPC
+    assert staged.size == 1004
+    await staged.write(4, bytes(100))  # what is written is no hole any more
+    await staged.truncate(1104)
+    assert await staged.read(0, 2000) == b"base" + bytes(1100)
+
+
+async def test_a_hole_takes_no_room_after_a_crash(tmp_path: Path, nursery: trio.Nursery) -> None:
+    area = StagingArea(tmp_path, 2**30, Buffers(), nursery)
+    staged = await area.create("a", 0, None)
+    await staged.write(0, b"begin")
+    await staged.write(2**29, b"end")
+    await staged.leave()
+    left = await area.recover("a", 0, None)
+    assert left.size == 2**29 + 3
+    assert area.used < 2**21
+    assert await left.read(0, 10) == b"begin" + bytes(5)
+    assert await left.read(2**29 - 2, 10) == bytes(2) + b"end"
+    left.close()
+
+
 async def _staged(
     nursery: trio.Nursery, folder: Path, base: bytes, budget: int = 1000
 ) -> StagedBytes:

@@ -1,0 +1,180 @@
+"""What readers see of a file that this mount replaces or removes while they have it open."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from faultproxy import Fault, FaultProxy
+
+from provenafs.content import keeping
+from provenafs.content.files import FileHandle
+from provenafs.errors import FSError
+from tests.content.servers import BUCKET
+from tests.content.store import MIB, Store, objects, open_store
+
+OLD = random.Random(1).randbytes(3 * MIB + 17)
+
+
+@pytest.fixture
+async def store(proxy: FaultProxy, prefix: str, tmp_path: Path) -> AsyncIterator[Store]:
+    async with open_store(proxy.address, prefix, tmp_path) as store:
+        yield store
+
+
+async def rename_over(store: Store) -> None:
+    await store.write("new", b"new")
+    await store.rename("new", "f")
+
+
+async def rename_over_before_close(store: Store) -> None:
+    handle = await store.open("new", os.O_CREAT | os.O_WRONLY)
+    await handle.write(0, b"new")
+    await store.rename("new", "f")
+    await handle.flush()
+    await handle.release()
+
+
+async def remove_and_write_anew(store: Store) -> None:
+    await store.unlink("f")
+    await store.write("f", b"new")
+
+
+REPLACEMENTS = [rename_over, rename_over_before_close, remove_and_write_anew]
+
+
+async def opened(store: Store, client: Any) -> FileHandle:
+    """A handle through which a little of an object has been read."""
+    client.put_object(Bucket=BUCKET, Key=store.prefix + "f", Body=OLD)
+    handle = await store.open("f")
+    assert await handle.read(0, 4096) == OLD[:4096]
+    return handle
+
+
+@pytest.mark.parametrize("replace", REPLACEMENTS)
+async def test_open_handles_go_on_reading_what_they_opened(
+    store: Store, other_user: Any, replace: Callable[[Store], Awaitable[None]]
+) -> None:
+    handle = await opened(store, other_user)
+    await replace(store)
+    assert objects(other_user, store.prefix) == {"f": b"new"}
+    assert await handle.read(4096, len(OLD)) == OLD[4096:]
+    assert await handle.read(len(OLD), 100) == b""
+    assert await store.read("f") == b"new"
+    await handle.release()
+    assert store.files.area.used == 0
+    assert not store.failures
+
+
+@pytest.mark.parametrize("replace", REPLACEMENTS)
+async def test_what_is_too_large_is_stale_at_once_and_nobody_elses_doing(
+    store: Store,
+    other_user: Any,
+    replace: Callable[[Store], Awaitable[None]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(keeping, "LARGEST", MIB)
+    handle = await opened(store, other_user)
+    await replace(store)
+    store.bucket.sent.clear()
+    with pytest.raises(FSError) as caught:
+        await handle.read(2 * MIB, 4096)
+    assert caught.value.errno == errno.ESTALE
+    assert "on this machine" in caught.value.message
+    assert not store.bucket.sent
+    assert await store.read("f") == b"new"
+    await handle.release()
+
+
+async def test_what_is_written_to_a_replaced_file_stays_with_its_handles(
+    store: Store, other_user: Any
+) -> None:
+    handle = await opened(store, other_user)
+    await rename_over(store)
+    await handle.write(10, b"mine")
+    assert await handle.read(0, len(OLD)) == OLD[:10] + b"mine" + OLD[14:]
+    await handle.flush()
+    await handle.release()
+    assert objects(other_user, store.prefix) == {"f": b"new"}
+    assert store.files.area.used == 0
+    assert not await store.files.journal.rows()
+
+
+async def test_what_was_written_before_is_kept_as_well(store: Store, other_user: Any) -> None:
+    handle = await opened(store, other_user)
+    await handle.write(10, b"mine")
+    await rename_over(store)
+    assert await handle.read(0, len(OLD)) == OLD[:10] + b"mine" + OLD[14:]
+    await handle.release()
+
+
+async def test_a_file_that_is_not_replaced_after_all_is_what_it_was(
+    store: Store, other_user: Any
+) -> None:
+    handle = await opened(store, other_user)
+    await store.write("new", b"new")
+    other_user.delete_object(Bucket=BUCKET, Key=store.prefix + "new")
+    with pytest.raises(FSError):
+        await store.rename("new", "f")
+    assert await handle.read(4096, len(OLD)) == OLD[4096:]
+    await handle.write(0, b"mine")
+    await handle.flush()
+    await handle.write(len(OLD), b"more")
+    await handle.flush()
+    await handle.release()
+    expected = b"mine" + OLD[4:] + b"more"
+    assert objects(other_user, store.prefix)["f"] == expected
+    assert await store.read("f") == expected
+    assert store.files.area.used == 0
+
+
+async def test_a_read_that_is_overtaken_by_the_replacement_gets_the_old_bytes(
+    store: Store, other_user: Any, proxy: FaultProxy
+) -> None:
+    handle = await opened(store, other_user)
+    may_go = threading.Event()
+    proxy.fail(lambda request: request.is_read, held(may_go), times=1)
+    read: list[bytes] = []
+
+    async def read_on() -> None:
+        read.append(bytes(await handle.read(2 * MIB, 4096)))
+
+    async with trio.open_nursery() as nursery:
+        before = proxy.count(lambda request: request.is_read)
+        nursery.start_soon(read_on)
+        while proxy.count(lambda request: request.is_read) == before:
+            await trio.sleep(0.01)
+        await rename_over(store)
+        assert not read
+        may_go.set()
+    assert read == [OLD[2 * MIB : 2 * MIB + 4096]]
+    assert (await store.entry("f")).ino != handle.file.ino
+    await handle.release()
+
+
+def held(may_go: threading.Event) -> Fault:
+    """Let a request reach the server only once it may go."""
+
+    def fault(exchange: Any, closing: threading.Event) -> bool:
+        may_go.wait(10)
+        head, body = exchange.forward()
+        exchange.client.connection.sendall(head + b"".join(body))
+        return True
+
+    return fault
+
+
+async def test_without_a_reader_nothing_is_fetched(store: Store, other_user: Any) -> None:
+    await (await opened(store, other_user)).release()
+    store.bucket.sent.clear()
+    await rename_over(store)
+    assert not [
+        line for line, _ in store.bucket.sent if line.startswith("GET") and "list" not in line
+    ]
