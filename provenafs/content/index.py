@@ -208,6 +208,24 @@ class Index:
         self.note_removal(entry.parent, entry.name)
         self._removed.pop((parent, name), None)
         self.update(ino, parent=parent, name=name)
+        if self._running and entry.kind is Kind.DIRECTORY:
+            self._shield(ino)
+
+    def _shield(self, ino: int) -> None:
+        """Let no listing that is under way, of the old keys, decide on what is in a directory."""
+        stamp = self._next_stamp()
+        below = (
+            "WITH RECURSIVE below (ino) AS (VALUES (?) UNION ALL"
+            " SELECT entries.ino FROM entries JOIN below ON entries.parent = below.ino)"
+        )
+        self._execute(
+            f"{below} UPDATE entries SET stamp = ?, listed_at = 0 WHERE ino IN below", (ino, stamp)
+        )
+        directories = self._execute(
+            f"{below} SELECT ino FROM entries WHERE kind = ? AND ino IN below",
+            (ino, Kind.DIRECTORY),
+        )
+        self._expired.update((directory, stamp) for (directory,) in directories)
 
     def remove(self, ino: int) -> None:
         """Forget an entry and everything below it, after a deletion of our own."""

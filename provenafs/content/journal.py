@@ -24,7 +24,7 @@ import sqlite3
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,10 @@ log = logging.getLogger(__name__)
 # Of a multipart upload: number, first byte, byte after the last, ETag, CRC32 in base64.
 JournalPart = tuple[int, int, int, str, str | None]
 
-NOBODY = ""  # the owner of a row that a living mount has left to recovery
+# Changes of the journal that are made with others, in one transaction.
+Statement = tuple[str, Sequence[Any]]
+
+NOBODY = ""  # the owner of what a living mount has left to recovery
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS staged (
@@ -67,10 +70,13 @@ CREATE TABLE IF NOT EXISTS intents (
     target TEXT NOT NULL,
     etag TEXT,
     mtime REAL,
-    changed_at REAL NOT NULL
+    changed_at REAL NOT NULL,
+    details TEXT NOT NULL DEFAULT ''
 );
 """
-_VERSION = 1
+_VERSION = 2
+# What each version before this one lacks.
+_UPGRADES = {1: "ALTER TABLE intents ADD COLUMN details TEXT NOT NULL DEFAULT ''"}
 _BUSY_TIMEOUT_S = 30.0
 
 
@@ -87,7 +93,7 @@ class Action(Enum):
     """What an intent is about to do in the bucket."""
 
     DELETE = "delete"  # an object whose name was removed
-    RENAME = "rename"  # a directory: every object below `key` goes to `target`
+    RENAME = "rename"  # `key` becomes `target`; both end in a slash for a directory
     TOUCH = "touch"  # a self-copy that carries the mtime
 
 
@@ -117,8 +123,29 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class Move:
+    """One object that a rename moves to `target`, where `replaced` is the ETag that it replaces.
+
+    `size` in bytes. `modified` is the server's LastModified, in seconds since the epoch; None where
+    only this machine's clock told it.
+    """
+
+    key: str
+    etag: str
+    size: int
+    modified: float | None
+    target: str
+    replaced: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Intent:
-    """A change of names that is under way in the bucket."""
+    """A change of names that is under way in the bucket.
+
+    A rename is carried out on what it was made of: `moves`, None where an earlier version noted
+    none; `rows`, the staged files that go with them; and `replaced`, those whose place they take.
+    `reason` says why it is left to the user.
+    """
 
     id: str
     owner: str
@@ -129,6 +156,10 @@ class Intent:
     etag: str | None
     mtime: float | None
     changed_at: float
+    moves: tuple[Move, ...] | None = None
+    rows: tuple[str, ...] = ()
+    replaced: tuple[str, ...] = ()
+    reason: str = ""
 
 
 class Owner:
@@ -168,7 +199,7 @@ def is_alive(folder: Path, owner: str) -> bool:
 class _Ticket:
     """Statements that go into one transaction, and what became of them."""
 
-    statements: Sequence[tuple[str, Sequence[Any]]]
+    statements: Sequence[Statement]
     done: bool = False
     error: Exception | None = None
 
@@ -202,6 +233,11 @@ class Journal:
         self._connection.close()
         self._owner.release()
 
+    async def record(self, statements: Sequence[Statement]) -> None:
+        """Make changes in one transaction: all are on disk when this returns, or none ever is."""
+        if statements:
+            await self._run(statements)
+
     # Staged files
 
     async def add(self, row: Row) -> None:
@@ -210,20 +246,19 @@ class Journal:
 
     async def update(self, row_id: str, **columns: Any) -> None:
         """Change a row; it is on disk when this returns."""
-        await self._run([_update(row_id, columns)])
+        await self._run([changed_row(row_id, **columns)])
 
     def update_later(self, row_id: str, **columns: Any) -> None:
         """Change a row with the next transaction: for what may be lost in a crash."""
-        self._waiting.append(_Ticket([_update(row_id, columns)]))
+        self._waiting.append(_Ticket([changed_row(row_id, **columns)]))
 
     def remove_later(self, row_id: str) -> None:
         """Remove a row with the next transaction."""
-        statement = ("DELETE FROM staged WHERE id = ?", (row_id,))
-        self._waiting.append(_Ticket([statement]))
+        self._waiting.append(_Ticket([removed_row(row_id)]))
 
     async def remove(self, row_id: str) -> None:
         """Remove a row."""
-        await self._run([("DELETE FROM staged WHERE id = ?", (row_id,))])
+        await self._run([removed_row(row_id)])
 
     async def rows(self) -> list[tuple[Row, bool]]:
         """All rows, oldest first, each with whether a mount is still at it."""
@@ -255,12 +290,16 @@ class Journal:
 
     async def intents(self) -> list[Intent]:
         """The intents of this mount, taken-over ones included, oldest first."""
-        found = [_intent(values) for values in await self._select("intents")]
-        return [intent for intent in found if intent.owner == self.owner]
+        return [intent for intent, _ in await self.all_intents() if intent.owner == self.owner]
+
+    async def all_intents(self) -> list[tuple[Intent, bool]]:
+        """All intents, oldest first, each with whether a mount is still at it."""
+        intents = [_intent(found) for found in await self._select("intents")]
+        return [(intent, is_alive(self._owners, intent.owner)) for intent in intents]
 
     # The database
 
-    async def _run(self, statements: Sequence[tuple[str, Sequence[Any]]]) -> None:
+    async def _run(self, statements: Sequence[Statement]) -> None:
         ticket = _Ticket(statements)
         self._waiting.append(ticket)
         async with self._lock:
@@ -357,10 +396,15 @@ def new_intent(
     target: str = "",
     etag: str | None = None,
     mtime: float | None = None,
+    moves: tuple[Move, ...] | None = None,
+    rows: tuple[str, ...] = (),
+    replaced: tuple[str, ...] = (),
 ) -> Intent:
     """An intent of this mount, not yet written."""
-    name = uuid.uuid4().hex
-    return Intent(name, journal.owner, action, dataset, key, target, etag, mtime, time.time())
+    return Intent(
+        uuid.uuid4().hex, journal.owner, action, dataset, key, target, etag, mtime, time.time(),
+        moves, rows, replaced,
+    )  # fmt: skip
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -371,23 +415,34 @@ def _connect(path: Path) -> sqlite3.Connection:
         )
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("BEGIN IMMEDIATE")  # no two mounts bring it up to date at once
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version > _VERSION:
             message = f"{path} was written by a newer provenafs; use that one, or move it away"
             raise FSError(errno.EIO, message)
-        connection.executescript(_SCHEMA)
+        for older in range(version or _VERSION, _VERSION):  # 0: a new one
+            connection.execute(_UPGRADES[older])
+        for statement in _SCHEMA.split(";"):
+            connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {_VERSION}")
+        connection.execute("COMMIT")
     except sqlite3.DatabaseError as error:
         message = f"{path} cannot be used as a journal ({error}); move it away to start a new one"
         raise FSError(errno.EIO, message) from error
     return connection
 
 
-def _insert(table: str, values: Sequence[Any]) -> tuple[str, Sequence[Any]]:
+def _insert(table: str, values: Sequence[Any]) -> Statement:
     return f"INSERT OR REPLACE INTO {table} VALUES ({', '.join('?' * len(values))})", values
 
 
-def _update(row_id: str, columns: dict[str, Any]) -> tuple[str, Sequence[Any]]:
+def removed_row(row_id: str) -> Statement:
+    """The removal of a row."""
+    return "DELETE FROM staged WHERE id = ?", (row_id,)
+
+
+def changed_row(row_id: str, **columns: Any) -> Statement:
+    """A change of a row; one that is not there stays away."""
     values = {**columns, "changed_at": time.time()}
     if "state" in values:
         values["state"] = values["state"].value
@@ -415,13 +470,21 @@ def _row(values: Sequence[Any]) -> Row:
 def _intent_values(intent: Intent) -> Sequence[Any]:
     return (
         intent.id, intent.owner, intent.action.value, intent.dataset, intent.key, intent.target,
-        intent.etag, intent.mtime, intent.changed_at,
+        intent.etag, intent.mtime, intent.changed_at, _details(intent),
     )  # fmt: skip
 
 
+def _details(intent: Intent) -> str:
+    moves = None if intent.moves is None else [astuple(move) for move in intent.moves]
+    return json.dumps([moves, intent.rows, intent.replaced, intent.reason])
+
+
 def _intent(values: Sequence[Any]) -> Intent:
-    columns = list(values)
+    *columns, details = values
     columns[2] = Action(columns[2])
+    moves, rows, replaced, reason = json.loads(details or '[null, [], [], ""]')
+    noted = None if moves is None else tuple(Move(*move) for move in moves)
+    columns += [noted, tuple(rows), tuple(replaced), reason]
     return Intent(*columns)
 
 

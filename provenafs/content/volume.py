@@ -37,19 +37,29 @@ class Volume:
         """The bucket, for changes."""
         return ObjectWriter(self.drive.bucket)
 
+    def key_of(self, directory: Entry, name: str) -> str:
+        """The key of `name` in `directory`, whether or not there can be such a file."""
+        return self.drive.key(directory).rstrip("/") + "/" + name
+
     def child_key(self, directory: Entry, name: str) -> str:
-        """The key of `name` in `directory`.
+        """The key of a new `name` in `directory`.
 
         FSError where a file cannot have it: ENAMETOOLONG, or EPERM for the server's own file.
         """
-        prefix = self.drive.key(directory).rstrip("/") + "/"
-        key = prefix + name
-        if prefix == self.drive.prefix and name == "metadata.json":
+        key = self.key_of(directory, name)
+        if key == f"{self.drive.prefix}metadata.json":
             message = "metadata.json here belongs to the data store: edit the dataset's instead"
             raise FSError(errno.EPERM, message)
-        if len(name.encode()) > _MAX_NAME_BYTES or len(key.encode()) > _MAX_KEY_BYTES:
-            raise FSError(errno.ENAMETOOLONG, "S3 keys hold 1024 bytes, names 255")
+        if len(name.encode()) > _MAX_NAME_BYTES:
+            raise FSError(errno.ENAMETOOLONG, "names hold 255 bytes")
+        check_length(key)
         return key
+
+
+def check_length(key: str) -> None:
+    """ENAMETOOLONG where no object can have this key."""
+    if len(key.encode()) > _MAX_KEY_BYTES:
+        raise FSError(errno.ENAMETOOLONG, "S3 keys hold 1024 bytes")
 
 
 def is_scratch(name: str) -> bool:

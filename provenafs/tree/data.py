@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import stat
 import time
 from collections.abc import Mapping, Sequence
@@ -14,7 +13,7 @@ from provenafs.content.index import Entry, Kind
 from provenafs.content.volume import Volume
 from provenafs.errors import FSError
 from provenafs.tree.context import Context
-from provenafs.tree.documents import is_write, text_xattrs
+from provenafs.tree.documents import text_xattrs
 from provenafs.tree.node import Attributes, DirectoryEntry, Handle, Listing, Node
 
 _ENTRIES_PER_READ = 256  # a little more than the kernel takes at a time
@@ -164,22 +163,13 @@ class DataFile(_DataNode):
         await self.context.check_writable(self.handle)
         volume = await self.volume()
         if size is not None:
-            await self.context.files.truncate(volume, self.entry, size)
+            await self.context.changes.truncate(volume, self.entry, size)
         if mtime is not None:
             await self.context.files.set_mtime(volume, self.entry, mtime)
 
     async def open(self, flags: int) -> Handle:
         volume = await self.volume()
-        if is_write(flags):
-            await volume.may_write()
-        handle = self.context.files.open(volume, self.entry)
-        try:
-            if flags & os.O_TRUNC:
-                await handle.file.truncate(0)
-        except BaseException:
-            await handle.release()
-            raise
-        return _DataHandle(handle)
+        return _DataHandle(await self.context.changes.open(volume, self.entry, flags))
 
 
 class _DataHandle(Handle):

@@ -1,0 +1,253 @@
+"""What a rename does in the bucket: every object is copied, then every original deleted.
+
+A rename is made of moves, each of one version of one object, which its intent in the journal holds.
+What it does not hold is never touched, however long after a crash the intent is carried out.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
+
+import trio
+
+from provenafs.content.file import may_pass
+from provenafs.content.journal import Intent, Move
+from provenafs.content.markers import put_marker
+from provenafs.content.volume import Volume
+from provenafs.errors import FSError
+from provenafs.s3.errors import NoSuchKey, PreconditionFailed, S3Error
+from provenafs.s3.parallel import run_all
+from provenafs.s3.types import ObjectInfo
+from provenafs.s3.writing import Head, Metadata, content_type
+
+log = logging.getLogger(__name__)
+
+_AT_ONCE = 16
+
+
+async def objects_below(volume: Volume, prefix: str) -> AsyncIterator[ObjectInfo]:
+    """What the bucket holds below a prefix, the marker of the directory itself included."""
+    token: str | None = None
+    while True:
+        page = await volume.drive.bucket.list(prefix, delimiter="", token=token)
+        for item in page.objects:
+            yield item
+        token = page.next_token
+        if token is None:
+            return
+
+
+def move_below(item: ObjectInfo, prefix: str, target: str) -> Move:
+    """The move of an object that a listing below `prefix` has shown."""
+    return Move(item.key, item.etag, item.size, item.modified, target + item.key[len(prefix) :])
+
+
+# Copying
+
+
+async def copy_all(
+    volume: Volume, intent: Intent, moves: Sequence[Move], made: Callable[[], None]
+) -> dict[str, str]:
+    """Copy all objects; the ETags of what was made, by the keys of the originals.
+
+    `made` is told of every copy. S3Error, FSError: then the copies are taken back.
+    """
+    etags: dict[str, str] = {}
+    failures: list[Exception] = []
+
+    async def copy(move: Move) -> None:
+        if failures:
+            return
+        try:
+            etag = await _copy(volume, intent, move)
+            if etag is not None:
+                etags[move.key] = etag
+            made()
+        except Exception as error:  # those under way end first, to be taken back
+            failures.append(error)
+            if may_pass(error) and await _is_made(volume, intent, move):
+                etags[move.key] = move.etag
+
+    await _each(copy, moves)
+    if failures:
+        await take_back(volume, moves, etags)
+        raise failures[0]
+    return etags
+
+
+async def take_back(volume: Volume, moves: Sequence[Move], etags: Mapping[str, str]) -> int:
+    """Delete copies, but for those that have replaced something; how many could not be."""
+    left = 0
+
+    async def delete(move: Move) -> None:
+        nonlocal left
+        try:
+            await volume.writer.delete(move.target, etags[move.key] or None)
+        except (S3Error, FSError) as error:
+            log.warning("the copy %s is left behind: %s", move.target, error)
+            left += 1
+
+    await _each(delete, (move for move in moves if move.key in etags and move.replaced is None))
+    return left
+
+
+async def _copy(volume: Volume, intent: Intent, move: Move) -> str | None:
+    """Copy an object; its ETag there. Not all stores copy markers: they are made.
+
+    None for a marker that was there before.
+    """
+    if _is_marker(move):
+        return move.etag if await put_marker(volume, move.target.removesuffix("/")) else None
+    metadata = None
+    if intent.mtime is not None:
+        metadata = Metadata(intent.id, intent.mtime, content_type(move.target))
+    return await volume.writer.copy(
+        move.key, move.etag, move.target, move.replaced, size=move.size, metadata=metadata
+    )
+
+
+async def _is_made(volume: Volume, intent: Intent, move: Move) -> bool:
+    """Whether a copy that was not answered is there; False where that cannot be told."""
+    if _is_marker(move) or move.etag == move.replaced:
+        return False
+    try:
+        there = await volume.writer.head(move.target)
+    except (S3Error, FSError):
+        return False
+    return there.etag == move.etag
+
+
+def _is_marker(move: Move) -> bool:
+    return move.size == 0 and move.key.endswith("/")
+
+
+# Deleting
+
+
+class Removals:
+    """What became of the originals: how many are deleted, what may be later, what was refused."""
+
+    def __init__(self) -> None:
+        self.made = 0
+        self.late: list[Move] = []
+        self.refused: list[tuple[Move, Exception]] = []
+
+    async def make(self, volume: Volume, moves: Sequence[Move], made: Callable[[], None]) -> None:
+        """Delete the originals: first one alone, so that a refusal of all leaves all as it was."""
+
+        async def delete(move: Move) -> None:
+            try:
+                await volume.writer.delete(move.key, move.etag or None)
+                self.made += 1
+            except PreconditionFailed:
+                log.info("%s was changed by another client: it stays", move.key)
+            except (S3Error, FSError) as error:
+                if may_pass(error):
+                    self.late.append(move)
+                else:
+                    self.refused.append((move, error))
+            made()
+
+        await _each(delete, moves[:1])
+        if not self.refused:
+            await _each(delete, moves[1:])
+
+
+# What an earlier mount has begun
+
+
+async def finish(volume: Volume, intent: Intent) -> tuple[Move, ...]:
+    """Carry a rename to its end on what it was made of; the moves that are refused.
+
+    An original that was stored anew since is another file, and stays. A move is refused where
+    the place it goes to is taken by another file. S3Error, FSError.
+    """
+    await volume.may_write()
+    moves = intent.moves
+    if moves is None:
+        moves = await _moves_of_unnoted(volume, intent)
+    refused: list[Move] = []
+
+    async def move_on(move: Move) -> None:
+        try:
+            if not await _is_finished(volume, intent, move):
+                refused.append(move)
+        except (PreconditionFailed, NoSuchKey):
+            log.info("%s was changed by another client: it stays", move.key)
+        for key in (move.key, move.target):
+            volume.drive.expire(key)
+
+    await _each(move_on, moves)
+    for key in (intent.key, intent.target):
+        volume.drive.expire(key.rstrip("/"))
+    return tuple(refused)
+
+
+async def _moves_of_unnoted(volume: Volume, intent: Intent) -> tuple[Move, ...]:
+    """The moves of an intent that an earlier version wrote: of what is older than it."""
+    return tuple(
+        [
+            move_below(item, intent.key, intent.target)
+            async for item in objects_below(volume, intent.key)
+            if item.modified <= intent.changed_at
+        ]
+    )
+
+
+async def _is_finished(volume: Volume, intent: Intent, move: Move) -> bool:
+    original = await _head(volume, move.key)
+    if original is None or (move.etag and original.etag != move.etag):
+        return True
+    there = await _head(volume, move.target)
+    is_there = there is not None and (_is_marker(move) or _is_copy(intent, original, there))
+    if _is_later(original, move, there.modified if there and is_there else intent.changed_at):
+        return True
+    if not is_there:
+        if there is not None and there.etag != move.replaced:
+            log.warning("%s stays: %s is another file", move.key, move.target)
+            return False
+        await _copy(volume, intent, move if there else _onto_nothing(move))
+    await volume.writer.delete(move.key, original.etag)
+    return True
+
+
+def _onto_nothing(move: Move) -> Move:
+    return Move(move.key, move.etag, move.size, move.modified, move.target)
+
+
+def _is_later(original: Head, move: Move, moved_at: float) -> bool:
+    """Whether equal bytes, which have the same ETag, were stored anew. HEAD tells seconds only."""
+    if move.modified is None:
+        return int(original.modified) > moved_at
+    return int(original.modified) != int(move.modified)
+
+
+def _is_copy(intent: Intent, original: Head, there: Head) -> bool:
+    """Whether an object was copied from `original`.
+
+    The copy of a multipart object has another ETag; then only the id of the write tells.
+    """
+    if there.etag == original.etag:
+        return True
+    ids = {intent.id, original.metadata.write_id} - {""}
+    return there.size == original.size and there.metadata.write_id in ids
+
+
+async def _head(volume: Volume, key: str) -> Head | None:
+    try:
+        return await volume.writer.head(key)
+    except NoSuchKey:
+        return None
+
+
+async def _each(work: Callable[[Move], Awaitable[None]], moves: Iterable[Move]) -> None:
+    """Do it to all moves, so many at once."""
+    limiter = trio.CapacityLimiter(_AT_ONCE)
+
+    async def one(move: Move) -> None:
+        async with limiter:
+            await work(move)
+
+    await run_all(partial(one, move) for move in moves)
