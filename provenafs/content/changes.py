@@ -76,7 +76,7 @@ class Changes:
                 if found.kind is not Kind.OBJECT:
                     raise FSError(errno.EISDIR)
                 return found, await self._open(volume, found, flags)
-            entry = self._index.allot(directory.ino, name, Kind.OBJECT)
+            entry = self._index.allot_anew(directory.ino, name, Kind.OBJECT)
             now = time.time()
             self._index.update(entry.ino, staged=1, mtime=now, modified=now)
             entry = self._index.get(entry.ino) or entry

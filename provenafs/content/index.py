@@ -180,6 +180,13 @@ class Index:
         assert entry is not None
         return entry
 
+    def allot_anew(self, parent: int, name: str, kind: Kind) -> Entry:
+        """A new entry; one that a listing under way is about to remove is not taken for it."""
+        found = self.child(parent, name)
+        if found is not None:
+            self.remove(found.ino)
+        return self.allot(parent, name, kind)
+
     def update(self, ino: int, **columns: Any) -> None:
         """Set columns of an entry after a change of our own; the inode number stays.
 

@@ -71,7 +71,7 @@ class Store:
 
     async def read(self, path: str) -> bytes:
         """All bytes of a file, through the mount."""
-        handle = await self.open(path)
+        handle = await self.open(path, os.O_RDONLY)
         try:
             data = bytearray()
             while piece := await handle.read(len(data), MIB):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -119,3 +120,22 @@ def _lines_until_killed(program: str, folder: Path) -> list[bytes]:
         lines = [process.stdout.readline() for _ in range(20)]
         process.kill()
         return lines + process.stdout.readlines()
+
+
+async def test_a_journal_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    row = new_row(journal.owner, "10.1/2", "k")
+    await journal.add(row)
+    rename = new_intent(journal, Action.RENAME, "10.1/2", "d/", target="e/")
+    await journal.intend(rename)
+    await journal.close()
+    with sqlite3.connect(tmp_path / "journal.sqlite") as database:
+        database.execute("ALTER TABLE intents DROP COLUMN details")
+        database.execute("PRAGMA user_version = 1")
+    database.close()
+    journal = Journal(tmp_path)
+    (found,) = await journal.adopt()
+    assert dataclasses.replace(found, owner=row.owner) == row
+    (intent,) = await journal.intents()
+    assert dataclasses.replace(intent, owner=rename.owner) == rename
+    await journal.close()
