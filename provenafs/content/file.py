@@ -80,17 +80,9 @@ class File:
             raise FSError(errno.EIO, message)
         name = key.rpartition("/")[2]
         entry = Entry(
-            next(_UNSHOWN),
-            0,
-            name,
-            Kind.OBJECT,
-            row.base_size,
-            row.base_etag,
-            0.0,
-            row.mtime,
-            True,
-            0.0,
-        )
+            next(_UNSHOWN), 0, name, Kind.OBJECT, row.base_size, row.base_etag, 0.0, row.mtime,
+            True, 0.0,
+        )  # fmt: skip
         file = cls(files, volume, entry, row.key)
         punched = [(start, end) for _, start, end, _, _ in row.parts]
         file._staged = await files.area.recover(row.id, row.base_size, file._reader(), punched)

@@ -5,7 +5,8 @@ two claims that exclude each other the later waits: so what is made, opened for 
 below a directory that is being renamed finds it under its new name. Keys are worked out anew after
 a wait.
 
-A task holds one claim at a time, and takes locks of files only after it: no two wait in turn.
+A task holds one claim at a time, and takes locks of files only after it: no two wait in turn. What
+an earlier mount has left holds its names as well, until recovery is done with it.
 """
 
 from __future__ import annotations
@@ -39,12 +40,15 @@ class Place:
 
 @dataclass(eq=False, slots=True)
 class Claim:
-    """Keys somebody is at work on; `is_sole` with all below them, and nobody else meanwhile."""
+    """Keys somebody is at work on; `is_sole` with all below them, and nobody else meanwhile.
+
+    `why` is given where that may take for ever: then others wait no longer than without progress.
+    """
 
     dataset: str
     keys: Sequence[str]
     is_sole: bool
-    why: str
+    why: str = ""
     ended: trio.Event = field(default_factory=trio.Event)
 
     def excludes(self, other: Claim) -> bool:
@@ -61,7 +65,7 @@ class Names:
     """The claims of a mount, in the order they were made."""
 
     def __init__(self, index: Index, progress: Progress) -> None:
-        """Who waits is given up by `progress`."""
+        """`progress` gives up the waits for what may take for ever."""
         self._index = index
         self._progress = progress
         self._claims: dict[Claim, None] = {}
@@ -95,7 +99,7 @@ class Names:
             yield places
 
     def reserve(self, dataset: str, keys: Sequence[str], why: str) -> Claim:
-        """Claim keys before anybody else can, without a wait; `why` is what others wait for."""
+        """Claim keys before anybody else can, without a wait; `why`: what others wait for."""
         return self._add(Claim(dataset, keys, True, why))
 
     def end(self, claim: Claim) -> None:
@@ -125,7 +129,7 @@ class Names:
     ) -> AsyncIterator[Sequence[Place]]:
         while True:
             keys = [place.key for place in find()]
-            claim = self._add(Claim(volume.dataset, keys, is_sole, "a rename or a removal"))
+            claim = self._add(Claim(volume.dataset, keys, is_sole))
             try:
                 await self._turn(claim)
                 places = find()
@@ -142,6 +146,9 @@ class Names:
 
     async def _turn(self, claim: Claim) -> None:
         while (earlier := self._obstacle(claim)) is not None:
+            if not earlier.why:
+                await earlier.ended.wait()  # which has deadlines of its own
+                continue
             what = f"{claim.keys[0]} has to wait for {earlier.why}"
             await self._progress.bound(earlier.ended.wait, what)
 

@@ -197,10 +197,10 @@ class Renames:
     async def _give_up(self, rename: _Rename, error: Exception) -> NoReturn:
         """Nothing was renamed."""
         await self._files.journal.fulfil(rename.intent.id)
-        if not isinstance(error, (PreconditionFailed, NoSuchKey)):
-            raise error
         self._index.expire(rename.source.directory.ino)
         self._index.expire(rename.target.directory.ino)
+        if not isinstance(error, (PreconditionFailed, NoSuchKey)):
+            raise error
         source, target = rename.source.key, rename.target.key
         message = f"{source} or {target} was changed by another client"
         raise FSError(errno.ESTALE, message) from error

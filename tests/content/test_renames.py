@@ -117,6 +117,33 @@ async def test_work_below_a_directory_goes_with_it(
     assert store.failures == []
 
 
+@pytest.mark.parametrize("writeback", [False, True])
+async def test_what_is_open_below_a_directory_goes_with_it(
+    proxy: FaultProxy, prefix: str, tmp_path: Path, other_user: Any, writeback: bool
+) -> None:
+    async with open_store(proxy.address, prefix, tmp_path, writeback=writeback) as store:
+        for held in range(1, _REQUESTS + 1):
+            await store.mkdir("d")
+            await store.write("d/a", b"a")
+            await store.files.drain()
+            changed = await store.open("d/a", os.O_WRONLY)
+            made = await store.open("d/new", os.O_CREAT | os.O_WRONLY)
+
+            async def work(store: Store, directory: Entry, handles: Any = (changed, made)) -> None:
+                for handle in handles:
+                    await handle.write(0, b"new")
+                    await handle.flush()
+                    await handle.release()
+
+            await _while_renamed(store, proxy, work, held)
+            await store.files.drain()
+            assert objects(other_user, prefix) == {"e/": b"", "e/a": b"new", "e/new": b"new"}, held
+            for name in ("e/a", "e/new"):
+                await store.unlink(name)
+            await store.rmdir("e")
+        assert store.failures == []
+
+
 async def _while_renamed(store: Store, proxy: FaultProxy, work: Work, held: int) -> None:
     """Rename d to e; do the work once the rename has come to a request of that number."""
     directory, hold = await store.entry("d"), Hold()
