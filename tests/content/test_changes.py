@@ -224,17 +224,6 @@ async def test_a_directory_above_the_limit_is_exdev(store: Store, other_user: An
     assert store.requests() == []
 
 
-async def test_a_file_is_made_where_another_client_has_removed_one(
-    store: Store, other_user: Any
-) -> None:
-    for name in ("a", "b"):
-        await store.write(name, b"x")
-    other_user.delete_object(Bucket=BUCKET, Key=f"{store.prefix}a")
-    store.files.index.expire(store.top.ino)
-    await store.write("a", b"new")
-    assert objects(other_user, store.prefix) == {"a": b"new", "b": b"x"}
-
-
 async def test_an_open_object_is_deleted_with_its_last_handle(
     store: Store, other_user: Any
 ) -> None:
