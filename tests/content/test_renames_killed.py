@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 import trio
-from faultproxy import Fault, FaultProxy, Request, fault_proxy
+from faultproxy import Fault, FaultProxy, Request, fault_proxy, s3_failure
 
 from provenafs.content.journal import Action, Move, State, new_intent
 from provenafs.content.moves import move_below
@@ -308,6 +308,39 @@ async def test_a_rename_over_what_was_promised_has_one_outcome(
             assert await recovery.items() == []
         assert objects(other_user, prefix) == {"g": b"f"}
         assert list((state / "state" / "staging").iterdir()) == []
+
+
+async def test_a_stored_file_takes_the_place_of_a_promised_one(
+    proxy: FaultProxy, prefix: str, tmp_path: Path, other_user: Any
+) -> None:
+    def is_copy(request: Request) -> bool:
+        return "x-amz-copy-source" in request.headers
+
+    def is_put_of_g(request: Request) -> bool:
+        return request.method == "PUT" and request.path.endswith("/g") and not is_copy(request)
+
+    first, killed = tmp_path / "first", tmp_path / "killed"
+    options: dict[str, Any] = {"writeback": True, "io_timeout": 1.0}
+    async with open_store(proxy.address, prefix, first, **options) as store:
+        await store.write("f", b"f")
+        await store.files.drain()
+        proxy.fail(is_put_of_g, s3_failure("503 x", "SlowDown"))
+        proxy.fail(is_copy, _kill(first / "state", killed / "state", carried_out=True))
+        await store.write("g", b"g")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(store.rename, "f", "g")
+            while not (killed / "state" / "journal.sqlite").exists():
+                await trio.sleep(0.005)
+            await trio.sleep(0.02)
+            nursery.cancel_scope.cancel()
+    proxy.heal()
+    async with recovering(proxy.address, prefix, killed) as (store, recovery):
+        assert len(await recovery.items()) == 2
+        await recovery.resume()
+        await store.files.drain()
+        assert await recovery.items() == []
+        assert list(store.files.area.folder.iterdir()) == []
+    assert objects(other_user, prefix) == {"g": b"f"}
 
 
 async def test_a_rename_of_an_earlier_version_moves_what_is_older(
