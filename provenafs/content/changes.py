@@ -68,7 +68,8 @@ class Changes:
         """Create and open a file; an existing one is opened unless O_EXCL is given: EEXIST."""
         await volume.may_write()
         async with self._files.names.use(volume, directory, name) as place:
-            await self._files.deletions.hurry(volume.child_key(place.directory, name))
+            volume.check_new(place.key)
+            await self._files.deletions.hurry(place.key)
             found = await volume.drive.lookup(place.directory, name)
             if found is not None:
                 if flags & os.O_EXCL:
@@ -86,12 +87,12 @@ class Changes:
         """Make a directory. EEXIST."""
         await volume.may_write()
         async with self._files.names.use(volume, directory, name) as place:
-            key = volume.child_key(place.directory, name)
-            check_length(f"{key}/")
-            await self._files.deletions.hurry(key)
+            volume.check_new(place.key)
+            check_length(f"{place.key}/")
+            await self._files.deletions.hurry(place.key)
             if await volume.drive.lookup(place.directory, name) is not None:
                 raise FSError(errno.EEXIST)
-            if not await put_marker(volume, key):
+            if not await put_marker(volume, place.key):
                 self._index.expire(directory.ino)
                 raise FSError(errno.EEXIST)
             entry = self._index.allot(directory.ino, name, Kind.DIRECTORY)
@@ -207,7 +208,8 @@ class Changes:
         await volume.may_write()
         claimed = self._files.names.change(volume, (directory, name), (target, new_name))
         async with claimed as (source, goal):
-            await self._files.deletions.hurry(volume.child_key(goal.directory, new_name))
+            volume.check_new(goal.key)
+            await self._files.deletions.hurry(goal.key)
             entry = await self._existing(source)
             found = await volume.drive.lookup(goal.directory, new_name)
             if found is not None and not replace:

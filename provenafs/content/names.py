@@ -26,16 +26,15 @@ from provenafs.errors import FSError
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A name in a directory, and the key it stands for as long as it is claimed."""
+    """A name in a directory, and the key it stands for as long as it is claimed.
+
+    The key of a directory is its prefix without the final slash.
+    """
 
     volume: Volume
     directory: Entry
     name: str
-
-    @property
-    def key(self) -> str:
-        """The key; of a directory, its prefix without the final slash."""
-        return self.volume.key_of(self.directory, self.name)
+    key: str
 
 
 @dataclass(eq=False, slots=True)
@@ -85,7 +84,7 @@ class Names:
         def find() -> list[Place]:
             entry = self._index.get(ino)
             directory = None if entry is None else self._index.get(entry.parent)
-            return [Place(volume, directory, entry.name)] if entry and directory else []
+            return [_place(volume, directory, entry.name)] if entry and directory else []
 
         async with self._claimed(volume, find, is_sole=False):
             yield
@@ -113,7 +112,7 @@ class Names:
         self, volume: Volume, names: Sequence[tuple[Entry, str]]
     ) -> Callable[[], list[Place]]:
         def find() -> list[Place]:
-            return [Place(volume, self._current(entry), name) for entry, name in names]
+            return [_place(volume, self._current(entry), name) for entry, name in names]
 
         return find
 
@@ -128,11 +127,12 @@ class Names:
         self, volume: Volume, find: Callable[[], list[Place]], *, is_sole: bool
     ) -> AsyncIterator[Sequence[Place]]:
         while True:
-            keys = [place.key for place in find()]
+            places = find()
+            keys = [place.key for place in places]
             claim = self._add(Claim(volume.dataset, keys, is_sole))
             try:
-                await self._turn(claim)
-                places = find()
+                if await self._has_waited(claim):
+                    places = find()
                 if [place.key for place in places] == keys:
                     yield places
                     return
@@ -144,13 +144,17 @@ class Names:
         self._sole += claim.is_sole
         return claim
 
-    async def _turn(self, claim: Claim) -> None:
+    async def _has_waited(self, claim: Claim) -> bool:
+        """Wait for the turn of a claim; whether that took any time."""
+        has_waited = False
         while (earlier := self._obstacle(claim)) is not None:
+            has_waited = True
             if not earlier.why:
                 await earlier.ended.wait()  # which has deadlines of its own
                 continue
             what = f"{claim.keys[0]} has to wait for {earlier.why}"
             await self._progress.bound(earlier.ended.wait, what)
+        return has_waited
 
     def _obstacle(self, claim: Claim) -> Claim | None:
         if not self._sole:
@@ -161,3 +165,7 @@ class Names:
             if claim.excludes(earlier):
                 return earlier
         return None
+
+
+def _place(volume: Volume, directory: Entry, name: str) -> Place:
+    return Place(volume, directory, name, f"{volume.drive.key(directory).rstrip('/')}/{name}")

@@ -182,7 +182,8 @@ class Renames:
         removals = Removals()
         await removals.make(volume, moves, self._made)
         for move in removals.late:
-            await self._files.deletions.delete_behind(volume, move.key, move.etag)
+            if move.etag:
+                await self._files.deletions.delete_behind(volume, move.key, move.etag)
         if removals.refused:
             await self._refuse(rename, removals, etags)
         if rename.entry.kind is Kind.OBJECT:

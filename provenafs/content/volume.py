@@ -37,23 +37,14 @@ class Volume:
         """The bucket, for changes."""
         return ObjectWriter(self.drive.bucket)
 
-    def key_of(self, directory: Entry, name: str) -> str:
-        """The key of `name` in `directory`, whether or not there can be such a file."""
-        return self.drive.key(directory).rstrip("/") + "/" + name
-
-    def child_key(self, directory: Entry, name: str) -> str:
-        """The key of a new `name` in `directory`.
-
-        FSError where a file cannot have it: ENAMETOOLONG, or EPERM for the server's own file.
-        """
-        key = self.key_of(directory, name)
+    def check_new(self, key: str) -> None:
+        """FSError where there can be no such file: ENAMETOOLONG; EPERM for the server's own."""
         if key == f"{self.drive.prefix}metadata.json":
             message = "metadata.json here belongs to the data store: edit the dataset's instead"
             raise FSError(errno.EPERM, message)
-        if len(name.encode()) > _MAX_NAME_BYTES:
+        if len(key.rpartition("/")[2].encode()) > _MAX_NAME_BYTES:
             raise FSError(errno.ENAMETOOLONG, "names hold 255 bytes")
         check_length(key)
-        return key
 
 
 def check_length(key: str) -> None:
