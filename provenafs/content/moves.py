@@ -16,8 +16,7 @@ from provenafs.content.file import may_pass
 from provenafs.content.journal import Intent, Move
 from provenafs.content.markers import put_marker
 from provenafs.content.volume import Volume
-from provenafs.errors import FSError
-from provenafs.s3.errors import NoSuchKey, PreconditionFailed, S3Error
+from provenafs.s3.errors import NoSuchKey, PreconditionFailed
 from provenafs.s3.parallel import run_all
 from provenafs.s3.types import ObjectInfo
 from provenafs.s3.writing import Head, Metadata, content_type
@@ -85,7 +84,7 @@ async def take_back(volume: Volume, moves: Sequence[Move], etags: Mapping[str, s
         nonlocal left
         try:
             await volume.writer.delete(move.target, etags[move.key] or None)
-        except (S3Error, FSError) as error:
+        except Exception as error:  # also of the credential source
             log.warning("the copy %s is left behind: %s", move.target, error)
             left += 1
 
@@ -114,7 +113,7 @@ async def _is_made(volume: Volume, intent: Intent, move: Move) -> bool:
         return False
     try:
         there = await volume.writer.head(move.target)
-    except (S3Error, FSError):
+    except Exception:
         return False
     return there.etag == move.etag
 
@@ -143,7 +142,7 @@ class Removals:
                 self.made += 1
             except PreconditionFailed:
                 log.info("%s was changed by another client: it stays", move.key)
-            except (S3Error, FSError) as error:
+            except Exception as error:  # also of the credential source
                 if may_pass(error):
                     self.late.append(move)
                 else:

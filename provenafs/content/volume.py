@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from provenafs.content.drive import Drive
-from provenafs.content.index import Entry
 from provenafs.errors import FSError
 from provenafs.s3.writing import ObjectWriter
 
