@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import trio
@@ -157,31 +158,41 @@ class Removals:
 # What an earlier mount has begun
 
 
-async def finish(volume: Volume, intent: Intent) -> tuple[Move, ...]:
-    """Carry a rename to its end on what it was made of; the moves that are refused.
+@dataclass(slots=True)
+class Ending:
+    """The moves that a rename has not made, now or before the crash.
 
-    An original that was stored anew since is another file, and stays. A move is refused where
-    the place it goes to is taken by another file. S3Error, FSError.
+    `refused`: another file has the place they go to. `void`: there is nothing to move any more.
+    """
+
+    refused: list[Move] = field(default_factory=list)
+    void: list[Move] = field(default_factory=list)
+
+
+async def finish(volume: Volume, intent: Intent) -> Ending:
+    """Carry a rename to its end on what it was made of. S3Error, FSError.
+
+    An original that was stored anew since is another file, and stays.
     """
     await volume.may_write()
     moves = intent.moves
     if moves is None:
         moves = await _moves_of_unnoted(volume, intent)
-    refused: list[Move] = []
+    ending = Ending()
 
     async def move_on(move: Move) -> None:
         try:
-            if not await _is_finished(volume, intent, move):
-                refused.append(move)
+            await _move_on(volume, intent, move, ending)
         except (PreconditionFailed, NoSuchKey):
             log.info("%s was changed by another client: it stays", move.key)
+            ending.void.append(move)
         for key in (move.key, move.target):
             volume.drive.expire(key)
 
     await _each(move_on, moves)
     for key in (intent.key, intent.target):
         volume.drive.expire(key.rstrip("/"))
-    return tuple(refused)
+    return ending
 
 
 async def _moves_of_unnoted(volume: Volume, intent: Intent) -> tuple[Move, ...]:
@@ -195,43 +206,43 @@ async def _moves_of_unnoted(volume: Volume, intent: Intent) -> tuple[Move, ...]:
     )
 
 
-async def _is_finished(volume: Volume, intent: Intent, move: Move) -> bool:
-    original = await _head(volume, move.key)
-    if original is None or (move.etag and original.etag != move.etag):
-        return True
-    there = await _head(volume, move.target)
-    is_there = there is not None and (_is_marker(move) or _is_copy(intent, original, there))
-    if _is_later(original, move, there.modified if there and is_there else intent.changed_at):
-        return True
+async def _move_on(volume: Volume, intent: Intent, move: Move, ending: Ending) -> None:
+    original, there = await _head(volume, move.key), await _head(volume, move.target)
+    is_there = there is not None and _is_made_of(intent, move, original, there)
+    if original is None or _is_another(original, move, there if is_there else None, intent):
+        if not is_there:
+            ending.void.append(move)
+        return
     if not is_there:
         if there is not None and there.etag != move.replaced:
             log.warning("%s stays: %s is another file", move.key, move.target)
-            return False
-        await _copy(volume, intent, move if there else _onto_nothing(move))
+            ending.refused.append(move)
+            return
+        await _copy(volume, intent, move if there else replace(move, replaced=None))
     await volume.writer.delete(move.key, original.etag)
-    return True
 
 
-def _onto_nothing(move: Move) -> Move:
-    return Move(move.key, move.etag, move.size, move.modified, move.target)
+def _is_another(original: Head, move: Move, copied: Head | None, intent: Intent) -> bool:
+    """Whether an object is not the one to be moved: also equal bytes may have been stored anew.
+
+    HEAD tells whole seconds only.
+    """
+    if move.etag and original.etag != move.etag:
+        return True
+    if move.modified is not None:
+        return abs(original.modified - move.modified) >= 1
+    return int(original.modified) > (copied.modified if copied else intent.changed_at)
 
 
-def _is_later(original: Head, move: Move, moved_at: float) -> bool:
-    """Whether equal bytes, which have the same ETag, were stored anew. HEAD tells seconds only."""
-    if move.modified is None:
-        return int(original.modified) > moved_at
-    return int(original.modified) != int(move.modified)
-
-
-def _is_copy(intent: Intent, original: Head, there: Head) -> bool:
-    """Whether an object was copied from `original`.
+def _is_made_of(intent: Intent, move: Move, original: Head | None, there: Head) -> bool:
+    """Whether an object is the copy that a move makes.
 
     The copy of a multipart object has another ETag; then only the id of the write tells.
     """
-    if there.etag == original.etag:
+    if _is_marker(move) or there.etag == move.etag:
         return True
-    ids = {intent.id, original.metadata.write_id} - {""}
-    return there.size == original.size and there.metadata.write_id in ids
+    ids = {intent.id, original.metadata.write_id if original else ""} - {""}
+    return there.size == move.size and there.metadata.write_id in ids
 
 
 async def _head(volume: Volume, key: str) -> Head | None:

@@ -300,41 +300,42 @@ class Recovery:
     async def _finish(self, volume: Volume, intent: Intent) -> None:
         """Carry a rename to its end; what is refused is left to the user."""
         try:
-            refused = await finish(volume, intent)
-            await self._bring_along(volume, intent, {move.key for move in refused})
+            ending = await finish(volume, intent)
+            await self._bring_along(intent, {move.key for move in ending.refused + ending.void})
         except Exception as error:
             if may_pass(error):
                 raise
             log.error("%s is not renamed to %s: %s", intent.key, intent.target, error)
             await self._leave(intent, str(error))
             return
-        if refused:
-            names = (
-                f"{refused[0].target} and {len(refused) - 1} others"
-                if refused[1:]
-                else (refused[0].target)
-            )
-            reason = f"other files have taken the place of {names}"
-            await self._leave(replace(intent, moves=refused, rows=(), replaced=()), reason)
+        if ending.refused:
+            first, others = ending.refused[0].target, len(ending.refused) - 1
+            reason = f"other files have taken the place of {first}"
+            reason += f" and {others} more" if others else ""
+            left = replace(intent, moves=tuple(ending.refused), rows=(), replaced=())
+            await self._leave(left, reason)
         else:
             await self._files.journal.fulfil(intent.id)
 
     async def _leave(self, intent: Intent, reason: str) -> None:
         await self._files.journal.intend(replace(intent, owner=NOBODY, reason=reason))
 
-    async def _bring_along(self, volume: Volume, intent: Intent, stay: set[str]) -> None:
-        """Let staged files follow the objects they change, and forget those that were replaced."""
+    async def _bring_along(self, intent: Intent, stay: set[str]) -> None:
+        """Let staged files follow the objects they change, and forget those that were replaced.
+
+        `stay`: the keys of objects that were not moved.
+        """
         if not (intent.rows or intent.replaced):
             return
         rows = {row.id: row for row, _ in await self._files.journal.rows()}
         moved = [
-            await _moved(volume, intent, rows[name])
+            _moved(intent, rows[name])
             for name in intent.rows
             if name in rows and rows[name].key not in stay
         ]
         gone = [] if stay else [name for name in intent.replaced if name in rows]
         await self._files.journal.record(
-            [changed_row(row.id, key=row.key, base_etag=row.base_etag) for row in moved]
+            [changed_row(row.id, key=row.key) for row in moved]
             + [removed_row(name) for name in gone]
         )
         for row in moved:
@@ -375,18 +376,14 @@ def _rename_item(intent: Intent, alive: bool) -> Item:
     )  # fmt: skip
 
 
-async def _moved(volume: Volume, intent: Intent, row: Row) -> Row:
-    """A row as it is once its file is renamed; it may know that already."""
+def _moved(intent: Intent, row: Row) -> Row:
+    """A row as it is once its file is renamed; it may know that already.
+
+    It replaces the version it was made from only, which a copy of several parts is not taken for.
+    """
     if row.key != intent.key and not (intent.key.endswith("/") and row.key.startswith(intent.key)):
         return row
-    etags = {move.key: move.etag for move in intent.moves or ()}
-    key, etag = intent.target + row.key[len(intent.key) :], row.base_etag
-    if etag is not None and etag == etags.get(row.key):
-        try:
-            etag = (await volume.writer.head(key)).etag
-        except NoSuchKey:
-            log.info("%s was removed by another client", key)
-    return replace(row, key=key, base_etag=etag)
+    return replace(row, key=intent.target + row.key[len(intent.key) :])
 
 
 def _make(path: Path) -> None:

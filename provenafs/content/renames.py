@@ -144,8 +144,9 @@ class Renames:
             await lock_all(moving, held)
             for file in held:
                 check_length(new_prefix + file.key[len(prefix) :])
-                await file.restart_upload()
             moves = await self._moves(source, target)
+            for file in held:
+                await file.restart_upload()
             intent = new_intent(
                 self._files.journal, Action.RENAME, volume.dataset, prefix, target=new_prefix,
                 moves=moves, rows=tuple(row for file in held for row in file.rows),

@@ -310,8 +310,9 @@ async def test_a_rename_over_what_was_promised_has_one_outcome(
         assert list((state / "state" / "staging").iterdir()) == []
 
 
+@pytest.mark.parametrize("is_made", [True, False])
 async def test_a_stored_file_takes_the_place_of_a_promised_one(
-    proxy: FaultProxy, prefix: str, tmp_path: Path, other_user: Any
+    proxy: FaultProxy, prefix: str, tmp_path: Path, other_user: Any, is_made: bool
 ) -> None:
     def is_copy(request: Request) -> bool:
         return "x-amz-copy-source" in request.headers
@@ -325,7 +326,7 @@ async def test_a_stored_file_takes_the_place_of_a_promised_one(
         await store.write("f", b"f")
         await store.files.drain()
         proxy.fail(is_put_of_g, s3_failure("503 x", "SlowDown"))
-        proxy.fail(is_copy, _kill(first / "state", killed / "state", carried_out=True))
+        proxy.fail(is_copy, _kill(first / "state", killed / "state", carried_out=is_made))
         await store.write("g", b"g")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(store.rename, "f", "g")
@@ -334,13 +335,41 @@ async def test_a_stored_file_takes_the_place_of_a_promised_one(
             await trio.sleep(0.02)
             nursery.cancel_scope.cancel()
     proxy.heal()
+    if not is_made:  # and it cannot be made any more
+        other_user.put_object(Bucket=BUCKET, Key=f"{prefix}f", Body=b"theirs")
     async with recovering(proxy.address, prefix, killed) as (store, recovery):
         assert len(await recovery.items()) == 2
         await recovery.resume()
         await store.files.drain()
         assert await recovery.items() == []
         assert list(store.files.area.folder.iterdir()) == []
-    assert objects(other_user, prefix) == {"g": b"f"}
+    expected = {"g": b"f"} if is_made else {"f": b"theirs", "g": b"g"}
+    assert objects(other_user, prefix) == expected
+
+
+async def test_what_is_staged_does_not_replace_what_others_put_in_place_of_a_copy(
+    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+) -> None:
+    _put(other_user, prefix, _FILES)
+    async with open_store(moto_address, prefix, tmp_path, writeback=True) as store:
+        moves = await _moves(store)
+        await hold_uploads(store)
+        await store.write("d/a", b"mine")
+        ((row, _),) = await store.files.journal.rows()
+        intent = new_intent(
+            store.files.journal, Action.RENAME, "10.1/2", f"{prefix}d/", target=f"{prefix}e/",
+            moves=tuple(moves.values()), rows=(row.id,),
+        )  # fmt: skip
+        await store.files.journal.intend(intent)
+    other_user.delete_object(Bucket=BUCKET, Key=f"{prefix}d/a")
+    _put(other_user, prefix, {"e/a": b"theirs"})
+    async with recovering(moto_address, prefix, tmp_path) as (store, recovery):
+        await recovery.resume()
+        with trio.fail_after(20):
+            await store.files.drain()
+        (item,) = await recovery.items()
+        assert item.state is State.FAILED
+    assert objects(other_user, prefix) == {"e/": b"", "e/a": b"theirs", "e/b": b"b"}
 
 
 async def test_a_rename_of_an_earlier_version_moves_what_is_older(
