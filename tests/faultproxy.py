@@ -219,6 +219,24 @@ def stall() -> Fault:
     return fault
 
 
+class Hold:
+    """Keeps requests back until `go_on` is set; `reached` says that one has come."""
+
+    def __init__(self) -> None:
+        self.reached = threading.Event()
+        self.go_on = threading.Event()
+
+    def __call__(self, exchange: _Exchange, closing: threading.Event) -> bool:
+        """Hold one."""
+        self.reached.set()
+        while not self.go_on.wait(0.01):
+            if closing.is_set():
+                return False
+        head, body = exchange.forward()
+        exchange.client.connection.sendall(head + b"".join(body))
+        return True
+
+
 @dataclass(slots=True)
 class _Rule:
     matches: Callable[[Request], bool]

@@ -62,7 +62,7 @@ def send(
     profile: _Profile = None,
     state_dir: _StateDir = None,
 ) -> None:
-    """Store a file after all."""
+    """Store a file after all, or go on with a rename."""
     _run(lambda recovery: recovery.send(item, key), profile, state_dir)
 
 
@@ -84,8 +84,8 @@ def discard(
     profile: _Profile = None,
     state_dir: _StateDir = None,
 ) -> None:
-    """Delete the bytes of a file for good."""
-    if not yes and not typer.confirm(f"Delete the bytes of {item} for good?"):
+    """Delete the bytes of a file for good, or forget a rename: all stays where it is."""
+    if not yes and not typer.confirm(f"Discard {item} for good?"):
         raise typer.Exit(1)
     _run(lambda recovery: recovery.discard(item), profile, state_dir)
 
@@ -119,8 +119,15 @@ def _document(item: Item) -> dict[str, Any]:
     return {**asdict(item), "state": item.state.value}
 
 
+def _words(item: Item) -> str:
+    if not item.target:
+        return _WORDS[item.state]
+    later = ", to be finished by the next mount" if item.state is State.CLOSED else ""
+    return f"unfinished rename to {item.target}{later}"
+
+
 def _line(item: Item) -> str:
     when = local_time(item.changed_at)
-    state = "in use by a mount" if item.in_use else _WORDS[item.state]
+    state = "in use by a mount" if item.in_use else _words(item)
     reason = f" ({item.reason})" if item.reason else ""
     return f"{item.id[:8]}  {when}  {decimal(item.size)}  {item.key}  {state}{reason}"

@@ -20,7 +20,15 @@ from typing import TYPE_CHECKING
 import trio
 
 from provenafs.content.index import Entry, Kind
-from provenafs.content.journal import NOBODY, Row, State, new_row
+from provenafs.content.journal import (
+    NOBODY,
+    Row,
+    State,
+    Statement,
+    changed_row,
+    new_row,
+    removed_row,
+)
 from provenafs.content.planner import SINGLE_PUT
 from provenafs.content.publisher import Attributes, Publisher
 from provenafs.content.staging import ReadBase, StagedBytes
@@ -244,26 +252,13 @@ class File:
         if self.is_owed:
             # What a close has promised to store must not be changed before it is stored.
             await self._publish()
-        files = self._files
         if self._staged is None:
-            await self.volume.may_write()
-            row = replace(
-                new_row(files.journal.owner, self.volume.dataset, self.key),
-                base_etag=self.etag,
-                base_size=self.size if keep else 0,
-            )
-            await files.journal.add(row)
-            try:
-                staged = await files.area.create(row.id, row.base_size, self._reader())
-            except BaseException:
-                files.area.discard(row.id)
-                files.journal.remove_later(row.id)
-                raise
-            self._publisher.row, self._staged, self._state = row.id, staged, State.OPEN
+            self._staged = await self._stage(keep=keep)
         elif self._state is State.SENT:
             await self.volume.may_write()
-            await self._staged.restart_log()
-            await files.journal.update(
+            if not self.unlinked:
+                await self._staged.restart_log()
+            await self._files.journal.update(
                 self._row,
                 state=State.OPEN,
                 key=self.key,
@@ -274,6 +269,27 @@ class File:
             )
             self._state = State.OPEN
         return self._staged
+
+    async def _stage(self, *, keep: bool) -> StagedBytes:
+        await self.volume.may_write()
+        files = self._files
+        row = replace(
+            new_row(files.journal.owner, self.volume.dataset, self.key),
+            base_etag=self.etag,
+            base_size=self._size if keep else 0,
+        )
+        if not self.unlinked:
+            await files.journal.add(row)
+        try:
+            staged = await files.area.create(row.id, row.base_size, self._reader())
+        except BaseException:
+            files.area.discard(row.id)
+            files.journal.remove_later(row.id)
+            raise
+        if self.unlinked:
+            files.area.discard(row.id)
+        self._publisher.row, self._state = row.id, State.OPEN
+        return staged
 
     @property
     def _row(self) -> str:
@@ -499,31 +515,33 @@ class File:
             self._staged.close()
             self._staged = None
 
-    # Names
+    # Names: only with `moving` held. The journal is told first, of all that changes at once; no
+    # `await` is between that and the change.
 
-    async def move(
-        self,
-        key: str,
-        name: str,
-        etag: str | None,
-        object_size: int | None = None,
-        *,
-        replaces: bool = False,
-    ) -> None:
-        """The file has another key now; `etag` is of the object there. Only with `moving` held.
+    def journal_move(
+        self, key: str, etag: str | None, *, replaces: bool = False
+    ) -> list[Statement]:
+        """What the journal is to be told before `move`.
 
-        `object_size` in bytes where that object is another than the file had before. `replaces`:
-        that object is another file, whose name this one takes once it is stored.
+        `replaces`: the object there is another file, whose name this one takes once it is stored.
+        """
+        if self._staged is None:
+            return []
+        columns = {"replaces": True} if replaces else {}
+        return [changed_row(self._row, key=key, base_etag=etag, **columns)]
+
+    def move(self, key: str, name: str, etag: str | None, object_size: int | None = None) -> None:
+        """The file has another key now; `etag` is of the object there.
+
+        `object_size` in bytes where that object is another than the file had before.
         """
         self.key, self.name, self.etag = key, name, etag
         self._size = self._size if object_size is None else object_size
         if self._staged is not None:
             self._staged.read_base = self._reader()
-            columns = {"replaces": True} if replaces else {}
-            await self._files.journal.update(self._row, key=key, base_etag=etag, **columns)
 
     async def take_all(self, read: ReadBase) -> None:
-        """Have all bytes of the object here, for those who have it open; only with `moving` held.
+        """Have all bytes of the object here, for those who have it open.
 
         Raises what `read` does.
         """
@@ -538,18 +556,32 @@ class File:
             raise
         self._kept = kept
 
-    async def unlink(self) -> None:
-        """The name is gone, and nothing is owed any more. Only with `moving` held."""
+    def journal_unlink(self) -> list[Statement]:
+        """What the journal is to be told before `unlink`."""
+        return [] if self._staged is None else [removed_row(self._row)]
+
+    def unlink(self) -> None:
+        """The name is gone, and nothing is owed any more; open handles keep the bytes."""
         self.unlinked = True
         if self._state is State.CLOSED:
             self._state = State.OPEN
-            await self._files.journal.update(self._row, state=State.OPEN)
+        if self._staged is not None:
+            self._files.area.discard(self._staged.name)
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """The journal row of the staged bytes, if there are any."""
+        return () if self._staged is None else (self._row,)
 
     async def restart_upload(self) -> None:
         """Forget the parts sent to the old key. EBUSY when they are the only copy."""
         if self.has_punched:
             message = "the file is larger than the staging area and still being uploaded"
             raise FSError(errno.EBUSY, message)
+        await self.give_up_upload()
+
+    async def give_up_upload(self) -> None:
+        """Abort the upload under way, if there is one."""
         await self._publisher.drop()
 
     @property

@@ -17,6 +17,7 @@ from provenafs.content.file import File, may_pass
 from provenafs.content.following import Following
 from provenafs.content.index import Entry, Index
 from provenafs.content.journal import Journal
+from provenafs.content.names import Names
 from provenafs.content.progress import Progress
 from provenafs.content.reader import Reader
 from provenafs.content.staging import StagingArea
@@ -132,6 +133,7 @@ class Files:
         self.writeback = writeback
         self.uploads = Uploads(Progress(content.s3.io_timeout))
         self.failed = failed
+        self.names = Names(content.index, self.uploads.progress)
         self.touches = Touches(self)
         self.deletions = Deletions(self)
         self.writers = Writers()
@@ -263,10 +265,17 @@ class Files:
         self._behind += 1
         self.nursery.start_soon(self._send_until_stored, file)
 
-    def send_recovered(self, file: File) -> None:
-        """Store what an earlier mount had acknowledged."""
+    def send_recovered(self, file: File, settled: Callable[[], None]) -> None:
+        """Store what an earlier mount had acknowledged; `settled` is told of the end."""
         self._files[file.ino] = file
-        self.send_behind(file)
+        self._behind += 1
+        self.nursery.start_soon(self._send_recovered, file, settled)
+
+    async def _send_recovered(self, file: File, settled: Callable[[], None]) -> None:
+        try:
+            await self._send_until_stored(file)
+        finally:
+            settled()
 
     async def _send_until_stored(self, file: File) -> None:
         pause = _FIRST_PAUSE_S

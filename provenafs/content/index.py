@@ -210,6 +210,13 @@ class Index:
         assert entry is not None
         return entry
 
+    def allot_anew(self, parent: int, name: str, kind: Kind) -> Entry:
+        """A new entry; one that a listing under way is about to remove is not taken for it."""
+        found = self.child(parent, name)
+        if found is not None:
+            self.remove(found.ino)
+        return self.allot(parent, name, kind)
+
     def update(self, ino: int, **columns: Any) -> None:
         """Set columns of an entry after a change of our own; the inode number stays.
 
@@ -259,6 +266,24 @@ class Index:
         self.update(ino, parent=parent, name=name, ctime_ns=now)
         for directory in {entry.parent, parent}:
             self._note_content(directory, now)
+        if self._running and entry.kind is Kind.DIRECTORY:
+            self._shield(ino)
+
+    def _shield(self, ino: int) -> None:
+        """Let no listing that is under way, of the old keys, decide on what is in a directory."""
+        stamp = self._next_stamp()
+        below = (
+            "WITH RECURSIVE below (ino) AS (VALUES (?) UNION ALL"
+            " SELECT entries.ino FROM entries JOIN below ON entries.parent = below.ino)"
+        )
+        self._execute(
+            f"{below} UPDATE entries SET stamp = ?, listed_at = 0 WHERE ino IN below", (ino, stamp)
+        )
+        directories = self._execute(
+            f"{below} SELECT ino FROM entries WHERE kind = ? AND ino IN below",
+            (ino, Kind.DIRECTORY),
+        )
+        self._expired.update((directory, stamp) for (directory,) in directories)
 
     def remove(self, ino: int) -> None:
         """Forget an entry and everything below it, after a deletion of our own."""

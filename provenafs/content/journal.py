@@ -24,7 +24,7 @@ import sqlite3
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,10 @@ log = logging.getLogger(__name__)
 # Of a multipart upload: number, first byte, byte after the last, ETag, CRC32 in base64.
 JournalPart = tuple[int, int, int, str, str | None]
 
-NOBODY = ""  # the owner of a row that a living mount has left to recovery
+# Changes of the journal that are made with others, in one transaction.
+Statement = tuple[str, Sequence[Any]]
+
+NOBODY = ""  # the owner of what a living mount has left to recovery
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS staged (
@@ -71,7 +74,8 @@ CREATE TABLE IF NOT EXISTS intents (
     etag TEXT,
     changed_at REAL NOT NULL,
     mtime_ns TEXT,
-    mode INTEGER
+    mode INTEGER,
+    details TEXT NOT NULL DEFAULT ''
 );
 """
 _VERSION = 2
@@ -91,7 +95,7 @@ class Action(Enum):
     """What an intent is about to do in the bucket."""
 
     DELETE = "delete"  # an object whose name was removed
-    RENAME = "rename"  # a directory: every object below `key` goes to `target`
+    RENAME = "rename"  # `key` becomes `target`; both end in a slash for a directory
     TOUCH = "touch"  # a self-copy that carries mtime and mode
 
 
@@ -125,8 +129,30 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class Move:
+    """One object that a rename moves to `target`, where `replaced` is the ETag that it replaces.
+
+    `size` in bytes. `modified_ns` is the LastModified, in nanoseconds since the epoch; None where
+    only this machine's clock told it.
+    """
+
+    key: str
+    etag: str
+    size: int
+    modified_ns: int | None
+    target: str
+    replaced: str | None = None
+    storage_class: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Intent:
-    """A change that is under way in the bucket."""
+    """A change that is under way in the bucket.
+
+    A rename is carried out on what it was made of: `moves`, None where an earlier version noted
+    none; `rows`, the staged files that go with them; and `replaced`, those whose place they take.
+    `reason` says why it is left to the user.
+    """
 
     id: str
     owner: str
@@ -138,6 +164,10 @@ class Intent:
     changed_at: float
     mtime_ns: int | None = None
     mode: int | None = None
+    moves: tuple[Move, ...] | None = None
+    rows: tuple[str, ...] = ()
+    replaced: tuple[str, ...] = ()
+    reason: str = ""
 
 
 class Owner:
@@ -177,7 +207,7 @@ def is_alive(folder: Path, owner: str) -> bool:
 class _Ticket:
     """Statements that go into one transaction, and what became of them."""
 
-    statements: Sequence[tuple[str, Sequence[Any]]]
+    statements: Sequence[Statement]
     done: bool = False
     error: Exception | None = None
 
@@ -211,6 +241,11 @@ class Journal:
         self._connection.close()
         self._owner.release()
 
+    async def record(self, statements: Sequence[Statement]) -> None:
+        """Make changes in one transaction: all are on disk when this returns, or none ever is."""
+        if statements:
+            await self._run(statements)
+
     # Staged files
 
     async def add(self, row: Row) -> None:
@@ -219,20 +254,19 @@ class Journal:
 
     async def update(self, row_id: str, **columns: Any) -> None:
         """Change a row; it is on disk when this returns."""
-        await self._run([_update(row_id, columns)])
+        await self._run([changed_row(row_id, **columns)])
 
     def update_later(self, row_id: str, **columns: Any) -> None:
         """Change a row with the next transaction: for what may be lost in a crash."""
-        self._waiting.append(_Ticket([_update(row_id, columns)]))
+        self._waiting.append(_Ticket([changed_row(row_id, **columns)]))
 
     def remove_later(self, row_id: str) -> None:
         """Remove a row with the next transaction."""
-        statement = ("DELETE FROM staged WHERE id = ?", (row_id,))
-        self._waiting.append(_Ticket([statement]))
+        self._waiting.append(_Ticket([removed_row(row_id)]))
 
     async def remove(self, row_id: str) -> None:
         """Remove a row."""
-        await self._run([("DELETE FROM staged WHERE id = ?", (row_id,))])
+        await self._run([removed_row(row_id)])
 
     async def rows(self) -> list[tuple[Row, bool]]:
         """All rows, oldest first, each with whether a mount is still at it."""
@@ -264,12 +298,16 @@ class Journal:
 
     async def intents(self) -> list[Intent]:
         """The intents of this mount, taken-over ones included, oldest first."""
-        found = [_intent(values) for values in await self._select("intents")]
-        return [intent for intent in found if intent.owner == self.owner]
+        return [intent for intent, _ in await self.all_intents() if intent.owner == self.owner]
+
+    async def all_intents(self) -> list[tuple[Intent, bool]]:
+        """All intents, oldest first, each with whether a mount is still at it."""
+        intents = [_intent(found) for found in await self._select("intents")]
+        return [(intent, is_alive(self._owners, intent.owner)) for intent in intents]
 
     # The database
 
-    async def _run(self, statements: Sequence[tuple[str, Sequence[Any]]]) -> None:
+    async def _run(self, statements: Sequence[Statement]) -> None:
         ticket = _Ticket(statements)
         self._waiting.append(ticket)
         async with self._lock:
@@ -365,11 +403,15 @@ def new_intent(
     etag: str | None = None,
     mtime_ns: int | None = None,
     mode: int | None = None,
+    moves: tuple[Move, ...] | None = None,
+    rows: tuple[str, ...] = (),
+    replaced: tuple[str, ...] = (),
 ) -> Intent:
     """An intent of this mount, not yet written."""
-    name = uuid.uuid4().hex
-    now = time.time()
-    return Intent(name, journal.owner, action, dataset, key, target, etag, now, mtime_ns, mode)
+    return Intent(
+        uuid.uuid4().hex, journal.owner, action, dataset, key, target, etag, time.time(),
+        mtime_ns, mode, moves, rows, replaced,
+    )  # fmt: skip
 
 
 def _connect(path: Path) -> sqlite3.Connection:
@@ -389,14 +431,14 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 def _bring_up(connection: sqlite3.Connection, path: Path) -> None:
     """Make the tables, or bring those of an earlier version up to this one."""
-    connection.execute("BEGIN IMMEDIATE")
+    connection.execute("BEGIN IMMEDIATE")  # no two mounts do so at once
     try:
         version = connection.execute("PRAGMA user_version").fetchone()[0]
         if version > _VERSION:
             message = f"{path} was written by a newer provenafs; use that one, or move it away"
             raise FSError(errno.EIO, message)
         if version == 1:
-            _keep_nanoseconds(connection)
+            _leave_version_1(connection)
         for statement in _SCHEMA.split(";"):
             connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {_VERSION}")
@@ -406,8 +448,8 @@ def _bring_up(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("COMMIT")
 
 
-def _keep_nanoseconds(connection: sqlite3.Connection) -> None:
-    """Version 1 had times in seconds, and no modes."""
+def _leave_version_1(connection: sqlite3.Connection) -> None:
+    """Version 1 had times in seconds and no modes, and renames without what they were made of."""
     for table in ("staged", "intents"):
         connection.execute(f"ALTER TABLE {table} ADD COLUMN mtime_ns TEXT")
         connection.execute(f"ALTER TABLE {table} ADD COLUMN mode INTEGER")
@@ -419,13 +461,20 @@ def _keep_nanoseconds(connection: sqlite3.Connection) -> None:
             )
         connection.execute(f"ALTER TABLE {table} DROP COLUMN mtime")
     connection.execute("ALTER TABLE staged ADD COLUMN replaces INTEGER NOT NULL DEFAULT 0")
+    connection.execute("ALTER TABLE intents ADD COLUMN details TEXT NOT NULL DEFAULT ''")
 
 
-def _insert(table: str, values: Sequence[Any]) -> tuple[str, Sequence[Any]]:
+def _insert(table: str, values: Sequence[Any]) -> Statement:
     return f"INSERT OR REPLACE INTO {table} VALUES ({', '.join('?' * len(values))})", values
 
 
-def _update(row_id: str, columns: dict[str, Any]) -> tuple[str, Sequence[Any]]:
+def removed_row(row_id: str) -> Statement:
+    """The removal of a row."""
+    return "DELETE FROM staged WHERE id = ?", (row_id,)
+
+
+def changed_row(row_id: str, **columns: Any) -> Statement:
+    """A change of a row; one that is not there stays away."""
     values = {**columns, "changed_at": time.time()}
     if "state" in values:
         values["state"] = values["state"].value
@@ -457,14 +506,22 @@ def _row(values: Sequence[Any]) -> Row:
 def _intent_values(intent: Intent) -> Sequence[Any]:
     return (
         intent.id, intent.owner, intent.action.value, intent.dataset, intent.key, intent.target,
-        intent.etag, intent.changed_at, _text(intent.mtime_ns), intent.mode,
+        intent.etag, intent.changed_at, _text(intent.mtime_ns), intent.mode, _details(intent),
     )  # fmt: skip
 
 
+def _details(intent: Intent) -> str:
+    moves = None if intent.moves is None else [astuple(move) for move in intent.moves]
+    return json.dumps([moves, intent.rows, intent.replaced, intent.reason])
+
+
 def _intent(values: Sequence[Any]) -> Intent:
-    columns = list(values)
+    *columns, details = values
     columns[2] = Action(columns[2])
     columns[8] = _number(columns[8])
+    moves, rows, replaced, reason = json.loads(details or '[null, [], [], ""]')
+    noted = None if moves is None else tuple(Move(*move) for move in moves)
+    columns += [noted, tuple(rows), tuple(replaced), reason]
     return Intent(*columns)
 
 

@@ -1,7 +1,8 @@
 """What could not be stored: sent by the next mount, or by hand; exported, or discarded.
 
 A mount sends by itself only files whose close was acknowledged, and only over the object version
-they started from. It does so behind, so that recovery never delays a mount.
+they started from. It does so in the background, so that recovery never delays a mount; until it is
+done with a name, or has refused it, nobody else may change that one.
 """
 
 from __future__ import annotations
@@ -10,19 +11,28 @@ import errno
 import logging
 import os
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import trio
 
-from provenafs.content.directories import resume_rename
 from provenafs.content.file import File, may_pass
 from provenafs.content.files import Files
-from provenafs.content.journal import NOBODY, Action, Intent, Row, State
+from provenafs.content.journal import (
+    NOBODY,
+    Action,
+    Intent,
+    Row,
+    State,
+    changed_row,
+    removed_row,
+)
+from provenafs.content.moves import finish
+from provenafs.content.names import Claim
 from provenafs.content.touches import copy_with_attributes
 from provenafs.content.volume import Volume
-from provenafs.errors import FSError
+from provenafs.errors import FSError, Transient
 from provenafs.s3.errors import NoSuchKey, PreconditionFailed
 
 log = logging.getLogger(__name__)
@@ -31,7 +41,10 @@ _PIECE = 8 * 1024 * 1024  # bytes read at once by an export
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 60.0
 
-_Owed = tuple[str, Callable[[], Awaitable[None]]]
+_LEFT = "what an earlier mount has left: see 'provenafs recover list'"
+
+
+_Owed = tuple[str, str, Callable[[], Awaitable[None]]]  # id, key, what is to be done
 
 # Gives the volume of a dataset by its name in the journal; FSError if it cannot be had.
 VolumeOf = Callable[[str], Awaitable[Volume]]
@@ -39,7 +52,7 @@ VolumeOf = Callable[[str], Awaitable[Volume]]
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One file in recovery. `size` in bytes, `changed_at` in seconds since the epoch.
+    """One file in recovery, or a rename to `target`. Sizes in bytes, times since the epoch.
 
     `in_use`: a mount is still at it, so that it can only be looked at. `complete`: a close was
     acknowledged or attempted, so that the bytes are what the program meant to store.
@@ -54,6 +67,7 @@ class Item:
     reason: str
     in_use: bool
     complete: bool
+    target: str = ""
 
 
 class Recovery:
@@ -62,39 +76,91 @@ class Recovery:
     def __init__(self, files: Files, volume_of: VolumeOf) -> None:
         self._files = files
         self._volume_of = volume_of
-        self._rows: Sequence[Row] = ()
-        self._intents: Sequence[Intent] = ()
+        self._owed: list[_Owed] = []
+        self._rows: dict[str, Row] = {}
+        self._renames: dict[str, Intent] = {}  # that are not finished
+        self._claims: dict[str, list[Claim]] = {}
 
     async def adopt(self) -> None:
         """Take over what ended mounts owed: once, before anything can be asked of the mount."""
-        journal = self._files.journal
         try:
-            self._rows, self._intents = await journal.adopt(), await journal.intents()
+            await self._sweep()
+            rows = await self._files.journal.adopt()
+            intents = await self._files.journal.intents()
         except FSError as error:
             log.error("what earlier mounts have left is not looked at: %s", error)
-        for intent in self._intents:
+            return
+        for intent in intents:
             if intent.action is Action.DELETE:
                 self._files.deletions.adopt(intent)
+            else:
+                keys = [key.rstrip("/") for key in (intent.key, intent.target) if key]
+                self._hold(intent.id, intent.dataset, keys)
+            if intent.action is Action.RENAME:
+                self._renames[intent.id] = intent
+            self._owed.append((intent.id, intent.key, partial(self._carry_out, intent)))
+        for row in rows:
+            self._rows[row.id] = row
+            if row.state is State.CLOSED:
+                self._hold(row.id, row.dataset, [row.key])
+            self._owed.append((row.id, row.key, partial(self._settle, row.id)))
+
+    def _hold(self, owed: str, dataset: str, keys: Sequence[str]) -> None:
+        """Let nobody change these names until what is owed is done, or refused."""
+        claim = self._files.names.reserve(dataset, keys, _LEFT)
+        self._claims.setdefault(owed, []).append(claim)
+
+    async def _sweep(self) -> None:
+        """Delete staged bytes whose row is gone: what was removed or replaced before a crash."""
+        area, journal = self._files.area, self._files.journal
+        # In this order: a row is written before its bytes.
+        staged = await area.run(area.names)
+        rows = {row.id for row, _ in await journal.rows()} if staged else set()
+        for name in staged - rows:
+            area.discard(name)
 
     async def resume(self) -> None:
-        """Finish what was adopted: run once, behind."""
-        owed: list[_Owed] = [(one.key, partial(self._carry_out, one)) for one in self._intents]
-        owed += [(row.key, partial(self._settle, row)) for row in self._rows]
-        pause = _FIRST_PAUSE_S
-        while owed := [(key, work) for key, work in owed if not await self._is_done(key, work)]:
+        """Finish what was adopted: run once, in the background."""
+        owed, pause = self._owed, _FIRST_PAUSE_S
+        while owed := [one for one in owed if not await self._is_over(*one)]:
             await trio.sleep(pause)
             pause = min(2 * pause, _LONGEST_PAUSE_S)
 
+    async def _is_over(self, owed: str, key: str, work: Callable[[], Awaitable[None]]) -> bool:
+        if not await self._is_done(key, work):
+            return False
+        self._renames.pop(owed, None)
+        self._free(self._claims.pop(owed, []))
+        return True
+
+    def _free(self, claims: Sequence[Claim]) -> None:
+        for claim in claims:
+            self._files.names.end(claim)
+
     async def items(self) -> list[Item]:
         """Everything in the journal that the bucket does not have, oldest first."""
-        return [
+        journal = self._files.journal
+        items = [
             self._item(row, alive)
-            for row, alive in await self._files.journal.rows()
+            for row, alive in await journal.rows()
             if row.state is not State.SENT
         ]
+        items += [
+            _rename_item(intent, alive)
+            for intent, alive in await journal.all_intents()
+            if intent.action is Action.RENAME
+        ]
+        return sorted(items, key=lambda item: item.changed_at)
 
     async def send(self, item_id: str, key: str | None = None) -> None:
-        """Store a file, at `key` where its own is taken. ESTALE if something else is there."""
+        """Store a file, at `key` where its own is taken. ESTALE if something else is there.
+
+        A rename is gone on with. EEXIST if its place is still taken.
+        """
+        intent = await self._rename(item_id)
+        if intent is not None:
+            await self._go_on(intent, key)
+            return
         row = await self._row(item_id)
         file = await self._to_send(row, key or row.key)
         try:
@@ -105,6 +171,8 @@ class Recovery:
 
     async def export(self, item_id: str, path: Path) -> None:
         """Write a file to the local disk. EEXIST; EIO if not all of it can be had any more."""
+        if await self._rename(item_id) is not None:
+            raise FSError(errno.EINVAL, "a rename has no bytes to export")
         row = await self._row(item_id)
         if row.parts:
             message = f"part of {row.key} is in an unfinished upload only: send it"
@@ -120,7 +188,11 @@ class Recovery:
             file.close()
 
     async def discard(self, item_id: str) -> None:
-        """Delete the bytes of a file for good."""
+        """Delete the bytes of a file for good; forget a rename, which leaves all where it is."""
+        intent = await self._rename(item_id)
+        if intent is not None:
+            await self._files.journal.fulfil(intent.id)
+            return
         row = await self._row(item_id)
         if row.upload_id is not None:
             await self._is_done(row.key, partial(self._abort, row))
@@ -134,6 +206,22 @@ class Recovery:
                 return row
         raise FSError(errno.ENOENT, f"there is nothing called {item_id} in recovery")
 
+    async def _rename(self, item_id: str) -> Intent | None:
+        for intent, alive in await self._files.journal.all_intents():
+            if intent.action is Action.RENAME and intent.id.startswith(item_id):
+                if alive and intent.owner != self._files.journal.owner:
+                    raise FSError(errno.EBUSY, f"{intent.key} is still in use by a mount")
+                return intent
+        return None
+
+    async def _go_on(self, intent: Intent, key: str | None) -> None:
+        if key is not None:
+            raise FSError(errno.EINVAL, "a rename goes where it was begun: leave out --as")
+        await self._finish(await self._volume_of(intent.dataset), intent)
+        left = await self._rename(intent.id)
+        if left is not None:
+            raise FSError(errno.EEXIST, left.reason)
+
     def _item(self, row: Row, alive: bool) -> Item:
         path = self._files.area.path(row.id)
         size = path.stat().st_size if path.exists() else row.size
@@ -144,7 +232,12 @@ class Recovery:
 
     # What a mount does by itself
 
-    async def _settle(self, row: Row) -> None:
+    async def _settle(self, row_id: str) -> None:
+        row = self._rows.get(row_id)
+        if row is None:
+            return  # its place was taken by a rename that is finished now
+        if any(row_id in (*rename.rows, *rename.replaced) for rename in self._renames.values()):
+            raise Transient(errno.EIO, "it goes with a rename that is not finished")
         if row.state is State.SENT or not self._files.area.path(row.id).exists():
             # The bytes go first, once the object is stored; the row may outlive them in a crash.
             await self._forget(row)
@@ -166,7 +259,8 @@ class Recovery:
             await self._forget(row)
             return
         log.info("storing %s, which an earlier mount had acknowledged", row.key)
-        self._files.send_recovered(await self._to_send(row, row.key))
+        file = await self._to_send(row, row.key)
+        self._files.send_recovered(file, partial(self._free, self._claims.pop(row.id, [])))
 
     async def _forget(self, row: Row) -> None:
         self._files.area.discard(row.id)
@@ -193,15 +287,65 @@ class Recovery:
             await self._delete(intent)
             return
         volume = await self._volume_of(intent.dataset)
+        if intent.action is Action.RENAME:
+            await self._finish(volume, intent)
+            return
         try:
-            if intent.action is Action.RENAME:
-                await resume_rename(self._files, volume, intent)
-                return
             await copy_with_attributes(volume, intent)
         except (PreconditionFailed, NoSuchKey):
-            log.info("%s was changed by somebody else: it stays", intent.key)
+            log.info("%s was changed by another client: it stays", intent.key)
         volume.drive.expire(intent.key)
         await self._files.journal.fulfil(intent.id)
+
+    async def _finish(self, volume: Volume, intent: Intent) -> None:
+        """Carry a rename to its end; what is refused is left to the user."""
+        try:
+            ending = await finish(volume, intent)
+            await self._bring_along(intent, {move.key for move in ending.refused + ending.void})
+        except Exception as error:
+            if may_pass(error):
+                raise
+            log.error("%s is not renamed to %s: %s", intent.key, intent.target, error)
+            await self._leave(intent, str(error))
+            return
+        if ending.refused:
+            first, others = ending.refused[0].target, len(ending.refused) - 1
+            reason = f"other files have taken the place of {first}"
+            reason += f" and {others} more" if others else ""
+            left = replace(intent, moves=tuple(ending.refused), rows=(), replaced=())
+            await self._leave(left, reason)
+        else:
+            await self._files.journal.fulfil(intent.id)
+
+    async def _leave(self, intent: Intent, reason: str) -> None:
+        await self._files.journal.intend(replace(intent, owner=NOBODY, reason=reason))
+
+    async def _bring_along(self, intent: Intent, stay: set[str]) -> None:
+        """Let staged files follow the objects they change, and forget those that were replaced.
+
+        `stay`: the keys of objects that were not moved.
+        """
+        if not (intent.rows or intent.replaced):
+            return
+        rows = {row.id: row for row, _ in await self._files.journal.rows()}
+        moved = [
+            _moved(intent, rows[name])
+            for name in intent.rows
+            if name in rows and rows[name].key not in stay
+        ]
+        gone = [] if stay else [name for name in intent.replaced if name in rows]
+        await self._files.journal.record(
+            [changed_row(row.id, key=row.key) for row in moved]
+            + [removed_row(name) for name in gone]
+        )
+        for row in moved:
+            if row.id in self._rows:
+                self._rows[row.id] = row
+            if row.id in self._claims:
+                self._hold(row.id, row.dataset, [row.key])
+        for name in gone:
+            self._files.area.discard(name)
+            self._rows.pop(name, None)
 
     async def _delete(self, intent: Intent) -> None:
         try:
@@ -222,6 +366,24 @@ class Recovery:
                 return False
             log.error("%s stays in recovery: %s", key, error)
         return True
+
+
+def _rename_item(intent: Intent, alive: bool) -> Item:
+    state = State.FAILED if intent.owner == NOBODY else State.CLOSED
+    return Item(
+        intent.id, intent.dataset, intent.key, state, 0, intent.changed_at, intent.reason, alive,
+        True, intent.target,
+    )  # fmt: skip
+
+
+def _moved(intent: Intent, row: Row) -> Row:
+    """A row as it is once its file is renamed; it may know that already.
+
+    It replaces the version it was made from only, which a copy of several parts is not taken for.
+    """
+    if row.key != intent.key and not (intent.key.endswith("/") and row.key.startswith(intent.key)):
+        return row
+    return replace(row, key=intent.target + row.key[len(intent.key) :])
 
 
 def _make(path: Path) -> None:

@@ -116,6 +116,10 @@ class StagingArea:
         """Where the bytes of a staged file are."""
         return self.folder / f"{name}.data"
 
+    def names(self) -> set[str]:
+        """What is staged, also by other mounts."""
+        return {path.stem for path in self.folder.iterdir()}
+
     def log_file(self, name: str) -> int:
         """Open the log of what is local."""
         return _open_private(self._log_path(name), os.O_APPEND)

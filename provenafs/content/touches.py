@@ -87,12 +87,18 @@ class Touches:
         entry = self._files.index.get(touch.ino)
         if entry is None or entry.kind is not Kind.OBJECT:
             return
+        names, volume = self._files.names, touch.volume
         try:
-            async with self._limiter, self._files.using(touch.volume, entry) as file, file.moving:
+            async with (
+                self._limiter,
+                names.use_file(volume, touch.ino),
+                self._files.using(volume, entry) as file,
+                file.moving,
+            ):
                 if file.changed or file.is_owed or file.unlinked:
                     self._waiting.setdefault(touch.ino, touch)
                 else:
-                    await self._copy_object(touch.volume, file)
+                    await self._copy_object(volume, file)
         except Exception as error:  # what was written meanwhile; also of the credential source
             log.error("%s could not be stored: %s", entry.name, error)
             self._files.failed(entry.ino, error)
@@ -118,7 +124,8 @@ class Touches:
         except (S3Error, FSError) as error:
             log.warning("the attributes of %s stay on this machine: %s", file.key, error)
         else:
-            await file.move(file.key, file.name, etag)
+            await journal.record(file.journal_move(file.key, etag))
+            file.move(file.key, file.name, etag)
             self._note_copy(entry, intent, etag)
         journal.fulfil_later(intent.id)
 

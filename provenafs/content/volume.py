@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from provenafs.content.drive import Drive
-from provenafs.content.index import Entry
 from provenafs.errors import FSError
 from provenafs.s3.writing import ObjectWriter
 
@@ -37,19 +36,20 @@ class Volume:
         """The bucket, for changes."""
         return ObjectWriter(self.drive.bucket)
 
-    def child_key(self, directory: Entry, name: str) -> str:
-        """The key of `name` in `directory`.
-
-        FSError where a file cannot have it: ENAMETOOLONG, or EPERM for the server's own file.
-        """
-        prefix = self.drive.key(directory).rstrip("/") + "/"
-        key = prefix + name
-        if prefix == self.drive.prefix and name == "metadata.json":
+    def check_new(self, key: str) -> None:
+        """FSError where there can be no such file: ENAMETOOLONG; EPERM for the server's own."""
+        if key == f"{self.drive.prefix}metadata.json":
             message = "metadata.json here belongs to the data store: edit the dataset's instead"
             raise FSError(errno.EPERM, message)
-        if len(name.encode()) > _MAX_NAME_BYTES or len(key.encode()) > _MAX_KEY_BYTES:
-            raise FSError(errno.ENAMETOOLONG, "S3 keys hold 1024 bytes, names 255")
-        return key
+        if len(key.rpartition("/")[2].encode()) > _MAX_NAME_BYTES:
+            raise FSError(errno.ENAMETOOLONG, "names hold 255 bytes")
+        check_length(key)
+
+
+def check_length(key: str) -> None:
+    """ENAMETOOLONG where no object can have this key."""
+    if len(key.encode()) > _MAX_KEY_BYTES:
+        raise FSError(errno.ENAMETOOLONG, "S3 keys hold 1024 bytes")
 
 
 def is_scratch(name: str) -> bool:

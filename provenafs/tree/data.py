@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import stat
 import time
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,7 @@ from provenafs.content.index import Entry, Kind
 from provenafs.content.volume import Volume
 from provenafs.errors import FSError
 from provenafs.tree.context import Context
-from provenafs.tree.documents import is_write, text_xattrs
+from provenafs.tree.documents import text_xattrs
 from provenafs.tree.node import Attributes, DirectoryEntry, Handle, Listing, Node
 
 _ENTRIES_PER_READ = 256  # a little more than the kernel takes at a time
@@ -170,7 +169,7 @@ class DataFile(_DataNode):
         await self.context.check_writable(self.handle)
         volume, files = await self.volume(), self.context.files
         if size is not None:
-            await files.truncate(volume, self.entry, size)
+            await self.context.changes.truncate(volume, self.entry, size)
         if mtime_ns is not None or size is None:
             await files.set_attributes(volume, self.entry, mtime_ns, None)
 
@@ -180,16 +179,7 @@ class DataFile(_DataNode):
 
     async def open(self, flags: int) -> Handle:
         volume = await self.volume()
-        if is_write(flags):
-            await volume.may_write()
-        handle = self.context.files.open(volume, self.entry, writing=is_write(flags))
-        try:
-            if flags & os.O_TRUNC:
-                await handle.file.truncate(0)
-        except BaseException:
-            await handle.release()
-            raise
-        return _DataHandle(handle)
+        return _DataHandle(await self.context.changes.open(volume, self.entry, flags))
 
 
 class _DataHandle(Handle):

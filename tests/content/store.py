@@ -57,7 +57,7 @@ class Store:
         parent, name = await self._parent(path)
         if flags & os.O_CREAT:
             return (await self.changes.create(self.volume, parent, name, flags))[1]
-        return self.files.open(self.volume, await self.entry(path))
+        return await self.changes.open(self.volume, await self.entry(path), flags)
 
     async def write(self, path: str, data: bytes, piece: int = 128 * 1024) -> None:
         """Make or replace a file, as cp does."""
@@ -71,7 +71,7 @@ class Store:
 
     async def read(self, path: str) -> bytes:
         """All bytes of a file, through the mount."""
-        handle = await self.open(path)
+        handle = await self.open(path, os.O_RDONLY)
         try:
             data = bytearray()
             while piece := await handle.read(len(data), MIB):
@@ -103,7 +103,7 @@ class Store:
         )
 
     async def truncate(self, path: str, size: int) -> None:
-        await self.files.truncate(self.volume, await self.entry(path), size)
+        await self.changes.truncate(self.volume, await self.entry(path), size)
 
     async def set_mtime(self, path: str, mtime: float) -> None:
         entry = await self.entry(path)

@@ -57,6 +57,19 @@ def test_a_damaged_index_is_made_anew(tmp_path: Path, whole_pages: int) -> None:
         assert len(index.children(directory.ino)) == len(PAGE)
 
 
+def test_an_entry_that_a_listing_is_about_to_remove_is_not_taken_for_a_new_one() -> None:
+    with closing(Index(None)) as index:
+        merge(index, ROOT_INO)
+        stamp, name = index.begin_listing(), PAGE[0].name
+        index.merge(stamp, ROOT_INO, PAGE[1:])
+        assert index.child(ROOT_INO, name, since=stamp) is None
+        entry = index.allot_anew(ROOT_INO, name, Kind.OBJECT)
+        index.finish_listing(stamp, ROOT_INO)
+        index.end_listing(stamp)
+        assert entry.etag is None
+        assert index.child(ROOT_INO, name) == entry
+
+
 def test_what_was_listed_of_a_removed_directory_goes(tmp_path: Path) -> None:
     with closing(Index(tmp_path / "index.sqlite")) as index:
         gone = index.allot(ROOT_INO, "gone", Kind.DIRECTORY)

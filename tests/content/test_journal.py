@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -101,7 +102,6 @@ async def test_a_killed_process_loses_no_row(tmp_path: Path) -> None:
 
 
 async def test_a_journal_of_a_newer_version_is_not_touched(tmp_path: Path) -> None:
-    import sqlite3
 
     journal = Journal(tmp_path)
     await journal.close()

@@ -41,7 +41,7 @@ async def recovering(
         yield store, recovery
 
 
-async def _hold_uploads(store: Store) -> Callable[[], None]:
+async def hold_uploads(store: Store) -> Callable[[], None]:
     """Take all threads that send; returns what gives them back."""
     uploads = store.bucket.service.uploads
     holders = [object() for _ in range(int(uploads.total_tokens))]
@@ -59,7 +59,7 @@ async def test_writeback_acknowledges_before_it_stores(
     moto_address: str, prefix: str, tmp_path: Path, other_user: Any
 ) -> None:
     async with open_store(moto_address, prefix, tmp_path, writeback=True) as store:
-        let_go = await _hold_uploads(store)
+        let_go = await hold_uploads(store)
         for number in range(20):
             await store.write(f"{number}", f"{number}".encode())
         assert objects(other_user, prefix) == {}
@@ -198,7 +198,7 @@ async def test_what_a_failed_write_has_left_behind_is_not_stored(
     moto_address: str, prefix: str, tmp_path: Path, other_user: Any
 ) -> None:
     async with open_store(moto_address, prefix, tmp_path, writeback=True) as store:
-        await _hold_uploads(store)
+        await hold_uploads(store)
         await store.write("promised", b"0123")
         (staged,) = (tmp_path / "state" / "staging").glob("*.data")
         with staged.open("ab") as file:
@@ -335,6 +335,40 @@ async def test_a_rename_that_is_resumed_removes_no_original_without_its_copy(
         await recovery.resume()
         assert await store.files.journal.intents() == []
     assert objects(other_user, prefix) == {"old/a": b"ours", "new/a": b"else", "new/b": b"both"}
+
+
+@pytest.mark.parametrize("by", ["unlink", "rename"])
+async def test_what_was_removed_or_replaced_is_not_in_recovery(
+    moto_address: str, prefix: str, tmp_path: Path, other_user: Any, by: str
+) -> None:
+    async with open_store(moto_address, prefix, tmp_path) as store:
+        gone = await store.open("gone", os.O_CREAT | os.O_RDWR)
+        await gone.write(0, b"x")
+        if by == "unlink":
+            await store.unlink("gone")
+        else:
+            await store.write("other", b"y")
+            await store.rename("other", "gone")
+        assert await gone.read(0, 9) == b"x"
+        await gone.write(1, b"y")
+        assert await gone.read(0, 9) == b"xy"
+        assert list((tmp_path / "state" / "staging").iterdir()) == []
+    async with recovering(moto_address, prefix, tmp_path) as (_, recovery):
+        await recovery.resume()
+        assert await recovery.items() == []
+
+
+async def test_staged_bytes_without_a_row_are_swept(
+    moto_address: str, prefix: str, tmp_path: Path
+) -> None:
+    async with open_store(moto_address, prefix, tmp_path) as store:
+        handle = await store.open("kept", os.O_CREAT | os.O_RDWR)
+        await handle.write(0, b"x")
+        for suffix in ("data", "ranges"):
+            (store.files.area.folder / f"gone.{suffix}").write_bytes(b"x")
+    async with recovering(moto_address, prefix, tmp_path) as (store, recovery):
+        (item,) = await recovery.items()
+        assert [path.stem for path in store.files.area.folder.iterdir()] == [item.id]
 
 
 def _run_and_kill(

@@ -341,13 +341,14 @@ async def test_a_journal_of_an_earlier_version_is_brought_up(tmp_path: Path) -> 
             INSERT INTO staged VALUES ('b', 'gone', 'open', 'd', 'k', NULL, 0, 0, NULL, 'w', NULL,
                 '[]', '', 8.0);
             INSERT INTO intents VALUES ('c', 'gone', 'touch', 'd', 'k', '', '"e"', 1e9, 9.0);
+            INSERT INTO intents VALUES ('r', 'gone', 'rename', 'd', 'a/', 'b/', NULL, NULL, 10.0);
             PRAGMA user_version = 1;
             """
         )
     for _ in range(2):
         journal = Journal(folder)
         rows = await journal.adopt()
-        (intent,) = await journal.intents()
+        intent, rename = await journal.intents()
         assert [row.id for row in rows] == ["a", "b"]
         first = replace(rows[0], owner="")
         assert (first.state, first.base_size, first.size) == (State.CLOSED, 5, 6)
@@ -357,4 +358,5 @@ async def test_a_journal_of_an_earlier_version_is_brought_up(tmp_path: Path) -> 
         )  # fmt: skip
         assert rows[1].mtime_ns is None
         assert (intent.action, intent.mtime_ns, intent.etag) == (Action.TOUCH, 10**18, '"e"')
+        assert (rename.action, rename.target, rename.moves) == (Action.RENAME, "b/", None)
         await journal.close()

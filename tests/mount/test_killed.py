@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faultproxy import fault_proxy, only_whole
+from faultproxy import Hold, fault_proxy, only_whole
 from mounting import Drive, has_ended, mounted
 from running_sandbox import RunningSandbox, run_cli
 from soaking import times
@@ -91,6 +91,38 @@ def test_of_a_large_file_under_way_recovery_has_all_but_the_last_megabytes(
             run_cli(drive.environ, "recover", "discard", item["id"], "--yes", *state).returncode
             == 0
         )
+
+
+def test_a_rename_that_is_killed_is_ended_or_shown(
+    sandbox: RunningSandbox, handle: str, tmp_path: Path
+) -> None:
+    prefix, bucket = sandbox.prefix(handle), sandbox.bucket
+    with moto() as address, fault_proxy(address) as proxy:
+        s3, hold = client(address), Hold()
+        s3.create_bucket(Bucket=bucket)
+        for name in ("d/a", "d/b"):
+            s3.put_object(Bucket=bucket, Key=prefix + name, Body=name.encode())
+        proxy.fail(lambda request: request.method == "DELETE", hold)
+        flags = ("--s3-endpoint", proxy.address)
+        with mounted(sandbox, "alice", tmp_path, *flags) as drive:
+            data = drive.data(handle)
+            command = ["mv", str(data / "d"), str(data / "e")]
+            with subprocess.Popen(command, stderr=subprocess.DEVNULL) as mover:
+                assert hold.reached.wait(30)
+                os.kill(drive.pid, signal.SIGKILL)
+                assert mover.wait(30) != 0
+        proxy.heal()
+        theirs = {"e/a": b"else", "d/later": b"later"}  # since: one over a copy
+        for name, body in theirs.items():
+            s3.put_object(Bucket=bucket, Key=prefix + name, Body=body)
+        with mounted(sandbox, "alice", tmp_path, *flags) as drive:
+            _wait_until_nothing_is_owed(drive, tmp_path)
+            assert sorted(os.listdir(drive.data(handle) / "d")) == ["a", "later"]
+            assert (drive.data(handle) / "e/b").read_bytes() == b"d/b"
+            state = ("--state-dir", str(tmp_path / "state"))
+            listed = run_cli(drive.environ, "recover", "list", *state).stdout
+            assert f"{prefix}d/  unfinished rename to {prefix}e/" in listed
+            assert f"other files have taken the place of {prefix}e/a" in listed
 
 
 def _write_until_killed(drive: Drive, data: Path, manifest: Path, seconds: float) -> None:

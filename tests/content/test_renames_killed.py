@@ -1,0 +1,387 @@
+"""Renames that a kill cuts off: the next mount ends them, and touches nothing that came since.
+
+The state of a mount is copied at the moment of the kill, since it goes on to its end here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import shutil
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+from faultproxy import Fault, FaultProxy, Request, fault_proxy, s3_failure
+
+from provenafs.content.journal import Action, Move, State, new_intent
+from provenafs.content.moves import move_below
+from provenafs.content.recovery import Recovery
+from provenafs.errors import FSError
+from tests.content.servers import BUCKET
+from tests.content.store import Store, objects, open_store
+from tests.content.test_recovery import hold_uploads, recovering
+
+_FILES = {"d/": b"", "d/a": b"a", "d/b": b"b"}
+
+
+def _put(other_user: Any, prefix: str, files: dict[str, bytes]) -> None:
+    for name, body in files.items():
+        other_user.put_object(Bucket=BUCKET, Key=prefix + name, Body=body)
+
+
+def _clear(other_user: Any, prefix: str) -> None:
+    for name in objects(other_user, prefix):
+        other_user.delete_object(Bucket=BUCKET, Key=prefix + name)
+
+
+def _kill(state: Path, into: Path, *, carried_out: bool) -> Fault:
+    """The end comes while the server has a request, or has answered it to nobody."""
+
+    def fault(exchange: Any, closing: Any) -> bool:
+        if carried_out:
+            exchange.forward()
+        else:
+            exchange.take()
+        shutil.copytree(state, into)
+        closing.wait()
+        return False
+
+    return fault
+
+
+async def _rename_killed(
+    proxy: FaultProxy, prefix: str, folder: Path, names: tuple[str, str], at: int, carried_out: bool
+) -> bool:
+    """Rename in a mount that is killed at a request; False if there are not so many."""
+    count, killed = 0, folder / "killed"
+
+    def matches(request: Request) -> bool:
+        nonlocal count
+        count += request.method in ("PUT", "DELETE")
+        return count == at
+
+    async with open_store(proxy.address, prefix, folder / "first") as store:
+        fault = _kill(folder / "first" / "state", killed / "state", carried_out=carried_out)
+        proxy.fail(matches, fault, times=1)
+        async with trio.open_nursery() as nursery:
+
+            async def rename() -> None:
+                await store.rename(*names)
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(rename)
+            while not (killed / "state" / "journal.sqlite").exists():
+                await trio.sleep(0.005)
+            await trio.sleep(0.02)
+            nursery.cancel_scope.cancel()
+    proxy.heal()
+    return killed.exists()
+
+
+@pytest.mark.parametrize(
+    ("names", "before", "after", "carried_out"),
+    [
+        (("f", "g"), {"f": b"f"}, {"g": b"f"}, True),
+        (("f", "g"), {"f": b"f", "g": b"g"}, {"g": b"f"}, False),
+        (("d", "e"), {"d/": b"", "d/a": b"a"}, {"e/": b"", "e/a": b"a"}, False),
+        (("d", "e"), {"d/": b"", "d/a": b"a"}, {"e/": b"", "e/a": b"a"}, True),
+    ],
+)
+async def test_a_killed_rename_is_ended(
+    proxy: FaultProxy,
+    prefix: str,
+    tmp_path: Path,
+    other_user: Any,
+    names: tuple[str, str],
+    before: dict[str, bytes],
+    after: dict[str, bytes],
+    carried_out: bool,
+) -> None:
+    for at in range(1, 10):
+        _clear(other_user, prefix)
+        _put(other_user, prefix, before)
+        folder = tmp_path / str(at)
+        if not await _rename_killed(proxy, prefix, folder, names, at, carried_out):
+            break
+        async with recovering(proxy.address, prefix, folder / "killed") as (store, recovery):
+            await recovery.resume()
+            await store.files.drain()
+            assert await recovery.items() == []
+            assert objects(other_user, prefix) == after, at
+            assert {name.rstrip("/") for name in after if "/" not in name[:-1]} == set(
+                await store.names()
+            )
+    assert at > 2
+
+
+async def test_what_others_store_before_it_is_ended_stays(
+    proxy: FaultProxy, prefix: str, tmp_path: Path, other_user: Any
+) -> None:
+    for at in range(1, 10):
+        _clear(other_user, prefix)
+        _put(other_user, prefix, {"d/a": b"a", "d/b": b"b"})
+        folder = tmp_path / str(at)
+        if not await _rename_killed(proxy, prefix, folder, ("d", "e"), at, True):
+            break
+        theirs = {"d/a": b"theirs", "d/later": b"later", "e/later": b"later"}
+        _put(other_user, prefix, theirs)
+        async with recovering(proxy.address, prefix, folder / "killed") as (_, recovery):
+            await recovery.resume()
+            assert await recovery.items() == []
+        found = objects(other_user, prefix)
+        copied = {} if found.get("e/a") is None else {"e/a": b"a"}
+        assert found == {**theirs, **copied, "e/b": b"b"}, at
+    assert at == 5  # two copies and two deletions
+
+
+async def _moves(store: Store) -> dict[str, Move]:
+    """What a rename of d to e is made of, by name."""
+    prefix = store.prefix
+    page = await store.bucket.list(f"{prefix}d/", delimiter="")
+    return {
+        item.key.removeprefix(prefix): move_below(item, f"{prefix}d/", f"{prefix}e/")
+        for item in page.objects
+    }
+
+
+@asynccontextmanager
+async def _left(
+    address: str, prefix: str, folder: Path, moves: list[tuple[str, float]]
+) -> AsyncIterator[tuple[Store, Recovery]]:
+    """A mount after one that began to rename d to e: those files, stored so much earlier."""
+    async with open_store(address, prefix, folder) as store:
+        listed = await _moves(store)
+        noted = tuple(
+            dataclasses.replace(
+                listed[name], modified_ns=(listed[name].modified_ns or 0) - int(earlier * 1e9)
+            )
+            for name, earlier in moves
+        )
+        journal = store.files.journal
+        intent = new_intent(
+            journal, Action.RENAME, "10.1/2", f"{prefix}d/", target=f"{prefix}e/", moves=noted
+        )
+        await journal.intend(intent)
+    async with recovering(address, prefix, folder) as found:
+        yield found
+
+
+async def test_equal_bytes_that_were_stored_since_stay(
+    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+) -> None:
+    _put(other_user, prefix, _FILES)
+    async with _left(moto_address, prefix, tmp_path, [("d/a", 60.0), ("d/b", 0.0)]) as found:
+        await found[1].resume()
+        assert await found[1].items() == []
+    assert objects(other_user, prefix) == {"d/": b"", "d/a": b"a", "e/b": b"b"}
+
+
+async def test_names_that_are_owed_a_rename_cannot_be_changed_before_it(
+    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+) -> None:
+    _put(other_user, prefix, _FILES)
+    async with _left(moto_address, prefix, tmp_path, [("d/a", 0.0)]) as (store, recovery):
+        progress = store.files.uploads.progress
+        usual, progress.timeout = progress.timeout, 0.1
+        for attempt in (
+            lambda: store.write("d/a", b"again"),
+            lambda: store.unlink("d/a"),
+            lambda: store.mkdir("e"),
+            lambda: store.rename("d", "elsewhere"),
+            lambda: store.truncate("d/b", 0),
+        ):
+            with pytest.raises(FSError, match="has to wait for what an earlier mount") as caught:
+                await attempt()
+            assert caught.value.errno == errno.EIO
+        progress.timeout = usual
+        assert await store.read("d/a") == b"a"
+        await store.write("other", b"x")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(store.write, "d/a", b"again")
+            await trio.sleep(0.05)
+            nursery.start_soon(recovery.resume)
+        assert objects(other_user, prefix) == {
+            "d/": b"", "d/a": b"again", "d/b": b"b", "e/a": b"a", "other": b"x",
+        }  # fmt: skip
+
+
+async def test_a_rename_that_cannot_be_ended_is_shown(
+    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+) -> None:
+    _put(other_user, prefix, {**_FILES, "e/a": b"else"})
+    async with _left(moto_address, prefix, tmp_path, [("d/a", 0.0), ("d/b", 0.0)]) as found:
+        store, recovery = found
+        (before,) = await recovery.items()
+        await recovery.resume()
+        (item,) = await recovery.items()
+        assert (item.id, item.key, item.target) == (before.id, f"{prefix}d/", f"{prefix}e/")
+        assert (item.state, item.in_use) == (State.FAILED, False)
+        assert f"{prefix}e/a" in item.reason
+        assert objects(other_user, prefix) == {"d/": b"", "d/a": b"a", "e/a": b"else", "e/b": b"b"}
+        await store.write("d/b", b"later")
+        with pytest.raises(FSError) as caught:
+            await recovery.send(item.id)
+        assert caught.value.errno == errno.EEXIST
+        with pytest.raises(FSError):
+            await recovery.export(item.id, tmp_path / "exported")
+    async with recovering(moto_address, prefix, tmp_path) as (store, recovery):
+        await recovery.resume()
+        assert [found.id for found in await recovery.items()] == [item.id]
+        await store.unlink("e/a")
+        await recovery.send(item.id)
+        assert await recovery.items() == []
+    found_at_last = objects(other_user, prefix)
+    assert found_at_last == {"d/": b"", "d/b": b"later", "e/a": b"a", "e/b": b"b"}
+
+
+async def test_a_rename_that_cannot_be_ended_is_forgotten_on_demand(
+    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+) -> None:
+    _put(other_user, prefix, {"d/a": b"a", "e/a": b"else"})
+    async with _left(moto_address, prefix, tmp_path, [("d/a", 0.0)]) as (_, recovery):
+        await recovery.resume()
+        (item,) = await recovery.items()
+        await recovery.discard(item.id)
+        assert await recovery.items() == []
+    assert objects(other_user, prefix) == {"d/a": b"a", "e/a": b"else"}
+
+
+async def test_what_is_not_stored_yet_goes_with_its_directory(
+    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+) -> None:
+    _put(other_user, prefix, _FILES)
+    with fault_proxy(moto_address) as proxy:
+        async with open_store(proxy.address, prefix, tmp_path / "first", writeback=True) as store:
+            let_go = await hold_uploads(store)
+            await store.write("d/new", b"new")
+            await store.write("d/a", b"changed")
+            rows = [row.id for row, _ in await store.files.journal.rows()]
+            let_go()
+        # The end came after the copies: before the rows, and then the deletions.
+    async with open_store(moto_address, prefix, tmp_path / "first") as store:
+        moves = tuple((await _moves(store)).values())
+        intent = new_intent(
+            store.files.journal, Action.RENAME, "10.1/2", f"{prefix}d/", target=f"{prefix}e/",
+            moves=moves, rows=tuple(rows),
+        )  # fmt: skip
+        await store.files.journal.intend(intent)
+    async with recovering(moto_address, prefix, tmp_path / "first") as (store, recovery):
+        with trio.fail_after(20):
+            await recovery.resume()
+            await store.files.drain()
+        assert await recovery.items() == []
+    assert objects(other_user, prefix) == {
+        "e/": b"", "e/a": b"changed", "e/b": b"b", "e/new": b"new",
+    }  # fmt: skip
+
+
+async def test_a_rename_over_what_was_promised_has_one_outcome(
+    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+) -> None:
+    states: list[Path] = []
+    options: dict[str, Any] = {"writeback": True, "io_timeout": 1.0}
+    async with open_store(moto_address, prefix, tmp_path / "first", **options) as store:
+        await hold_uploads(store)
+        await store.write("f", b"f")
+        await store.write("g", b"g")
+        journal = store.files.journal
+        commit = journal._commit
+
+        def noting(tickets: Any) -> None:
+            commit(tickets)
+            states.append(tmp_path / f"{len(states)}")
+            shutil.copytree(tmp_path / "first" / "state", states[-1] / "state")
+
+        journal._commit = noting  # type: ignore[method-assign]
+        await store.rename("f", "g")
+        journal._commit = commit  # type: ignore[method-assign]
+    assert states
+    for state in states:
+        _clear(other_user, prefix)
+        async with recovering(moto_address, prefix, state) as (store, recovery):
+            await recovery.resume()
+            with trio.fail_after(20):
+                await store.files.drain()
+            assert await recovery.items() == []
+        assert objects(other_user, prefix) == {"g": b"f"}
+        assert list((state / "state" / "staging").iterdir()) == []
+
+
+@pytest.mark.parametrize("is_made", [True, False])
+async def test_a_stored_file_takes_the_place_of_a_promised_one(
+    proxy: FaultProxy, prefix: str, tmp_path: Path, other_user: Any, is_made: bool
+) -> None:
+    def is_copy(request: Request) -> bool:
+        return "x-amz-copy-source" in request.headers
+
+    def is_put_of_g(request: Request) -> bool:
+        return request.method == "PUT" and request.path.endswith("/g") and not is_copy(request)
+
+    first, killed = tmp_path / "first", tmp_path / "killed"
+    options: dict[str, Any] = {"writeback": True, "io_timeout": 1.0}
+    async with open_store(proxy.address, prefix, first, **options) as store:
+        await store.write("f", b"f")
+        await store.files.drain()
+        proxy.fail(is_put_of_g, s3_failure("503 x", "SlowDown"))
+        proxy.fail(is_copy, _kill(first / "state", killed / "state", carried_out=is_made))
+        await store.write("g", b"g")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(store.rename, "f", "g")
+            while not (killed / "state" / "journal.sqlite").exists():
+                await trio.sleep(0.005)
+            await trio.sleep(0.02)
+            nursery.cancel_scope.cancel()
+    proxy.heal()
+    if not is_made:  # and it cannot be made any more
+        other_user.put_object(Bucket=BUCKET, Key=f"{prefix}f", Body=b"theirs")
+    async with recovering(proxy.address, prefix, killed) as (store, recovery):
+        assert len(await recovery.items()) == 2
+        await recovery.resume()
+        await store.files.drain()
+        assert await recovery.items() == []
+        assert list(store.files.area.folder.iterdir()) == []
+    expected = {"g": b"f"} if is_made else {"f": b"theirs", "g": b"g"}
+    assert objects(other_user, prefix) == expected
+
+
+async def test_what_is_staged_does_not_replace_what_others_put_in_place_of_a_copy(
+    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+) -> None:
+    _put(other_user, prefix, _FILES)
+    async with open_store(moto_address, prefix, tmp_path, writeback=True) as store:
+        moves = await _moves(store)
+        await hold_uploads(store)
+        await store.write("d/a", b"mine")
+        ((row, _),) = await store.files.journal.rows()
+        intent = new_intent(
+            store.files.journal, Action.RENAME, "10.1/2", f"{prefix}d/", target=f"{prefix}e/",
+            moves=tuple(moves.values()), rows=(row.id,),
+        )  # fmt: skip
+        await store.files.journal.intend(intent)
+    other_user.delete_object(Bucket=BUCKET, Key=f"{prefix}d/a")
+    _put(other_user, prefix, {"e/a": b"theirs"})
+    async with recovering(moto_address, prefix, tmp_path) as (store, recovery):
+        await recovery.resume()
+        with trio.fail_after(20):
+            await store.files.drain()
+        (item,) = await recovery.items()
+        assert item.state is State.FAILED
+    assert objects(other_user, prefix) == {"e/": b"", "e/a": b"theirs", "e/b": b"b"}
+
+
+async def test_a_rename_of_an_earlier_version_moves_what_is_older(
+    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+) -> None:
+    _put(other_user, prefix, _FILES)
+    async with open_store(moto_address, prefix, tmp_path) as store:
+        journal = store.files.journal
+        intent = new_intent(journal, Action.RENAME, "d", f"{prefix}d/", target=f"{prefix}e/")
+        await journal.intend(dataclasses.replace(intent, changed_at=time.time() - 60))
+    async with recovering(moto_address, prefix, tmp_path) as (_, recovery):
+        await recovery.resume()
+    assert objects(other_user, prefix) == _FILES
