@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -138,11 +139,22 @@ def _file(path: Path) -> _File | None:
     status = path.lstat()
     if not stat.S_ISREG(status.st_mode):
         return None
-    attributes = os.listxattr(path)
-    if _CACHED not in attributes:
+    cached = _attribute(path, _CACHED)
+    if cached is None:
         path.read_bytes()
         return None
-    return _File(path, status.st_size, int(os.getxattr(path, _CACHED)), _PINNED in attributes)
+    is_pinned = _attribute(path, _PINNED) is not None
+    return _File(path, status.st_size, int(cached), is_pinned)
+
+
+def _attribute(path: Path, name: str) -> bytes | None:
+    """An extended attribute, which no list shows; None where the file has none of that name."""
+    try:
+        return os.getxattr(path, name)
+    except OSError as error:
+        if error.errno not in (errno.ENODATA, errno.EOPNOTSUPP):
+            raise
+        return None
 
 
 def _set(attribute: str) -> Callable[[_File, Callable[[int], None]], None]:

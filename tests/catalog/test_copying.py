@@ -17,7 +17,7 @@ from provenafs.catalog.copying import DataCopy, Folder
 from provenafs.catalog.unfinished import Unfinished, unfinished
 from provenafs.errors import FSError
 from provenafs.s3.errors import S3Error
-from tests.content.servers import BUCKET, RecordingBucket, client, moto
+from tests.content.servers import BUCKET, RecordingBucket, client, make_bucket, moto
 from tests.content.store import objects
 
 MIB = 1024 * 1024
@@ -26,7 +26,7 @@ MIB = 1024 * 1024
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     with moto() as address:
-        client(address).create_bucket(Bucket=BUCKET)
+        make_bucket(address)
         yield address
 
 

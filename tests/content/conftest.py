@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from faultproxy import FaultProxy, fault_proxy
 
-from tests.content.servers import BUCKET, client, moto
+from tests.content.servers import client, make_bucket, moto
 
 
 @pytest.fixture(scope="session")
 def moto_address() -> Iterator[str]:
     """A moto server with the bucket in it."""
     with moto() as address:
-        client(address).create_bucket(Bucket=BUCKET)
+        make_bucket(address)
         yield address
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -30,6 +30,17 @@ def moto() -> Iterator[str]:
         yield f"http://{host}:{port}"
     finally:
         server.stop()
+
+
+def make_bucket(address: str, name: str = BUCKET) -> Any:
+    """A client of a moto server, and the bucket, which other tests of this process may have made.
+
+    All servers of one process share what they hold.
+    """
+    s3 = client(address)
+    with suppress(s3.exceptions.BucketAlreadyOwnedByYou):
+        s3.create_bucket(Bucket=name)
+    return s3
 
 
 def client(address: str, **config: Any) -> Any:

@@ -21,7 +21,7 @@ from mounting import Drive, has_ended, mounted
 from running_sandbox import RunningSandbox, run_cli
 from soaking import times
 
-from tests.content.servers import client, moto
+from tests.content.servers import client, make_bucket, moto
 
 _WRITER = Path(__file__).with_name("manifest_writer.py")
 _LONGEST_S = 2.5  # until a mount is killed
@@ -33,7 +33,7 @@ _CUT_OFF = (errno.ENOTCONN, errno.ECONNABORTED)
 @pytest.fixture(scope="module")
 def moto_server(sandbox: RunningSandbox) -> Iterator[str]:
     with moto() as address, fault_proxy(address) as proxy:
-        client(address).create_bucket(Bucket=sandbox.bucket)
+        make_bucket(address, sandbox.bucket)
         proxy.fail(lambda request: request.method in ("PUT", "POST"), only_whole())
         yield proxy.address
 
@@ -98,8 +98,7 @@ def test_a_rename_that_is_killed_is_ended_or_shown(
 ) -> None:
     prefix, bucket = sandbox.prefix(handle), sandbox.bucket
     with moto() as address, fault_proxy(address) as proxy:
-        s3, hold = client(address), Hold()
-        s3.create_bucket(Bucket=bucket)
+        s3, hold = make_bucket(address, bucket), Hold()
         for name in ("d/a", "d/b"):
             s3.put_object(Bucket=bucket, Key=prefix + name, Body=name.encode())
         proxy.fail(lambda request: request.method == "DELETE", hold)

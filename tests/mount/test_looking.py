@@ -225,7 +225,7 @@ def test_outside_data_nothing_can_be_changed(alice: Drive) -> None:
     attempts = {
         errno.EPERM: [
             lambda: os.mkdir(alice.path / "new"),
-            lambda: os.unlink(alice.dataset(OCEAN) / "metadata.json"),
+            lambda: os.unlink(alice.dataset(OCEAN) / ".provena/record.json"),
             lambda: os.rename(alice.dataset(OCEAN), alice.path / "10378.1-1"),
             lambda: os.rmdir(alice.dataset(OCEAN)),
             lambda: os.symlink("a", alice.path / "b"),

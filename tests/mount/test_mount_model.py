@@ -20,7 +20,7 @@ from mounting import Drive, mounted
 from running_sandbox import RunningSandbox
 from soaking import is_soaking, times
 
-from tests.content.servers import client, moto
+from tests.content.servers import client, make_bucket, moto
 
 _NAMES = ("a", "b", "d", "d/a", "d/b", "e", "e/a", "d/f", "d/f/a")
 _PATH = st.sampled_from(_NAMES)
@@ -57,7 +57,7 @@ _OPERATION = st.one_of(
 @pytest.fixture(scope="module")
 def moto_server(sandbox: RunningSandbox) -> Iterator[str]:
     with moto() as address:
-        client(address).create_bucket(Bucket=sandbox.bucket)
+        make_bucket(address, sandbox.bucket)
         yield address
 
 

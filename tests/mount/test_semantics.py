@@ -15,7 +15,7 @@ import pytest
 from mounting import Drive, mounted
 from running_sandbox import RunningSandbox
 
-from tests.content.servers import client, moto
+from tests.content.servers import make_bucket, moto
 
 _DOCUMENT = Path(__file__).parents[2] / "docs" / "semantics.md"
 _BLOCK = re.compile(r"^```console *(.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -58,7 +58,7 @@ def _examples() -> Iterator[Example]:
 @pytest.fixture(scope="module")
 def moto_server(sandbox: RunningSandbox) -> Iterator[str]:
     with moto() as address:
-        client(address).create_bucket(Bucket=sandbox.bucket)
+        make_bucket(address, sandbox.bucket)
         yield address
 
 

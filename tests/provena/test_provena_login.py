@@ -353,6 +353,7 @@ async def test_what_can_be_no_token_is_sent_to_nobody(
     server: Loopback, tmp_path: Path, text: str
 ) -> None:
     file = tmp_path / "token"
+    file.touch(0o600)
     file.write_text(text)
     for settings in (
         settings_for(server, tmp_path, token_file=file),
