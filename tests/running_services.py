@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +26,7 @@ from provenafs.sandbox.store import Store
 KEYS = GatewayKeys("root-user", "root-password", "service-user", "service-secret")
 DEFAULT_LIFETIMES = Lifetimes()
 _START_DEADLINE_S = 60
+_TOKENS_KEPT_S = 60.0
 
 
 @dataclass
@@ -34,13 +37,15 @@ class RunningServices:
     database: Path
     s3_endpoint: str
     client: httpx.Client
-    _tokens: dict[str, str] = field(default_factory=dict)
+    _tokens: dict[str, tuple[str, float]] = field(default_factory=dict)
 
     def token(self, user: str) -> str:
-        """An access token of a user, kept: the tests end before it does."""
-        if user not in self._tokens:
-            self._tokens[user] = self.login(user)["access_token"]
-        return self._tokens[user]
+        """An access token of a user, renewed long before it ends."""
+        token, issued_at = self._tokens.get(user, ("", -math.inf))
+        if time.monotonic() - issued_at > _TOKENS_KEPT_S:
+            token = self.login(user)["access_token"]
+            self._tokens[user] = token, time.monotonic()
+        return token
 
     def login(self, user: str, scope: str = "") -> dict[str, Any]:
         answer = self.client.post(
