@@ -14,7 +14,7 @@ from provenafs.catalog.chain import Chains
 from provenafs.catalog.dataset import Dataset
 from provenafs.catalog.failures import as_file_errors
 from provenafs.catalog.records import RecordStore, Summary
-from provenafs.content.database import Database
+from provenafs.content.listing.database import Database
 from provenafs.provena.client import Provena
 from provenafs.provena.errors import (
     UNUSABLE,

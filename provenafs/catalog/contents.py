@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import trio
 
-from provenafs.content.keys import unfit_reason
+from provenafs.content.listing.keys import unfit_reason
 from provenafs.s3.bucket import Bucket
 from provenafs.s3.errors import NoSuchKey, PreconditionFailed, S3Error
 from provenafs.s3.pages import Pages

@@ -19,13 +19,13 @@ from provenafs.catalog.catalog import Catalog
 from provenafs.catalog.contents import objects_and_markers
 from provenafs.catalog.dataset import Dataset
 from provenafs.catalog.unfinished import Unfinished
-from provenafs.content.progress import Memory
 from provenafs.errors import FSError
+from provenafs.lib.parallel import run_all
+from provenafs.lib.progress import Memory
 from provenafs.s3.bucket import Bucket
 from provenafs.s3.calls import Service
 from provenafs.s3.errors import NoSuchKey, PreconditionFailed
 from provenafs.s3.metadata import COPY_OF, Metadata
-from provenafs.s3.parallel import run_all
 from provenafs.s3.types import ObjectInfo
 from provenafs.s3.whole import look_at, read_whole
 from provenafs.s3.writing import ObjectWriter, UploadedPart

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from provenafs.catalog.dataset import Dataset
-from provenafs.content.database import Database
+from provenafs.content.listing.database import Database
 from provenafs.provena.records import DatasetRecord
 
 _SCHEMA = """

@@ -21,7 +21,7 @@ from provenafs.cli.output import print_json, say
 from provenafs.cli.progress import progress_of_files
 from provenafs.cli.target import JsonOption, ProfileOption, Target, TargetArgument
 from provenafs.config import Settings
-from provenafs.content.index import Index
+from provenafs.content.listing.index import Index
 from provenafs.printable import printable
 from provenafs.provena.client import Provena
 from provenafs.s3.bucket import Bucket

@@ -27,7 +27,7 @@ from provenafs.cli.target import (
     demand,
 )
 from provenafs.config import load_settings
-from provenafs.content.index import Index
+from provenafs.content.listing.index import Index
 from provenafs.provena.client import Provena
 from provenafs.provena.errors import NotFound
 from provenafs.provena.records import DatasetRecord, HistoryEntry

@@ -15,7 +15,7 @@ from provenafs.cli.input import read_document
 from provenafs.cli.output import print_outcome
 from provenafs.cli.target import JsonOption, ProfileOption, YesOption, ask, confirm
 from provenafs.config import ConfigError, Settings, load_settings
-from provenafs.content.index import Index
+from provenafs.content.listing.index import Index
 from provenafs.provena.client import Provena
 
 _T = TypeVar("_T")

@@ -13,13 +13,13 @@ import trio
 import typer
 from rich.filesize import decimal
 
+from provenafs.assembly import Listeners, open_context
 from provenafs.cli.app import plain_app
 from provenafs.cli.output import local_time, say
 from provenafs.config import load_settings
 from provenafs.content.journal import State
 from provenafs.content.recovery import Item, Recovery
 from provenafs.provena.client import Provena
-from provenafs.tree.opening import Listeners, open_context
 
 app = plain_app(help="What was written and could not be stored.", no_args_is_help=True)
 

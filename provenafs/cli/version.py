@@ -26,7 +26,7 @@ from provenafs.cli.target import (
 )
 from provenafs.cli.transfers import wait_until_stored
 from provenafs.config import ConfigError, Settings
-from provenafs.content.index import Index
+from provenafs.content.listing.index import Index
 from provenafs.provena.client import Provena
 from provenafs.s3.calls import Service
 from provenafs.tree.names import directory_name

@@ -13,9 +13,9 @@ from pathlib import Path
 import trio
 
 from provenafs import private
-from provenafs.content.blocks import BlockCache
-from provenafs.content.budget import Budget
-from provenafs.content.index import Change, Index
+from provenafs.content.cache.block_cache import BlockCache
+from provenafs.content.listing.index import Change, Index
+from provenafs.content.reading.budget import Budget
 from provenafs.guard import Background
 from provenafs.s3.calls import Service
 from provenafs.s3.types import ObjectInfo

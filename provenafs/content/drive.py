@@ -12,16 +12,16 @@ from typing import TypeVar
 
 import trio
 
-from provenafs.content.blocks import object_id
+from provenafs.content.cache.block_cache import object_id
 from provenafs.content.content import Content
-from provenafs.content.index import Change, Entry
-from provenafs.content.keys import Unfit
-from provenafs.content.listings import Listing, Tree
-from provenafs.content.object_attributes import ObjectAttributes
-from provenafs.content.reader import Reader
-from provenafs.content.siblings import Siblings
-from provenafs.content.source import Source
-from provenafs.content.walker import Walker
+from provenafs.content.listing.index import Change, Entry
+from provenafs.content.listing.keys import Unfit
+from provenafs.content.listing.list_ahead import Walker
+from provenafs.content.listing.listing import Listing, Tree
+from provenafs.content.listing.object_attributes import ObjectAttributes
+from provenafs.content.reading.directory_prefetch import Siblings
+from provenafs.content.reading.object_source import Source
+from provenafs.content.reading.reader import Reader
 from provenafs.errors import FSError, Transient
 from provenafs.s3.bucket import Bucket
 from provenafs.s3.errors import Unavailable

@@ -17,8 +17,7 @@ from pathlib import Path
 
 import trio
 
-from provenafs.content.file import File, may_pass
-from provenafs.content.files import Files
+from provenafs.content.claims import Claim
 from provenafs.content.journal import (
     NOBODY,
     Action,
@@ -28,10 +27,11 @@ from provenafs.content.journal import (
     changed_row,
     removed_row,
 )
-from provenafs.content.moves import finish
-from provenafs.content.names import Claim
-from provenafs.content.touches import copy_with_attributes
+from provenafs.content.naming.moves import finish
+from provenafs.content.naming.mtime_updates import copy_with_attributes
 from provenafs.content.volume import Volume
+from provenafs.content.writing.file import File, may_pass
+from provenafs.content.writing.open_files import Files
 from provenafs.errors import FSError, Transient
 from provenafs.s3.errors import NoSuchKey, PreconditionFailed
 

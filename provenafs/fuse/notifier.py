@@ -9,7 +9,7 @@ import pyfuse3
 import trio
 from pyfuse3 import FileNameT, InodeT
 
-from provenafs.content.index import Change
+from provenafs.content.listing.index import Change
 from provenafs.guard import in_thread
 
 log = logging.getLogger(__name__)

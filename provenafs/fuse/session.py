@@ -18,11 +18,12 @@ import pyfuse3
 import trio
 
 from provenafs import __version__
+from provenafs.assembly import Listeners, open_context
 from provenafs.catalog.catalog import Catalog
 from provenafs.config import Settings
-from provenafs.content.descriptors import raise_limit
-from provenafs.content.index import Change
+from provenafs.content.listing.index import Change
 from provenafs.content.recovery import Recovery
+from provenafs.content.writing.descriptors import raise_limit
 from provenafs.fuse.connection import Connection
 from provenafs.fuse.mountpoint import Mounted, MountError, mounted_at, prepare, unmount
 from provenafs.fuse.neighbours import Neighbours
@@ -31,7 +32,6 @@ from provenafs.fuse.operations import Operations
 from provenafs.guard import Background
 from provenafs.provena.client import Provena
 from provenafs.tree.context import Context
-from provenafs.tree.opening import Listeners, open_context
 from provenafs.tree.tree import Tree
 
 log = logging.getLogger(__name__)

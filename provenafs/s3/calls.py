@@ -12,8 +12,8 @@ from typing import TypeVar
 import trio
 
 from provenafs.guard import in_thread
+from provenafs.lib.buffers import Buffers
 from provenafs.s3.answers import ErrorAnswer
-from provenafs.s3.buffers import Buffers
 from provenafs.s3.clients import Clients
 from provenafs.s3.error_codes import Cure
 from provenafs.s3.errors import (

@@ -20,6 +20,7 @@ from urllib.parse import urlencode
 
 import trio
 
+from provenafs.lib.parallel import run_all
 from provenafs.s3.answers import CRC32, etag_of, part_of, upload_id_of
 from provenafs.s3.bucket import Bucket
 from provenafs.s3.calls import BAD_ANSWERS_TAKEN
@@ -32,7 +33,6 @@ from provenafs.s3.errors import (
     Unavailable,
 )
 from provenafs.s3.metadata import Head, Metadata, head_of
-from provenafs.s3.parallel import run_all
 from provenafs.s3.sender import ObjectRequest
 from provenafs.s3.types import Access
 

@@ -14,12 +14,12 @@ from provenafs.catalog.failures import as_file_errors
 from provenafs.catalog.minting import Minting
 from provenafs.catalog.sharing import Links
 from provenafs.catalog.versioning import Versioning
-from provenafs.content.changes import Changes
 from provenafs.content.content import Content
 from provenafs.content.drive import Drive
-from provenafs.content.files import Files
-from provenafs.content.index import ROOT_INO, Entry, Index, Kind
+from provenafs.content.listing.index import ROOT_INO, Entry, Index, Kind
+from provenafs.content.naming.namespace import Changes
 from provenafs.content.volume import Volume
+from provenafs.content.writing.open_files import Files
 from provenafs.provena.search import SearchHit
 from provenafs.s3.bucket import Bucket
 from provenafs.tree.edits import Edits

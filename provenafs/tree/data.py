@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from provenafs.catalog.dataset import Dataset
-from provenafs.content.changes import USUAL_MODE
-from provenafs.content.files import FileHandle
-from provenafs.content.index import Entry, Kind
+from provenafs.content.listing.index import Entry, Kind
+from provenafs.content.naming.namespace import USUAL_MODE
 from provenafs.content.volume import Volume
+from provenafs.content.writing.open_files import FileHandle
 from provenafs.errors import FSError
 from provenafs.tree.context import Context
 from provenafs.tree.documents import text_xattrs

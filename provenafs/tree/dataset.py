@@ -10,7 +10,7 @@ from provenafs.catalog import documents
 from provenafs.catalog.citation import citation_cff
 from provenafs.catalog.crate import ro_crate_metadata
 from provenafs.catalog.dataset import Dataset
-from provenafs.content.index import Entry
+from provenafs.content.listing.index import Entry
 from provenafs.errors import FSError
 from provenafs.tree import metadata_file
 from provenafs.tree.context import Context

@@ -6,7 +6,7 @@ import errno
 import stat
 from collections.abc import Sequence
 
-from provenafs.content.index import Entry
+from provenafs.content.listing.index import Entry
 from provenafs.errors import FSError
 from provenafs.tree.context import Context
 from provenafs.tree.node import Attributes, Listing, Node, Snapshot

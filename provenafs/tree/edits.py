@@ -14,7 +14,7 @@ from provenafs.catalog.catalog import Catalog
 from provenafs.catalog.rejected import Rejected
 from provenafs.catalog.saving import MAX_TEXT, Saved, Saving, fingerprint, parse
 from provenafs.content.content import Content
-from provenafs.content.index import ROOT_INO, Change, Kind
+from provenafs.content.listing.index import ROOT_INO, Change, Kind
 from provenafs.errors import FSError
 from provenafs.provena.errors import ProvenaError
 from provenafs.provena.records import DatasetRecord

@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 
 from provenafs.catalog.saving import MAX_TEXT, fingerprint, parse
-from provenafs.content.index import ROOT_INO, Change, Entry, Kind
+from provenafs.content.listing.index import ROOT_INO, Change, Entry, Kind
 from provenafs.errors import FSError
 from provenafs.tree.context import Context
 from provenafs.tree.documents import Document, Link, is_write, text_xattrs

@@ -7,7 +7,7 @@ import errno
 import json
 from collections.abc import Callable, Iterator, Mapping
 
-from provenafs.content.index import Entry
+from provenafs.content.listing.index import Entry
 from provenafs.errors import FSError
 from provenafs.tree.context import Context
 from provenafs.tree.directory import VirtualDirectory

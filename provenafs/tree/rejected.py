@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from provenafs.catalog.rejected import RejectedText
-from provenafs.content.index import Entry
+from provenafs.content.listing.index import Entry
 from provenafs.errors import FSError
 from provenafs.tree.context import Context
 from provenafs.tree.directory import VirtualDirectory

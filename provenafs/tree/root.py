@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Sequence
 
-from provenafs.content.index import ROOT_INO, Entry
+from provenafs.content.listing.index import ROOT_INO, Entry
 from provenafs.errors import FSError
 from provenafs.provena.handles import is_usual
 from provenafs.tree.context import Context

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from dataclasses import dataclass
 
-from provenafs.content.index import ROOT_INO, Entry
+from provenafs.content.listing.index import ROOT_INO, Entry
 from provenafs.errors import FSError
 from provenafs.tree.context import Context
 from provenafs.tree.data import DataDirectory

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from provenafs.content.index import ROOT_INO, Change, Kind
+from provenafs.content.listing.index import ROOT_INO, Change, Kind
 from provenafs.errors import FSError
 from provenafs.provena.errors import Invalid
 from provenafs.tree.context import Context

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 
 from provenafs.catalog import documents
-from provenafs.content.index import Entry
+from provenafs.content.listing.index import Entry
 from provenafs.errors import FSError
 from provenafs.provena.records import HistoryEntry
 from provenafs.tree import version_maker

@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from provenafs.catalog.catalog import Catalog
-from provenafs.content.index import Index
+from provenafs.content.listing.index import Index
 from provenafs.provena.client import Provena
 from provenafs.provena.records import DatasetRecord, records_of
 

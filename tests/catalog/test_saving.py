@@ -18,7 +18,7 @@ from provenafs.catalog.catalog import Catalog
 from provenafs.catalog.documents import metadata_json
 from provenafs.catalog.saving import MAX_TEXT, Saved, Saving, fingerprint, parse
 from provenafs.config import load_settings
-from provenafs.content.database import Database
+from provenafs.content.listing.database import Database
 from provenafs.errors import FSError
 from provenafs.provena.client import Provena
 from provenafs.provena.errors import Invalid, LoginRequired, ProvenaError, Unauthorised

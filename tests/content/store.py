@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from provenafs.content.changes import Changes
 from provenafs.content.content import open_content
 from provenafs.content.drive import Drive
-from provenafs.content.files import FileHandle, Files, open_files
-from provenafs.content.index import ROOT_INO, Entry
+from provenafs.content.listing.index import ROOT_INO, Entry
+from provenafs.content.naming.namespace import Changes
 from provenafs.content.volume import Volume
+from provenafs.content.writing.open_files import FileHandle, Files, open_files
 from provenafs.errors import FSError
 from tests.content.servers import BUCKET, RecordingBucket
 

@@ -16,10 +16,10 @@ import trio
 import trio.testing
 
 from provenafs.content import listings, staging, touches
-from provenafs.content.blocks import BlockCache
+from provenafs.content.cache.block_cache import BlockCache
 from provenafs.content.journal import Journal
-from provenafs.content.listings import DeepListing
-from provenafs.content.siblings import Siblings
+from provenafs.content.listing.listing import DeepListing
+from provenafs.content.reading.directory_prefetch import Siblings
 from provenafs.s3.bucket import Bucket
 from provenafs.s3.writing import ObjectWriter
 from tests.content.servers import BUCKET
@@ -176,7 +176,7 @@ async def test_storing_behind(
 async def test_the_upkeep_of_the_journal(
     store: Store, fail: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("provenafs.content.files._JOURNAL_FLUSH_S", 0.01)
+    monkeypatch.setattr("provenafs.content.writing.open_files._JOURNAL_FLUSH_S", 0.01)
     fail(Journal, "flush", once=True)
     with caplog.at_level(logging.WARNING):
         while "never thought of" not in caplog.text and not store.files.nursery.failures:

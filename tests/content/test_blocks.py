@@ -17,10 +17,10 @@ import pytest
 import trio
 import trio.testing
 
-from provenafs.content.blocks import BlockCache, object_id
-from provenafs.content.readahead import GRANULE
-from provenafs.content.segments import SEGMENT
-from provenafs.s3.buffers import Buffers
+from provenafs.content.cache.block_cache import BlockCache, object_id
+from provenafs.content.cache.segments import SEGMENT
+from provenafs.content.reading.access_pattern import GRANULE
+from provenafs.lib.buffers import Buffers
 
 MIB = 1024**2
 NAME = object_id("bucket", "key", '"etag"')
@@ -322,8 +322,8 @@ async def test_eviction_by_name(tmp_path: Path) -> None:
 _WRITER = """
 import sys, trio
 from pathlib import Path
-from provenafs.content.blocks import BlockCache, object_id
-from provenafs.s3.buffers import Buffers
+from provenafs.content.cache.block_cache import BlockCache, object_id
+from provenafs.lib.buffers import Buffers
 
 async def main():
     made = BlockCache(Path(sys.argv[1]), Buffers(), 1 << 30, 0)

@@ -12,7 +12,7 @@ import pytest
 import trio
 import trio.testing
 
-from provenafs.content.index import Kind
+from provenafs.content.listing.index import Kind
 from provenafs.errors import FSError
 from tests.content.servers import BUCKET
 from tests.content.store import MIB, Store, objects, open_store

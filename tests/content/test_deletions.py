@@ -17,8 +17,8 @@ import pytest
 import trio
 from faultproxy import Fault, FaultProxy, Request, cut, fault_proxy, lose_answer, s3_failure, stall
 
-from provenafs.content.index import Listed
 from provenafs.content.journal import Action, new_intent
+from provenafs.content.listing.index import Listed
 from provenafs.content.recovery import Recovery
 from provenafs.content.volume import Volume
 from provenafs.errors import FSError

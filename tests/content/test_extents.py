@@ -7,7 +7,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provenafs.content.extents import Extents
+from provenafs.content.staging.ranges import Extents
 
 _POSITION = st.integers(0, 40)
 _STEP = st.tuples(st.sampled_from(["add", "remove", "truncate"]), _POSITION, _POSITION)

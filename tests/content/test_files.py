@@ -14,9 +14,9 @@ import trio
 import trio.testing
 
 from provenafs.content import staging
-from provenafs.content.disk import write_directly
 from provenafs.content.journal import State
 from provenafs.errors import FSError
+from provenafs.lib.direct_io import write_directly
 from tests.content.servers import BUCKET
 from tests.content.store import MIB, Store, objects, open_store
 

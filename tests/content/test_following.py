@@ -13,7 +13,7 @@ import trio
 from faultproxy import Fault, FaultProxy, Request
 
 from provenafs.content import following
-from provenafs.content.files import FileHandle
+from provenafs.content.writing.open_files import FileHandle
 from tests.content.servers import BUCKET
 from tests.content.store import MIB, Store, open_store
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from provenafs.content.index import ROOT_INO, Index, Kind, Listed
+from provenafs.content.listing.index import ROOT_INO, Index, Kind, Listed
 from provenafs.errors import FSError
 from tests.content.store import open_store
 

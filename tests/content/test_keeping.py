@@ -15,7 +15,7 @@ import trio
 from faultproxy import Fault, FaultProxy
 
 from provenafs.content import keeping
-from provenafs.content.files import FileHandle
+from provenafs.content.writing.open_files import FileHandle
 from provenafs.errors import FSError
 from tests.content.servers import BUCKET
 from tests.content.store import MIB, Store, objects, open_store

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provenafs.content.index import Listed
-from provenafs.content.keys import Folder, Unfolding, unfit_reason
+from provenafs.content.listing.index import Listed
+from provenafs.content.listing.keys import Folder, Unfolding, unfit_reason
 from provenafs.s3.types import ListPage, ObjectInfo
 
 PREFIX = "datasets/x/"

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from provenafs.content.lattice import Range
-from provenafs.content.readahead import SMALL_READ, Access
+from provenafs.content.reading.access_pattern import SMALL_READ, Access
+from provenafs.content.reading.strides import Range
 from tests.content.test_readahead import GIB, KIB, MIB, Simulation
 
 _HEADERS = 20

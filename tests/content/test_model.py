@@ -17,8 +17,8 @@ import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from provenafs.content.files import FileHandle
-from provenafs.content.index import Entry
+from provenafs.content.listing.index import Entry
+from provenafs.content.writing.open_files import FileHandle
 from provenafs.errors import FSError
 from tests.content.servers import BUCKET, client
 from tests.content.store import Store, objects, open_store

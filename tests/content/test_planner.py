@@ -7,8 +7,9 @@ import itertools
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from provenafs.content.extents import Extents
-from provenafs.content.planner import (
+from provenafs.content.staging.ranges import Extents
+from provenafs.content.staging.write_buffer import BLOCK
+from provenafs.content.writing.upload_plan import (
     MAX_OBJECT,
     MAX_PARTS,
     MIB,
@@ -19,7 +20,6 @@ from provenafs.content.planner import (
     part_range,
     plan,
 )
-from provenafs.content.tail import BLOCK
 
 GIB = 1024 * MIB
 _MAX_PART = 5 * GIB

@@ -6,14 +6,14 @@ import random
 
 import pytest
 
-from provenafs.content.lattice import Range
-from provenafs.content.readahead import (
+from provenafs.content.reading.access_pattern import (
     GRANULE,
     LONGEST_PIECE,
     LONGEST_WINDOW,
     SMALL_READ,
     Access,
 )
+from provenafs.content.reading.strides import Range
 
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 

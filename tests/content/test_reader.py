@@ -12,9 +12,9 @@ import pytest
 import trio
 import trio.testing
 
-from provenafs.content.budget import Budget
-from provenafs.content.reader import Reader
-from provenafs.content.source import Source
+from provenafs.content.reading.budget import Budget
+from provenafs.content.reading.object_source import Source
+from provenafs.content.reading.reader import Reader
 from provenafs.errors import FSError
 from provenafs.s3.bucket import Bucket
 from provenafs.s3.calls import Service

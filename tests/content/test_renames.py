@@ -15,8 +15,8 @@ import pytest
 import trio
 from faultproxy import FaultProxy, Hold, Request, fault_proxy, s3_failure
 
-from provenafs.content.changes import Changes
-from provenafs.content.index import Entry
+from provenafs.content.listing.index import Entry
+from provenafs.content.naming.namespace import Changes
 from provenafs.errors import FSError
 from tests.content.servers import BUCKET
 from tests.content.store import Store, objects, open_store

@@ -13,7 +13,7 @@ from typing import Any
 
 import trio
 
-from provenafs.content.index import Entry
+from provenafs.content.listing.index import Entry
 from provenafs.errors import FSError
 from tests.content.store import Store, objects, open_store
 from tests.soaking import is_soaking, times

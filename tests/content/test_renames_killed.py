@@ -19,7 +19,7 @@ import trio
 from faultproxy import Fault, FaultProxy, Request, fault_proxy, s3_failure
 
 from provenafs.content.journal import Action, Move, State, new_intent
-from provenafs.content.moves import move_below
+from provenafs.content.naming.moves import move_below
 from provenafs.content.recovery import Recovery
 from provenafs.errors import FSError
 from tests.content.servers import BUCKET

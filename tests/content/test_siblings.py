@@ -8,11 +8,11 @@ import pytest
 import trio
 import trio.testing
 
-from provenafs.content.block import Block
-from provenafs.content.budget import Budget
-from provenafs.content.index import ROOT_INO, Entry, Index, Listed
-from provenafs.content.siblings import MOST_AHEAD, Siblings
-from provenafs.content.source import Source
+from provenafs.content.listing.index import ROOT_INO, Entry, Index, Listed
+from provenafs.content.reading.budget import Budget
+from provenafs.content.reading.directory_prefetch import MOST_AHEAD, Siblings
+from provenafs.content.reading.fetched_range import Block
+from provenafs.content.reading.object_source import Source
 from provenafs.s3.bucket import Bucket
 from provenafs.s3.calls import Service
 from tests.content.servers import BUCKET, credentials

@@ -13,9 +13,9 @@ import trio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from provenafs.content.staging import ReadBase, StagedBytes, StagingArea
+from provenafs.content.staging.staged_bytes import ReadBase, StagedBytes, StagingArea
 from provenafs.errors import FSError
-from provenafs.s3.buffers import Buffers
+from provenafs.lib.buffers import Buffers
 
 _SPAN = st.integers(0, 60)
 _STEP = st.one_of(

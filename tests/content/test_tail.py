@@ -17,10 +17,10 @@ from trio.testing import wait_all_tasks_blocked
 
 from provenafs.content import staging
 from provenafs.content import tail as tails
-from provenafs.content.staging import StagedBytes, StagingArea
-from provenafs.content.tail import Tail, Tails
+from provenafs.content.staging.staged_bytes import StagedBytes, StagingArea
+from provenafs.content.staging.write_buffer import Tail, Tails
 from provenafs.errors import FSError
-from provenafs.s3.buffers import Buffers
+from provenafs.lib.buffers import Buffers
 
 _BLOCK = 16
 

@@ -13,8 +13,8 @@ import pytest
 import trio
 from faultproxy import FaultProxy, Request, s3_failure
 
-from provenafs.content.index import ROOT_INO, Change, Entry, Index, Kind, Listed
 from provenafs.content.journal import Action, Journal, State
+from provenafs.content.listing.index import ROOT_INO, Change, Entry, Index, Kind, Listed
 from provenafs.s3.writing import ObjectWriter
 from tests.content.servers import BUCKET
 from tests.content.store import Store, open_store

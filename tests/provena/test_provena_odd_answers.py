@@ -21,7 +21,7 @@ from provenafs.catalog.minting import Minting
 from provenafs.catalog.saving import fingerprint
 from provenafs.cli.output import when
 from provenafs.config import Settings
-from provenafs.content.index import Index
+from provenafs.content.listing.index import Index
 from provenafs.provena.client import Provena
 from provenafs.provena.errors import ProvenaError
 from provenafs.provena.handles import directory_name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from provenafs.s3.buffers import Buffers
+from provenafs.lib.buffers import Buffers
 
 SIZE = 2 * 1024**2
 

@@ -1,0 +1,250 @@
+"""What is asked by name: open for writing, create, mkdir, unlink, rmdir and rename.
+
+A directory is a common prefix of keys; one that would be left without any gets a marker, an empty
+object whose key ends in a slash. Every function raises FSError or S3Error and changes the index
+only after the bucket.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Sequence
+
+from provenafs.content.claims import Place
+from provenafs.content.listing.index import Entry, Kind
+from provenafs.content.naming.markers import put_marker
+from provenafs.content.naming.renames import Renames
+from provenafs.content.volume import Volume, check_length
+from provenafs.content.writing.file import File
+from provenafs.content.writing.open_files import FileHandle, Files
+from provenafs.errors import FSError
+from provenafs.s3.errors import PreconditionFailed, Unavailable
+from provenafs.s3.types import ObjectInfo
+
+USUAL_MODE = 0o644  # what a file shows without any of its own
+
+
+class Changes:
+    """What can be done to the names of a mount's datasets."""
+
+    def __init__(self, files: Files, rename_limit: int) -> None:
+        """`rename_limit`: how many objects a renamed directory may hold."""
+        self._files = files
+        self._index = files.index
+        self._renames = Renames(files, rename_limit)
+
+    # Opening
+
+    async def open(self, volume: Volume, entry: Entry, flags: int) -> FileHandle:
+        """Open a file; for writing once nobody renames or removes it. ESTALE if it is gone."""
+        if flags & os.O_ACCMODE == os.O_RDONLY and not flags & os.O_TRUNC:
+            return self._files.open(volume, entry)
+        await volume.may_write()
+        async with self._files.names.use_file(volume, entry.ino):
+            if self._index.get(entry.ino) is None and self._files.known(entry.ino) is None:
+                raise FSError(errno.ESTALE, f"{entry.name} was removed")
+            return await self._open(volume, entry, flags)
+
+    async def _open(self, volume: Volume, entry: Entry, flags: int) -> FileHandle:
+        handle = self._files.open(volume, entry, writing=True)
+        try:
+            if flags & os.O_TRUNC:
+                await handle.file.truncate(0)
+        except BaseException:
+            await handle.release()
+            raise
+        return handle
+
+    async def truncate(self, volume: Volume, entry: Entry, size: int) -> None:
+        """Cut or extend a file with zeros; published at once unless a handle is open."""
+        async with self._files.names.use_file(volume, entry.ino):
+            await self._files.truncate(volume, entry, size)
+
+    # Making
+
+    async def create(
+        self, volume: Volume, directory: Entry, name: str, flags: int, mode: int = USUAL_MODE
+    ) -> tuple[Entry, FileHandle]:
+        """Create and open a file; an existing one is opened unless O_EXCL is given: EEXIST.
+
+        `mode`: the permission bits of a new one.
+        """
+        await volume.may_write()
+        async with self._files.names.use(volume, directory, name) as place:
+            volume.check_new(place.key)
+            await self._files.deletions.hurry(place.key)
+            found = await volume.drive.lookup(place.directory, name)
+            if found is not None:
+                if flags & os.O_EXCL:
+                    raise FSError(errno.EEXIST)
+                if found.kind is not Kind.OBJECT:
+                    raise FSError(errno.EISDIR)
+                return found, await self._open(volume, found, flags)
+            self._files.admit()
+            entry = self._index.allot_anew(directory.ino, name, Kind.OBJECT)
+            now = time.time_ns()
+            own = None if mode == USUAL_MODE else mode
+            self._index.update(entry.ino, staged=1, mtime_ns=now, ctime_ns=now, mode=own)
+            entry = self._index.get(entry.ino) or entry
+            return entry, self._files.open(volume, entry, writing=True)
+
+    async def mkdir(self, volume: Volume, directory: Entry, name: str) -> Entry:
+        """Make a directory. EEXIST."""
+        await volume.may_write()
+        async with self._files.names.use(volume, directory, name) as place:
+            volume.check_new(place.key)
+            check_length(f"{place.key}/")
+            await self._files.deletions.hurry(place.key)
+            if await volume.drive.lookup(place.directory, name) is not None:
+                raise FSError(errno.EEXIST)
+            if not await put_marker(volume, place.key):
+                self._index.expire(directory.ino)
+                raise FSError(errno.EEXIST)
+            entry = self._index.allot(directory.ino, name, Kind.DIRECTORY)
+            now = time.time_ns()
+            self._index.update(entry.ino, mtime_ns=now, ctime_ns=now, listed_at=now / 1e9)
+            return self._index.get(entry.ino) or entry
+
+    async def _keep_directory(self, volume: Volume, ino: int) -> None:
+        """Mark a directory that has just lost a name, if it was the last one."""
+        entry = self._index.get(ino)
+        if entry is None or entry.kind is not Kind.DIRECTORY:
+            return
+        if not any(not child.staged for child in self._index.children(ino, limit=2)):
+            await put_marker(volume, volume.drive.key(entry))
+
+    # Removing
+
+    async def unlink(self, volume: Volume, directory: Entry, name: str) -> None:
+        """Remove a file. ENOENT, EISDIR; ESTALE if somebody else has changed it.
+
+        The first of many waits for the bucket, and tells what is wrong; the others are deleted
+        behind.
+        """
+        await volume.may_write()
+        is_one_of_many = await self._files.deletions.takes_over(volume)
+        async with self._files.names.change(volume, (directory, name)) as (place,):
+            entry = await self._existing(place)
+            if entry.kind is not Kind.OBJECT:
+                raise FSError(errno.EISDIR)
+            self._files.deletions.tell(volume, place.key)
+            file = self._files.known(entry.ino)
+            if file is None:
+                etag = entry.etag
+                await self._unlink_unknown(place, entry, is_one_of_many)
+            else:
+                async with file.moving:
+                    etag = file.etag
+                    await self._unlink_known(volume, entry, file)
+                await self._files.settle(file)
+            self._files.touches.cancel(entry.ino)
+            if etag is not None:
+                await self._keep_directory(volume, directory.ino)
+        self._files.deletions.unlinked()
+
+    async def _unlink_unknown(self, place: Place, entry: Entry, is_one_of_many: bool) -> None:
+        if entry.etag is not None and is_one_of_many:
+            self._files.touches.cancel(entry.ino)
+            await self._files.deletions.delete_behind(place.volume, place.key, entry.etag)
+        else:
+            await self._delete(place.volume, entry, place.key, entry.etag)
+        self._index.remove(entry.ino)
+
+    async def _unlink_known(self, volume: Volume, entry: Entry, file: File) -> None:
+        """The name goes at once; the object of an open file stays until it is released."""
+        await file.give_up_upload()
+        if file.etag is not None and file.uses and not file.is_complete:
+            await self._files.deletions.delete_when_released(volume, file, file.etag)
+        else:
+            await self._delete(volume, entry, file.key, file.etag)
+        await self._files.journal.record(file.journal_unlink())
+        file.unlink()
+        self._index.remove(entry.ino)
+
+    async def _delete(self, volume: Volume, entry: Entry, key: str, etag: str | None) -> None:
+        if etag is None:
+            return
+        try:
+            await volume.writer.delete(key, etag)
+        except PreconditionFailed:
+            self._index.expire(entry.parent)
+            raise FSError(errno.ESTALE, f"{key} was changed by somebody else") from None
+        except Unavailable:  # which may have been carried out
+            volume.drive.look_again(entry)
+            raise
+
+    async def rmdir(self, volume: Volume, directory: Entry, name: str) -> None:
+        """Remove an empty directory. ENOENT, ENOTDIR, ENOTEMPTY."""
+        await volume.may_write()
+        async with self._files.names.change(volume, (directory, name)) as (place,):
+            entry = await self._existing(place)
+            if entry.kind is Kind.OBJECT:
+                raise FSError(errno.ENOTDIR)
+            for marker in await self._markers_only(place, entry):
+                await volume.writer.delete(marker.key, marker.etag)
+            self._index.remove(entry.ino)
+            await self._keep_directory(volume, directory.ino)
+
+    async def _markers_only(self, place: Place, entry: Entry) -> Sequence[ObjectInfo]:
+        """What the bucket has for an empty directory; ENOTEMPTY for another."""
+        if self._index.children(entry.ino, limit=1):
+            raise FSError(errno.ENOTEMPTY)
+        prefix = f"{place.key}/"
+        await self._files.deletions.hurry_below(prefix)
+        page = await place.volume.drive.bucket.list(prefix, delimiter="", max_keys=2)
+        if any(found.key != prefix for found in page.objects):
+            self._index.expire(entry.ino)
+            raise FSError(errno.ENOTEMPTY)
+        return page.objects
+
+    # Renaming
+
+    async def rename(
+        self,
+        volume: Volume,
+        directory: Entry,
+        name: str,
+        target: Entry,
+        new_name: str,
+        *,
+        replace: bool,
+    ) -> None:
+        """Move `name` of `directory` to `new_name` of `target`, in the same dataset.
+
+        EEXIST unless `replace`; ENOENT, EISDIR, ENOTDIR, ENOTEMPTY; EXDEV for a directory with
+        too many objects; ESTALE if another client has changed either.
+        """
+        await volume.may_write()
+        claimed = self._files.names.change(volume, (directory, name), (target, new_name))
+        async with claimed as (source, goal):
+            volume.check_new(goal.key)
+            await self._files.deletions.hurry(goal.key)
+            entry = await self._existing(source)
+            found = await volume.drive.lookup(goal.directory, new_name)
+            if found is not None and not replace:
+                raise FSError(errno.EEXIST)
+            if found is not None and found.ino == entry.ino:
+                return
+            if await self._rename(entry, source, goal, found):
+                await self._keep_directory(volume, directory.ino)
+
+    async def _rename(self, entry: Entry, source: Place, goal: Place, found: Entry | None) -> bool:
+        """Rename what was found; whether the bucket has lost a key by it."""
+        if entry.kind is Kind.OBJECT:
+            if found is not None and found.kind is not Kind.OBJECT:
+                raise FSError(errno.EISDIR)
+            return await self._renames.file(entry, source, goal, found)
+        if found is not None and found.kind is Kind.OBJECT:
+            raise FSError(errno.ENOTDIR)
+        if found is not None:
+            await self._markers_only(goal, found)
+        await self._renames.directory(entry, source, goal)
+        return True
+
+    async def _existing(self, place: Place) -> Entry:
+        entry = await place.volume.drive.lookup(place.directory, place.name)
+        if entry is None:
+            raise FSError(errno.ENOENT)
+        return entry

@@ -1,0 +1,155 @@
+"""What to fetch for a read, and what to keep: windows of sequential streams, and places at equal
+distances. Pure: no I/O.
+
+A handle may carry several interleaved streams. A read that continues one makes its window grow in
+proportion to what was read in sequence; any other read starts a stream of its own, which has no
+window until it is continued. Streams not used for a while are forgotten, and what was fetched for
+them with them. What was fetched at equal distances is kept until it is read.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from provenafs.content.reading.strides import AHEAD, Lattice, Range
+
+GRANULE = 64 * 1024  # bytes; ranges begin and end at its multiples
+SMALL_READ = 128 * 1024  # bytes fetched for a smaller read out of sequence
+WHOLE_OBJECT = 512 * 1024  # bytes; up to here an object is fetched in one piece
+LONGEST_PIECE = 8 * 1024 * 1024
+LONGEST_WINDOW = 32 * 1024 * 1024
+_SHORTEST_PIECE = 256 * 1024
+# A window is four times what was read in sequence, so that a stream is soon at full speed. Beyond
+# the quick start it is half of that, so that of a large variable no more than half is fetched in
+# vain, and of a small one no more than a round trip costs.
+_QUICK_GROWTH = 4
+_QUICK_START = 4 * 1024 * 1024
+_QUICK_PIECES = 4  # a window is fetched in so many requests at once, or a few more
+_PIECES = 2  # of a longer window
+# The kernel sends parts of its own read-ahead at once, so that they come in any order.
+_SLACK = 1024 * 1024
+_STREAMS = 16
+
+
+@dataclass(slots=True)
+class _Stream:
+    """Reads in sequence: the next is expected at `position`; fetched is up to `ahead`."""
+
+    position: int
+    ahead: int
+    sequential: int  # bytes read in sequence, less what was skipped
+
+    def continues(self, offset: int) -> bool:
+        return self.position - _SLACK <= offset <= max(self.position + _SLACK, self.ahead)
+
+    def distance(self, offset: int) -> int:
+        return abs(offset - self.position)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The range a read needs now, and those to be fetched beside it.
+
+    `ahead` are those that follow, in order of use; `places` others of equal distances.
+    """
+
+    now: Range
+    ahead: tuple[Range, ...] = ()
+    places: tuple[Range, ...] = ()
+
+
+class Access:
+    """The pattern in which one handle reads an object of `size` bytes."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._streams: list[_Stream] = []  # the one used last at the end
+        self._lattice = Lattice(size)
+        self._expected: deque[Range] = deque(maxlen=2 * AHEAD)  # fetched at equal distances
+
+    def read(self, offset: int, length: int, limit: int) -> Wanted:
+        """Note a read and say what to fetch; `limit` is the longest window in bytes."""
+        end = offset + length
+        now = self._aligned(offset, end)
+        stream = self._continued(offset)
+        if stream is None:
+            self._begin(_Stream(end, now[1], length))
+            self._forget_expected(now)
+            return Wanted(now, (), self._beside(offset, end) if length < SMALL_READ else ())
+        skipped = max(0, offset - stream.position)
+        stream.sequential = max(0, stream.sequential + length - skipped)
+        stream.position = max(stream.position, end)
+        window = min(_window(stream.sequential), limit, LONGEST_WINDOW)
+        if stream.sequential == 0:
+            stream.ahead = now[1]
+            return Wanted(now)
+        return Wanted(now, self._pieces(stream, now[1], window))
+
+    def fell_short(self, start: int) -> None:
+        """The range ahead that begins at `start` is not fetched: there is no room for it."""
+        self._streams[-1].ahead = min(self._streams[-1].ahead, start)
+
+    def keeps(self, start: int, end: int) -> bool:
+        """Whether a stream may still need bytes of [start, end)."""
+        if self._size <= WHOLE_OBJECT or any(
+            _overlap(each, (start, end)) for each in self._expected
+        ):
+            return True
+        return any(
+            start < stream.ahead and end > stream.position - _SLACK for stream in self._streams
+        )
+
+    def _continued(self, offset: int) -> _Stream | None:
+        found = [stream for stream in self._streams if stream.continues(offset)]
+        if not found:
+            return None
+        stream = min(found, key=lambda each: each.distance(offset))
+        self._streams.remove(stream)
+        self._streams.append(stream)
+        return stream
+
+    def _begin(self, stream: _Stream) -> None:
+        self._streams.append(stream)
+        del self._streams[:-_STREAMS]
+
+    def _beside(self, offset: int, end: int) -> tuple[Range, ...]:
+        ranges = tuple(self._aligned(*each) for each in self._lattice.read(offset, end))
+        self._expected.extend(ranges)
+        return ranges
+
+    def _forget_expected(self, read: Range) -> None:
+        for each in [each for each in self._expected if _overlap(each, read)]:
+            self._expected.remove(each)
+
+    def _aligned(self, offset: int, end: int) -> Range:
+        if self._size <= WHOLE_OBJECT:
+            return 0, self._size
+        unit = SMALL_READ if end - offset < SMALL_READ else GRANULE
+        return offset // unit * unit, min(-(-end // unit) * unit, self._size)
+
+    def _pieces(self, stream: _Stream, needed: int, window: int) -> tuple[Range, ...]:
+        piece = _piece(window)
+        start = max(stream.ahead, needed)
+        target = min(stream.position + window, self._size)
+        pieces: list[Range] = []
+        while start + piece <= target or (start < target == self._size):
+            pieces.append((start, min(start + piece, self._size)))
+            start = pieces[-1][1]
+        stream.ahead = start
+        return tuple(pieces)
+
+
+def _overlap(one: Range, other: Range) -> bool:
+    return one[0] < other[1] and other[0] < one[1]
+
+
+def _window(sequential: int) -> int:
+    return min(_QUICK_GROWTH * sequential, max(_QUICK_START, sequential // 2))
+
+
+def _piece(window: int) -> int:
+    """A power of two, so that memory of the same size is used again and again."""
+    pieces = _QUICK_PIECES if window <= _QUICK_START else _PIECES
+    shortest = max(window // pieces, _SHORTEST_PIECE)
+    return min(1 << shortest.bit_length() - 1, LONGEST_PIECE)
