@@ -30,10 +30,10 @@ from provenafs.content.journal import (
 from provenafs.content.naming.moves import finish
 from provenafs.content.naming.mtime_updates import copy_with_attributes
 from provenafs.content.volume import Volume
-from provenafs.content.writing.file import File, may_pass
+from provenafs.content.writing.file import File
 from provenafs.content.writing.open_files import Files
 from provenafs.errors import FSError, Transient
-from provenafs.s3.errors import NoSuchKey, PreconditionFailed
+from provenafs.s3.errors import NoSuchKey, PreconditionFailed, is_transient
 
 log = logging.getLogger(__name__)
 
@@ -303,7 +303,7 @@ class Recovery:
             ending = await finish(volume, intent)
             await self._bring_along(intent, {move.key for move in ending.refused + ending.void})
         except Exception as error:
-            if may_pass(error):
+            if is_transient(error):
                 raise
             log.error("%s is not renamed to %s: %s", intent.key, intent.target, error)
             await self._leave(intent, str(error))
@@ -351,7 +351,7 @@ class Recovery:
         try:
             volume = await self._volume_of(intent.dataset)
         except Exception as error:
-            if not may_pass(error):
+            if not is_transient(error):
                 self._files.deletions.abandon(intent)
             raise
         await self._files.deletions.resume(volume, intent)
@@ -361,7 +361,7 @@ class Recovery:
         try:
             await work()
         except Exception as error:  # one that cannot be helped must not keep the others waiting
-            if may_pass(error):
+            if is_transient(error):
                 log.warning("%s has to wait: %s", key, error)
                 return False
             log.error("%s stays in recovery: %s", key, error)

@@ -11,6 +11,8 @@ S3Error
 
 from __future__ import annotations
 
+from provenafs.errors import Transient
+
 
 class S3Error(Exception):
     """Base of all S3 failures; its text names the operation and the key, never a credential."""
@@ -38,3 +40,8 @@ class Unavailable(S3Error):
 
 class BadAnswer(Unavailable):
     """A success that does not show what it claims: tried again, but not for long."""
+
+
+def is_transient(error: Exception) -> bool:
+    """Whether a failure says nothing about the object: the network, the server, a timeout."""
+    return isinstance(error, (Unavailable, Transient))

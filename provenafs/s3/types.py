@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 
+MAX_OBJECT = 5 * 1024**4  # bytes; of one object, as S3 documents it
+
 
 class Access(Enum):
     """What a credential is for; the data store issues read and write ones separately."""

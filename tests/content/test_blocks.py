@@ -18,8 +18,7 @@ import trio
 import trio.testing
 
 from provenafs.content.cache.block_cache import BlockCache, object_id
-from provenafs.content.cache.segments import SEGMENT
-from provenafs.content.reading.access_pattern import GRANULE
+from provenafs.content.cache.segments import GRANULE, SEGMENT
 from provenafs.lib.buffers import Buffers
 
 MIB = 1024**2

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from provenafs.content.staging.ranges import Extents
 from provenafs.content.staging.write_buffer import BLOCK
 from provenafs.content.writing.upload_plan import (
-    MAX_OBJECT,
     MAX_PARTS,
     MIB,
     MIN_PART,
@@ -20,6 +19,7 @@ from provenafs.content.writing.upload_plan import (
     part_range,
     plan,
 )
+from provenafs.s3.types import MAX_OBJECT
 
 GIB = 1024 * MIB
 _MAX_PART = 5 * GIB

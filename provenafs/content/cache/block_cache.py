@@ -13,8 +13,7 @@ from pathlib import Path
 
 import trio
 
-from provenafs.content.cache.segments import Damaged, Segments
-from provenafs.content.reading.access_pattern import GRANULE
+from provenafs.content.cache.segments import GRANULE, Damaged, Segments
 from provenafs.guard import in_thread
 from provenafs.lib.buffers import Buffers
 

@@ -28,10 +28,10 @@ from pathlib import Path
 from xxhash import xxh3_64_intdigest
 
 from provenafs import private
-from provenafs.content.reading.access_pattern import GRANULE
 from provenafs.lib.buffers import Buffers
 from provenafs.lib.direct_io import read_directly, write_directly
 
+GRANULE = 64 * 1024  # bytes; what is kept begins and ends at its multiples
 SEGMENT = 8 * 1024 * 1024  # bytes
 _DISK_BLOCK = 4096
 _BUSY_S = 5.0

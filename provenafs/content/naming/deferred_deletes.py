@@ -19,12 +19,12 @@ import trio
 from provenafs.content.journal import Action, Intent, new_intent
 from provenafs.content.naming.delete_queue import DeleteQueue
 from provenafs.content.volume import Volume
-from provenafs.content.writing.file import File, may_pass
+from provenafs.content.writing.file import File
 from provenafs.content.writing.keeping import keep
 from provenafs.errors import FSError
 from provenafs.lib.parallel import run_all
 from provenafs.s3.deleting import CHANGED, GONE, Removal, delete_many, fits_batch
-from provenafs.s3.errors import PreconditionFailed, Unavailable
+from provenafs.s3.errors import PreconditionFailed, Unavailable, is_transient
 
 if TYPE_CHECKING:
     from provenafs.content.writing.open_files import Files
@@ -283,7 +283,7 @@ class Deletions:
                 log.info("%s was stored anew by somebody else: it stays", key)
                 return False
             except Exception as error:  # also of the credential source
-                if not may_pass(error):
+                if not is_transient(error):
                     log.error("%s could not be removed: %s", key, error)
                     self._careful_until = trio.current_time() + _CAREFUL_FOR_S
                     pending.failure = error

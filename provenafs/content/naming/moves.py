@@ -17,10 +17,9 @@ from provenafs.content.journal import Intent, Move
 from provenafs.content.naming.markers import put_marker
 from provenafs.content.naming.mtime_updates import copy_object
 from provenafs.content.volume import Volume
-from provenafs.content.writing.file import may_pass
 from provenafs.content.writing.publisher import Attributes
 from provenafs.lib.parallel import run_all
-from provenafs.s3.errors import NoSuchKey, PreconditionFailed
+from provenafs.s3.errors import NoSuchKey, PreconditionFailed, is_transient
 from provenafs.s3.metadata import Head
 from provenafs.s3.pages import Pages
 from provenafs.s3.types import ObjectInfo
@@ -70,7 +69,7 @@ async def copy_all(
             made()
         except Exception as error:  # those under way end first, to be taken back
             failures.append(error)
-            if may_pass(error) and await _is_made(volume, intent, move):
+            if is_transient(error) and await _is_made(volume, intent, move):
                 etags[move.key] = move.etag
 
     await _each(copy, moves)
@@ -150,7 +149,7 @@ class Removals:
             except PreconditionFailed:
                 log.info("%s was changed by another client: it stays", move.key)
             except Exception as error:  # also of the credential source
-                if may_pass(error):
+                if is_transient(error):
                     self.late.append(move)
                 else:
                     self.refused.append((move, error))

@@ -12,9 +12,9 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
+from provenafs.content.cache.segments import GRANULE
 from provenafs.content.reading.strides import AHEAD, Lattice, Range
 
-GRANULE = 64 * 1024  # bytes; ranges begin and end at its multiples
 SMALL_READ = 128 * 1024  # bytes fetched for a smaller read out of sequence
 WHOLE_OBJECT = 512 * 1024  # bytes; up to here an object is fetched in one piece
 LONGEST_PIECE = 8 * 1024 * 1024

@@ -6,7 +6,7 @@ import errno
 from collections.abc import Callable
 
 from provenafs.content.cache.block_cache import BlockCache, object_id
-from provenafs.content.reading.access_pattern import GRANULE
+from provenafs.content.cache.segments import GRANULE
 from provenafs.errors import FSError
 from provenafs.s3.bucket import Bucket
 from provenafs.s3.errors import NoSuchKey, PreconditionFailed

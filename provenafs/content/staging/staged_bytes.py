@@ -28,7 +28,6 @@ import trio
 from provenafs import private
 from provenafs.content.staging.ranges import Extents
 from provenafs.content.staging.write_buffer import Tail, Tails
-from provenafs.content.writing.upload_plan import MAX_OBJECT
 from provenafs.errors import FSError
 from provenafs.guard import Background, in_thread
 from provenafs.lib.buffers import Buffers
@@ -39,6 +38,7 @@ from provenafs.lib.direct_io import (
     write_at,
     write_directly,
 )
+from provenafs.s3.types import MAX_OBJECT
 
 ReadBase = Callable[[int, int], Awaitable[bytes | memoryview]]  # offset, size in bytes
 

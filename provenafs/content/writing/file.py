@@ -34,8 +34,8 @@ from provenafs.content.volume import Volume, is_scratch
 from provenafs.content.writing.multipart import Base
 from provenafs.content.writing.publisher import Attributes, Publisher
 from provenafs.content.writing.upload_plan import SINGLE_PUT
-from provenafs.errors import FSError, Transient
-from provenafs.s3.errors import NoSuchKey, PreconditionFailed, Unavailable
+from provenafs.errors import FSError
+from provenafs.s3.errors import NoSuchKey, PreconditionFailed, is_transient
 
 if TYPE_CHECKING:
     from provenafs.content.writing.open_files import Files
@@ -433,7 +433,7 @@ class File:
             self._conflict = FSError(errno.ESTALE, message)
             error = self._conflict
             self._files.show_theirs(self)
-        elif self.is_owed and may_pass(error):
+        elif self.is_owed and is_transient(error):
             return
         self._state, self.changed = State.FAILED, True
         try:
@@ -594,11 +594,6 @@ async def lock_all(stack: AsyncExitStack, files: Iterable[File]) -> None:
     """Hold `moving` of several files, in the order that keeps two holders from waiting in turn."""
     for file in sorted(files, key=lambda file: file.ino):
         await stack.enter_async_context(file.moving)
-
-
-def may_pass(error: Exception) -> bool:
-    """Whether a failure says nothing about the bytes: the network, the server, a timeout."""
-    return isinstance(error, (Unavailable, Transient))
 
 
 async def _nothing(offset: int, size: int) -> bytes:

@@ -20,13 +20,13 @@ from provenafs.content.reading.reader import Reader
 from provenafs.content.staging.staged_bytes import StagingArea
 from provenafs.content.volume import Volume
 from provenafs.content.writing.descriptors import Writers, too_many
-from provenafs.content.writing.file import File, may_pass
+from provenafs.content.writing.file import File
 from provenafs.content.writing.following import Following
 from provenafs.content.writing.multipart import Uploads
 from provenafs.errors import FSError
 from provenafs.guard import Background
 from provenafs.lib.progress import Progress
-from provenafs.s3.errors import S3Error
+from provenafs.s3.errors import S3Error, is_transient
 
 log = logging.getLogger(__name__)
 
@@ -284,7 +284,7 @@ class Files:
                 try:
                     await file.store_now()
                 except Exception as error:
-                    if not may_pass(error):
+                    if not is_transient(error):
                         log.error("%s could not be stored: %s", file.key, error)
                         self.failed(file.ino, error)
                         break

@@ -17,7 +17,6 @@ from provenafs.content.staging.ranges import Extents
 MIB = 1024 * 1024
 MIN_PART = 5 * MIB  # S3's minimum for all parts but the last
 MAX_PARTS = 10_000  # S3's maximum
-MAX_OBJECT = 5 * 1024 * 1024 * MIB
 SINGLE_PUT = 16 * MIB  # up to here one PUT is at least as fast as a multipart upload
 
 _FIRST_PART = 8 * MIB
