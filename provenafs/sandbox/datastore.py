@@ -9,7 +9,7 @@ from fastapi import HTTPException
 from ProvenaInterfaces.RegistryModels import ItemSubType
 
 from provenafs.sandbox.collection import CollectionFormat, field_fault
-from provenafs.sandbox.endpoint import Crash
+from provenafs.sandbox.errors import Crash
 from provenafs.sandbox.kinds import ItemRole, RecordFilter, ReleaseStatus
 from provenafs.sandbox.listing import Lists
 from provenafs.sandbox.messages import (

@@ -15,6 +15,7 @@ from pydantic.v1 import BaseModel, ValidationError
 from pydantic.v1.error_wrappers import ErrorWrapper
 from pydantic.v1.errors import MissingError
 
+from provenafs.sandbox.errors import Crash
 from provenafs.sandbox.kinds import RealmRole
 from provenafs.sandbox.tokens import InvalidToken, Tokens
 from provenafs.sandbox.users import User
@@ -38,10 +39,6 @@ class Call(Generic[Query, Body]):
     user: User
     query: Query
     body: Body
-
-
-class Crash(Exception):
-    """Where the real service has an unhandled exception: a plain-text 500."""
 
 
 class _Invalid(Exception):

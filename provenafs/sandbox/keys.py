@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode
 from fastapi import HTTPException
 
 from provenafs.sandbox.datastore import DataStore, location_of
-from provenafs.sandbox.endpoint import Crash
+from provenafs.sandbox.errors import Crash
 from provenafs.sandbox.kinds import ItemRole, ReleaseStatus
 from provenafs.sandbox.messages import (
     CredentialsAnswer,

@@ -8,7 +8,8 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from ProvenaInterfaces.RegistryModels import ROLE_METADATA_MAP, ItemSubType
 
 from provenafs.sandbox.checks import add_access_checks
-from provenafs.sandbox.endpoint import Call, Crash, Nothing, authenticate, checked
+from provenafs.sandbox.endpoint import Call, Nothing, authenticate, checked
+from provenafs.sandbox.errors import Crash
 from provenafs.sandbox.kinds import (
     ADMIN,
     DATASET_ROLES,

@@ -9,7 +9,7 @@ from fastapi import HTTPException
 from ProvenaInterfaces.RegistryModels import ItemSubType
 
 from provenafs.sandbox.datastore import DataStore
-from provenafs.sandbox.endpoint import Crash
+from provenafs.sandbox.errors import Crash
 from provenafs.sandbox.kinds import ItemRole, ReleaseAction, ReleaseStatus
 from provenafs.sandbox.messages import ReleaseRequest, ReviewRequest
 from provenafs.sandbox.records import DatasetDomainInfo, ItemDataset, ReleaseHistoryEntry
