@@ -16,8 +16,7 @@ from provenafs.catalog.versioning import Versioning
 from provenafs.config import ConfigError, Settings
 from provenafs.content.content import open_content
 from provenafs.content.listing.index import Change
-from provenafs.content.naming.namespace import Changes
-from provenafs.content.writing.open_files import open_files
+from provenafs.content.store import open_store
 from provenafs.provena.client import Provena
 from provenafs.provena.handles import handle_of, has_name
 from provenafs.s3.calls import Service
@@ -60,16 +59,16 @@ async def open_context(
             cache_size=settings.cache_size,
             asks_objects=settings.mtime == "object",
         ) as content,
-        open_files(
+        open_store(
             content,
             settings.state_dir,
             staging_size=settings.staging_size,
             writeback=settings.writeback,
+            rename_limit=settings.rename_limit,
             failed=listeners.failed,
-        ) as files,
+        ) as store,
     ):
         catalog = Catalog(provena, content.index.database, ttl=settings.ttl, only=handles)
-        changes = Changes(files, settings.rename_limit)
         saving = Saving(catalog, provena.datastore)
         rejected = Rejected(settings.state_dir / "rejected" / settings.profile)
         memory = DocumentMemory()
@@ -80,8 +79,7 @@ async def open_context(
         yield Context(
             catalog,
             content,
-            files,
-            changes,
+            store,
             edits,
             versioning,
             minting,

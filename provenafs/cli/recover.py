@@ -102,7 +102,7 @@ def _run(
             Provena.connect(settings) as provena,
             open_context(settings, provena, listeners) as context,
         ):
-            yield Recovery(context.files, context.volume_of)
+            yield Recovery(context.store, context.volume_of)
 
     async def main() -> None:
         async with opened() as recovery:

@@ -29,9 +29,9 @@ from provenafs.content.journal import (
 )
 from provenafs.content.naming.moves import finish
 from provenafs.content.naming.mtime_updates import copy_with_attributes
+from provenafs.content.store import Store
 from provenafs.content.volume import Volume
 from provenafs.content.writing.file import File
-from provenafs.content.writing.open_files import Files
 from provenafs.errors import FSError, Transient
 from provenafs.s3.errors import NoSuchKey, PreconditionFailed, is_transient
 
@@ -73,8 +73,9 @@ class Item:
 class Recovery:
     """The files and changes that earlier mounts did not bring to their end."""
 
-    def __init__(self, files: Files, volume_of: VolumeOf) -> None:
-        self._files = files
+    def __init__(self, store: Store, volume_of: VolumeOf) -> None:
+        self._store = store
+        self._files = store.files
         self._volume_of = volume_of
         self._owed: list[_Owed] = []
         self._rows: dict[str, Row] = {}
@@ -85,14 +86,14 @@ class Recovery:
         """Take over what ended mounts owed: once, before anything can be asked of the mount."""
         try:
             await self._sweep()
-            rows = await self._files.journal.adopt()
-            intents = await self._files.journal.intents()
+            rows = await self._store.journal.adopt()
+            intents = await self._store.journal.intents()
         except FSError as error:
             log.error("what earlier mounts have left is not looked at: %s", error)
             return
         for intent in intents:
             if intent.action is Action.DELETE:
-                self._files.deletions.adopt(intent)
+                self._store.deletions.adopt(intent)
             else:
                 keys = [key.rstrip("/") for key in (intent.key, intent.target) if key]
                 self._hold(intent.id, intent.dataset, keys)
@@ -107,12 +108,12 @@ class Recovery:
 
     def _hold(self, owed: str, dataset: str, keys: Sequence[str]) -> None:
         """Let nobody change these names until what is owed is done, or refused."""
-        claim = self._files.names.reserve(dataset, keys, _LEFT)
+        claim = self._store.names.reserve(dataset, keys, _LEFT)
         self._claims.setdefault(owed, []).append(claim)
 
     async def _sweep(self) -> None:
         """Delete staged bytes whose row is gone: what was removed or replaced before a crash."""
-        area, journal = self._files.area, self._files.journal
+        area, journal = self._store.area, self._store.journal
         # In this order: a row is written before its bytes.
         staged = await area.run(area.names)
         rows = {row.id for row, _ in await journal.rows()} if staged else set()
@@ -135,11 +136,11 @@ class Recovery:
 
     def _free(self, claims: Sequence[Claim]) -> None:
         for claim in claims:
-            self._files.names.end(claim)
+            self._store.names.end(claim)
 
     async def items(self) -> list[Item]:
         """Everything in the journal that the bucket does not have, oldest first."""
-        journal = self._files.journal
+        journal = self._store.journal
         items = [
             self._item(row, alive)
             for row, alive in await journal.rows()
@@ -178,12 +179,12 @@ class Recovery:
             message = f"part of {row.key} is in an unfinished upload only: send it"
             raise FSError(errno.EIO, message)
         volume = await self._volume_of(row.dataset)
-        file = await File.recover(self._files, volume, row, row.key)
+        file = await self._files.recover(volume, row, row.key)
         try:
-            await self._files.area.run(partial(_make, path))
+            await self._store.area.run(partial(_make, path))
             for offset in range(0, file.size, _PIECE):
                 data = await file.read(offset, _PIECE)
-                await self._files.area.run(partial(_append, path, data))
+                await self._store.area.run(partial(_append, path, data))
         finally:
             file.close()
 
@@ -191,7 +192,7 @@ class Recovery:
         """Delete the bytes of a file for good; forget a rename, which leaves all where it is."""
         intent = await self._rename(item_id)
         if intent is not None:
-            await self._files.journal.fulfil(intent.id)
+            await self._store.journal.fulfil(intent.id)
             return
         row = await self._row(item_id)
         if row.upload_id is not None:
@@ -199,17 +200,17 @@ class Recovery:
         await self._forget(row)
 
     async def _row(self, item_id: str) -> Row:
-        for row, alive in await self._files.journal.rows():
+        for row, alive in await self._store.journal.rows():
             if row.id.startswith(item_id):
-                if alive and row.owner != self._files.journal.owner:
+                if alive and row.owner != self._store.journal.owner:
                     raise FSError(errno.EBUSY, f"{row.key} is still in use by a mount")
                 return row
         raise FSError(errno.ENOENT, f"there is nothing called {item_id} in recovery")
 
     async def _rename(self, item_id: str) -> Intent | None:
-        for intent, alive in await self._files.journal.all_intents():
+        for intent, alive in await self._store.journal.all_intents():
             if intent.action is Action.RENAME and intent.id.startswith(item_id):
-                if alive and intent.owner != self._files.journal.owner:
+                if alive and intent.owner != self._store.journal.owner:
                     raise FSError(errno.EBUSY, f"{intent.key} is still in use by a mount")
                 return intent
         return None
@@ -223,7 +224,7 @@ class Recovery:
             raise FSError(errno.EEXIST, left.reason)
 
     def _item(self, row: Row, alive: bool) -> Item:
-        path = self._files.area.path(row.id)
+        path = self._store.area.path(row.id)
         size = path.stat().st_size if path.exists() else row.size
         return Item(
             row.id, row.dataset, row.key, row.state, size, row.changed_at, row.reason, alive,
@@ -238,14 +239,14 @@ class Recovery:
             return  # its place was taken by a rename that is finished now
         if any(row_id in (*rename.rows, *rename.replaced) for rename in self._renames.values()):
             raise Transient(errno.EIO, "it goes with a rename that is not finished")
-        if row.state is State.SENT or not self._files.area.path(row.id).exists():
+        if row.state is State.SENT or not self._store.area.path(row.id).exists():
             # The bytes go first, once the object is stored; the row may outlive them in a crash.
             await self._forget(row)
         elif row.state is State.CLOSED:
             await self._keep_promise(row)
         else:
             await self._abort_needless(row)
-            await self._files.journal.update(row.id, owner=NOBODY)
+            await self._store.journal.update(row.id, owner=NOBODY)
             log.warning("%s was not completely written: see 'provenafs recover'", row.key)
 
     async def _keep_promise(self, row: Row) -> None:
@@ -263,19 +264,19 @@ class Recovery:
         self._files.send_recovered(file, partial(self._free, self._claims.pop(row.id, [])))
 
     async def _forget(self, row: Row) -> None:
-        self._files.area.discard(row.id)
-        await self._files.journal.remove(row.id)
+        self._store.area.discard(row.id)
+        await self._store.journal.remove(row.id)
 
     async def _to_send(self, row: Row, key: str) -> File:
         await self._abort_needless(row)
         volume = await self._volume_of(row.dataset)
-        return await File.recover(self._files, volume, row, key)
+        return await self._files.recover(volume, row, key)
 
     async def _abort_needless(self, row: Row) -> None:
         """An upload is gone on with only where its parts are the only copy."""
         if row.upload_id is not None and not row.parts:
             await self._abort(row)
-            await self._files.journal.update(row.id, upload_id=None)
+            await self._store.journal.update(row.id, upload_id=None)
 
     async def _abort(self, row: Row) -> None:
         volume = await self._volume_of(row.dataset)
@@ -295,7 +296,7 @@ class Recovery:
         except (PreconditionFailed, NoSuchKey):
             log.info("%s was changed by another client: it stays", intent.key)
         volume.drive.expire(intent.key)
-        await self._files.journal.fulfil(intent.id)
+        await self._store.journal.fulfil(intent.id)
 
     async def _finish(self, volume: Volume, intent: Intent) -> None:
         """Carry a rename to its end; what is refused is left to the user."""
@@ -315,10 +316,10 @@ class Recovery:
             left = replace(intent, moves=tuple(ending.refused), rows=(), replaced=())
             await self._leave(left, reason)
         else:
-            await self._files.journal.fulfil(intent.id)
+            await self._store.journal.fulfil(intent.id)
 
     async def _leave(self, intent: Intent, reason: str) -> None:
-        await self._files.journal.intend(replace(intent, owner=NOBODY, reason=reason))
+        await self._store.journal.intend(replace(intent, owner=NOBODY, reason=reason))
 
     async def _bring_along(self, intent: Intent, stay: set[str]) -> None:
         """Let staged files follow the objects they change, and forget those that were replaced.
@@ -327,14 +328,14 @@ class Recovery:
         """
         if not (intent.rows or intent.replaced):
             return
-        rows = {row.id: row for row, _ in await self._files.journal.rows()}
+        rows = {row.id: row for row, _ in await self._store.journal.rows()}
         moved = [
             _moved(intent, rows[name])
             for name in intent.rows
             if name in rows and rows[name].key not in stay
         ]
         gone = [] if stay else [name for name in intent.replaced if name in rows]
-        await self._files.journal.record(
+        await self._store.journal.record(
             [changed_row(row.id, key=row.key) for row in moved]
             + [removed_row(name) for name in gone]
         )
@@ -344,7 +345,7 @@ class Recovery:
             if row.id in self._claims:
                 self._hold(row.id, row.dataset, [row.key])
         for name in gone:
-            self._files.area.discard(name)
+            self._store.area.discard(name)
             self._rows.pop(name, None)
 
     async def _delete(self, intent: Intent) -> None:
@@ -352,9 +353,9 @@ class Recovery:
             volume = await self._volume_of(intent.dataset)
         except Exception as error:
             if not is_transient(error):
-                self._files.deletions.abandon(intent)
+                self._store.deletions.abandon(intent)
             raise
-        await self._files.deletions.resume(volume, intent)
+        await self._store.deletions.resume(volume, intent)
 
     async def _is_done(self, key: str, work: Callable[[], Awaitable[None]]) -> bool:
         """Whether trying again would change nothing: it is done, or it cannot be."""

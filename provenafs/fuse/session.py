@@ -111,13 +111,13 @@ class _Session:
         neighbours = Neighbours(self._settings.indexers)
         self._operations = Operations(Tree(context), neighbours)
         self._initialise(self._operations)
-        recovery = Recovery(context.files, context.volume_of)
+        recovery = Recovery(context.store, context.volume_of)
         try:
             if not self._settings.read_only:
                 await recovery.adopt()
             async with trio.open_nursery() as nursery:
                 background = Background(nursery)
-                self._background = [context.content.nursery, context.files.nursery, background]
+                self._background = [context.content.nursery, context.store.nursery, background]
                 background.start_soon(notify_kernel, changes, self._abort)
                 background.start_soon(self._operations.callers.watch)
                 background.start_soon(_stop_on_signal, nursery.cancel_scope)
@@ -226,5 +226,5 @@ async def _drain(context: Context) -> None:
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(give_up_on_signal, nursery.cancel_scope)
-        await context.files.drain()
+        await context.store.drain()
         nursery.cancel_scope.cancel()

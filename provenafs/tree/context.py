@@ -17,9 +17,8 @@ from provenafs.catalog.versioning import Versioning
 from provenafs.content.content import Content
 from provenafs.content.drive import Drive
 from provenafs.content.listing.index import ROOT_INO, Entry, Index, Kind
-from provenafs.content.naming.namespace import Changes
+from provenafs.content.store import Store
 from provenafs.content.volume import Volume
-from provenafs.content.writing.open_files import Files
 from provenafs.provena.search import SearchHit
 from provenafs.s3.bucket import Bucket
 from provenafs.tree.edits import Edits
@@ -49,8 +48,7 @@ class Context:
 
     catalog: Catalog
     content: Content
-    files: Files
-    changes: Changes
+    store: Store
     edits: Edits
     versioning: Versioning
     minting: Minting

@@ -88,24 +88,24 @@ class DataDirectory(_DataNode):
         return _DataListing(self.context, await self.dataset(), volume, directory)
 
     async def mkdir(self, name: str) -> Node:
-        entry = await self.context.changes.mkdir(await self.volume(), self.entry, name)
+        entry = await self.context.store.changes.mkdir(await self.volume(), self.entry, name)
         return self.child(entry)
 
     async def create(self, name: str, flags: int, mode: int = USUAL_MODE) -> tuple[Node, Handle]:
-        changes = self.context.changes
+        changes = self.context.store.changes
         entry, handle = await changes.create(await self.volume(), self.entry, name, flags, mode)
         return self.child(entry), _DataHandle(handle)
 
     async def unlink(self, name: str) -> None:
-        await self.context.changes.unlink(await self.volume(), self.entry, name)
+        await self.context.store.changes.unlink(await self.volume(), self.entry, name)
 
     async def rmdir(self, name: str) -> None:
-        await self.context.changes.rmdir(await self.volume(), self.entry, name)
+        await self.context.store.changes.rmdir(await self.volume(), self.entry, name)
 
     async def rename(self, name: str, target: Node, new_name: str, *, replace: bool) -> None:
         if not isinstance(target, DataDirectory) or target.handle != self.handle:
             raise FSError(errno.EXDEV)
-        await self.context.changes.rename(
+        await self.context.store.changes.rename(
             await self.volume(), self.entry, name, target.entry, new_name, replace=replace
         )
 
@@ -122,7 +122,7 @@ class DataFile(_DataNode):
 
     def _shown(self) -> Entry:
         """The entry; once it is gone, with what was done since through handles still open."""
-        file = self.context.files.known(self.ino)
+        file = self.context.store.files.known(self.ino)
         if file is None or self.context.index.get(self.ino) is not None:
             return self.entry
         return file.shown(self.entry)
@@ -167,19 +167,19 @@ class DataFile(_DataNode):
         self, *, size: int | None = None, mtime_ns: int | None = None, handle: Handle | None = None
     ) -> None:
         await self.context.check_writable(self.handle)
-        volume, files = await self.volume(), self.context.files
+        volume, files = await self.volume(), self.context.store.files
         if size is not None:
-            await self.context.changes.truncate(volume, self.entry, size)
+            await self.context.store.changes.truncate(volume, self.entry, size)
         if mtime_ns is not None or size is None:
             await files.set_attributes(volume, self.entry, mtime_ns, None)
 
     async def set_mode(self, mode: int) -> None:
         await self.context.check_writable(self.handle)
-        await self.context.files.set_attributes(await self.volume(), self.entry, None, mode)
+        await self.context.store.files.set_attributes(await self.volume(), self.entry, None, mode)
 
     async def open(self, flags: int) -> Handle:
         volume = await self.volume()
-        return _DataHandle(await self.context.changes.open(volume, self.entry, flags))
+        return _DataHandle(await self.context.store.changes.open(volume, self.entry, flags))
 
 
 class _DataHandle(Handle):
@@ -239,7 +239,7 @@ class _DataListing(Listing):
         ]
 
     async def sync(self) -> None:
-        await self._context.files.store_all(self._volume)
+        await self._context.store.sync(self._volume)
 
 
 def entry_attributes(

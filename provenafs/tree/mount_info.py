@@ -59,7 +59,7 @@ class _PendingFile(_LiveJson):
     """What was written and is not stored yet; sizes in bytes."""
 
     def document(self) -> object:
-        return [dataclasses.asdict(transfer) for transfer in self.context.files.transfers()]
+        return [dataclasses.asdict(transfer) for transfer in self.context.store.transfers()]
 
 
 class _MetricsFile(LiveDocument):
@@ -71,7 +71,7 @@ class _MetricsFile(LiveDocument):
 
     async def content(self) -> bytes:
         status = self.context.status()
-        transfers = self.context.files.transfers()
+        transfers = self.context.store.transfers()
         lines = [
             *_samples("peak_rss_bytes", "gauge", {"": status["peak_rss"]}),
             *_samples("open_handles", "gauge", {"": status.get("open_handles", 0)}),

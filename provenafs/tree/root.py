@@ -77,7 +77,7 @@ class _RootListing(Snapshot):
         self._context = context
 
     async def sync(self) -> None:
-        await self._context.files.store_all()
+        await self._context.store.sync()
 
 
 class ByName(VirtualDirectory):

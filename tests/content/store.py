@@ -11,9 +11,10 @@ from typing import Any
 from provenafs.content.content import open_content
 from provenafs.content.drive import Drive
 from provenafs.content.listing.index import ROOT_INO, Entry
-from provenafs.content.naming.namespace import Changes
+from provenafs.content.store import Store as MountStore
+from provenafs.content.store import open_store as open_mount_store
 from provenafs.content.volume import Volume
-from provenafs.content.writing.open_files import FileHandle, Files, open_files
+from provenafs.content.writing.open_files import FileHandle
 from provenafs.errors import FSError
 from tests.content.servers import BUCKET, RecordingBucket
 
@@ -23,16 +24,18 @@ MIB = 1024 * 1024
 class Store:
     """Operations on one dataset as the kernel would ask for them."""
 
-    def __init__(self, files: Files, bucket: RecordingBucket, prefix: str) -> None:
-        self.files = files
+    def __init__(self, store: MountStore, bucket: RecordingBucket, prefix: str) -> None:
+        self.store = store
+        self.files, self.index, self.journal = store.files, store.index, store.journal
+        self.area, self.touches, self.deletions = store.area, store.touches, store.deletions
         self.bucket = bucket
         self.prefix = prefix
         self.refusal: FSError | None = None
         self.failures: list[Exception] = []
-        self.top = files.index.allot(ROOT_INO, "data")
-        self.drive = Drive(files.content, bucket, self.top, prefix)
+        self.top = store.index.allot(ROOT_INO, "data")
+        self.drive = Drive(store.content, bucket, self.top, prefix)
         self.volume = Volume(self.drive, "10.1/2", self._may_write)
-        self.changes = Changes(files, rename_limit=50)
+        self.changes = store.changes
 
     async def _may_write(self) -> None:
         if self.refusal is not None:
@@ -126,6 +129,7 @@ async def open_store(
     io_timeout: float = 10.0,
     ttl: float = 3600.0,
     asks_objects: bool = False,
+    rename_limit: int = 50,
 ) -> AsyncIterator[Store]:
     """A store over the bucket behind `address`, with cache and state in `folder`."""
     bucket = RecordingBucket(address, io_timeout)
@@ -138,15 +142,16 @@ async def open_store(
             changed=lambda _: None,
             asks_objects=asks_objects,
         ) as content,
-        open_files(
+        open_mount_store(
             content,
             folder / "state",
             staging_size=staging_size,
             writeback=writeback,
+            rename_limit=rename_limit,
             failed=lambda ino, error: failures.append(error),
-        ) as files,
+        ) as mount_store,
     ):
-        store = Store(files, bucket, prefix)
+        store = Store(mount_store, bucket, prefix)
         store.failures = failures
         yield store
 

@@ -15,11 +15,13 @@ import pytest
 import trio
 import trio.testing
 
-from provenafs.content import listings, staging, touches
 from provenafs.content.cache.block_cache import BlockCache
 from provenafs.content.journal import Journal
+from provenafs.content.listing import listing as listings
 from provenafs.content.listing.listing import DeepListing
+from provenafs.content.naming import mtime_updates as touches
 from provenafs.content.reading.directory_prefetch import Siblings
+from provenafs.content.staging import staged_bytes as staging
 from provenafs.s3.bucket import Bucket
 from provenafs.s3.writing import ObjectWriter
 from tests.content.servers import BUCKET
@@ -59,8 +61,8 @@ async def store(
             yield store
             await store.write("last", b"last")
             assert await store.read("last") == b"last"
-            await store.files.drain()
-            while store.files.content.memory.used:  # until the cache has what was read
+            await store.store.drain()
+            while store.store.content.memory.used:  # until the cache has what was read
                 await trio.sleep(0.01)
 
 
@@ -73,7 +75,7 @@ async def fails(work: Callable[..., Awaitable[object]], *arguments: Any) -> None
 async def test_a_listing(store: Store, fail: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert await store.names("d") == list("012345")
     with monkeypatch.context() as patch:
-        patch.setattr(store.files.content, "ttl", 0.0)
+        patch.setattr(store.store.content, "ttl", 0.0)
         fail(Bucket, "list", once=True)
         await fails(store.names, "d")
         assert await store.names("d") == list("012345")
@@ -107,7 +109,7 @@ async def test_caching_what_was_read(store: Store, fail: Any) -> None:
 
 async def test_dropping_what_was_fetched_ahead(store: Store, fail: Any) -> None:
     siblings = Siblings(
-        store.files.index, lambda _: None, store.files.content.memory, store.files.content.nursery
+        store.index, lambda _: None, store.store.content.memory, store.store.content.nursery
     )
     entries = [await store.entry(f"d/{number}") for number in range(6)]
     fail(trio, "sleep", once=True)
@@ -140,7 +142,7 @@ async def test_a_deletion_that_is_made_behind(store: Store, fail: Any) -> None:
     await store.unlink("d/0")
     fail(ObjectWriter, "delete", once=True)
     await store.unlink("d/1")
-    await store.files.deletions.flush()
+    await store.deletions.flush()
     assert "d/1" in [f"d/{name}" for name in await store.names("d")]
     await store.write("d/1", b"again")
     assert await store.read("d/1") == b"again"
@@ -153,11 +155,11 @@ async def test_a_time_brought_into_the_object(
     fail(touches, "copy_with_attributes", once=True)
     await store.set_mtime("d/0", 1e9)
     await store.set_mtime("d/1", 1e9)
-    while store.files.touches._running:
+    while store.touches._running:
         await trio.testing.wait_all_tasks_blocked(0.01)
     await store.set_mtime("d/2", 1e9)
-    assert store.files.touches._running
-    await store.files.touches.flush()
+    assert store.touches._running
+    await store.touches.flush()
 
 
 async def test_storing_behind(
@@ -167,17 +169,17 @@ async def test_storing_behind(
         async with open_store(moto_address, prefix, tmp_path, writeback=True) as store:
             fail(ObjectWriter, "put", once=True)
             await store.write("a", b"a")
-            await store.files.drain()
+            await store.store.drain()
             await store.write("b", b"b")
-            await store.files.drain()
+            await store.store.drain()
     assert objects(other_user, prefix)["b"] == b"b"
 
 
 async def test_the_upkeep_of_the_journal(
     store: Store, fail: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("provenafs.content.writing.open_files._JOURNAL_FLUSH_S", 0.01)
+    monkeypatch.setattr("provenafs.content.store._JOURNAL_FLUSH_S", 0.01)
     fail(Journal, "flush", once=True)
     with caplog.at_level(logging.WARNING):
-        while "never thought of" not in caplog.text and not store.files.nursery.failures:
+        while "never thought of" not in caplog.text and not store.store.nursery.failures:
             await trio.sleep(0.01)

@@ -78,9 +78,9 @@ async def test_names_change_while_files_are_stored_behind(
             await trio.sleep(number % 20 / 1000)
             await store.truncate(name, 1)
             expected[name] = b"\0"
-        await store.files.drain()
+        await store.store.drain()
         assert store.failures == []
-        assert [row for row, _ in await store.files.journal.rows()] == []
+        assert [row for row, _ in await store.journal.rows()] == []
     assert objects(other_user, prefix) == expected
 
 
@@ -156,7 +156,7 @@ async def test_a_time_set_before_a_rename_costs_no_copy(store: Store, other_user
     await store.write(".a.txt.Xy12Zk", b"x")
     await store.set_mtime(".a.txt.Xy12Zk", 1e9)
     await store.rename(".a.txt.Xy12Zk", "a.txt")
-    await store.files.drain()
+    await store.store.drain()
     assert len(store.requests()) == 3
     head = other_user.head_object(Bucket=BUCKET, Key=store.prefix + "a.txt")
     assert (head["Metadata"]["mtime"], head["ContentType"]) == ("1000000000", "text/plain")
@@ -201,7 +201,7 @@ async def test_a_directory_is_renamed_with_all_below(store: Store, other_user: A
     }  # fmt: skip
     assert await store.names() == ["e"]
     assert await store.read("e/7") == b"7"
-    assert await store.files.journal.intents() == []
+    assert await store.journal.intents() == []
 
 
 async def test_directories_go_over_empty_ones_only(store: Store, other_user: Any) -> None:
@@ -231,14 +231,14 @@ async def test_an_open_object_is_deleted_with_its_last_handle(
     handle = await store.open("a", os.O_RDONLY)
     await store.unlink("a")
     assert await store.names() == []
-    store.files.index.expire(store.top.ino)
+    store.index.expire(store.top.ino)
     assert await store.names() == []
     assert await handle.read(0, 1) == b"x"
     assert objects(other_user, store.prefix) == {"a": b"x"}
     await handle.release()
-    await store.files.drain()
+    await store.store.drain()
     assert objects(other_user, store.prefix) == {}
-    assert await store.files.journal.intents() == []
+    assert await store.journal.intents() == []
 
 
 async def test_a_name_can_be_used_again_while_its_object_is_open(
@@ -264,7 +264,7 @@ async def test_an_unlinked_file_that_is_written_stays_local(store: Store, other_
     await handle.release()
     assert store.requests() == []
     assert objects(other_user, store.prefix) == {}
-    assert await store.files.journal.rows() == []
+    assert await store.journal.rows() == []
 
 
 async def test_names_that_are_too_long(store: Store) -> None:
@@ -313,14 +313,14 @@ async def test_a_directory_goes_though_a_file_removed_from_it_is_open(
     await store.rename("renamed", "new")
     for handle in handles:
         await handle.release()
-    await store.files.drain()
+    await store.store.drain()
     assert set(objects(other_user, store.prefix)) == {"new/"}
     assert await store.names() == ["new"]
     assert await store.names("new") == []
 
 
 async def test_a_name_that_a_listing_saw_first_is_taken(store: Store) -> None:
-    index = store.files.index
+    index = store.index
     await store.write("a", b"x")
     entry = await store.entry("a")
     index.allot(store.top.ino, "b", Kind.OBJECT)
@@ -350,7 +350,7 @@ async def test_a_file_is_changed_while_its_time_is_stored(store: Store, other_us
     for holder in holders:
         uploads.acquire_on_behalf_of_nowait(holder)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(store.files.touches.flush)
+        nursery.start_soon(store.touches.flush)
         await trio.testing.wait_all_tasks_blocked()
         nursery.start_soon(store.write, "a", b"after")
         await trio.testing.wait_all_tasks_blocked()

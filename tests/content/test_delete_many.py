@@ -16,7 +16,8 @@ import trio
 from faultproxy import FaultProxy, Request, answer, lose_answer, s3_failure
 from moto.s3.responses import S3Response
 
-from provenafs.content import delete_queue, deletions
+from provenafs.content.naming import deferred_deletes as deletions
+from provenafs.content.naming import delete_queue
 from provenafs.s3.errors import AccessDenied
 from tests.content.servers import BUCKET
 from tests.content.store import Store, objects, open_store
@@ -93,7 +94,7 @@ async def remove_first(store: Store, proxy: FaultProxy) -> None:
     """As many as it takes to ask the server, and its answer."""
     for number in range(_ASKED):
         await store.unlink(f"d/{number:02}")
-    await store.files.store_all()
+    await store.store.sync()
     with trio.fail_after(10):
         while not proxy.count(is_batch):
             await trio.sleep(0.01)
@@ -114,7 +115,7 @@ async def test_many_are_deleted_in_one_request(
     await remove_rest(store)
     await store.rmdir("d")
     assert objects(other_user, store.prefix) == {}
-    assert await store.files.journal.intents() == []
+    assert await store.journal.intents() == []
     assert proxy.count(is_delete) == singles + 1  # the directory's marker
     assert proxy.count(is_batch) < 6
 
@@ -125,10 +126,10 @@ async def test_what_is_noted_before_the_answer_survives(store: Store, proxy: Fau
     proxy.fail(is_batch, answer("503 Slow Down"))
     proxy.fail(is_delete, answer("503 Slow Down"))
     await remove_rest(store)
-    assert len(await store.files.journal.intents()) == _MANY - _ASKED
+    assert len(await store.journal.intents()) == _MANY - _ASKED
     proxy.heal()
-    await store.files.drain()
-    assert await store.files.journal.intents() == []
+    await store.store.drain()
+    assert await store.journal.intents() == []
 
 
 @pytest.mark.usefixtures("looks_at_etags")
@@ -138,10 +139,10 @@ async def test_what_somebody_else_has_changed_stays(
     await remove_first(store, proxy)
     other_user.put_object(Bucket=BUCKET, Key=store.prefix + "d/20", Body=b"theirs")
     await remove_rest(store)
-    await store.files.drain()
+    await store.store.drain()
     assert files_of(store, other_user) == {"d/20": b"theirs"}
     assert await store.names("d") == ["20"]
-    assert await store.files.journal.intents() == []
+    assert await store.journal.intents() == []
     assert store.failures == []
 
 
@@ -158,7 +159,7 @@ async def test_a_key_that_is_refused_is_told_and_shown_again(
                s3_failure("403 Forbidden", "AccessDenied"))  # fmt: skip
     await remove_rest(store)
     with pytest.raises(AccessDenied):
-        await store.files.store_all(store.volume)
+        await store.store.sync(store.volume)
     assert await store.names("d") == ["20"]
     assert [type(error) for error in store.failures] == [AccessDenied]
     assert list(files_of(store, other_user)) == ["d/20"]
@@ -190,7 +191,7 @@ async def test_an_answer_that_is_not_clear_means_one_by_one(
         proxy.fail(is_batch, fault)
         await remove_first(store, proxy)
     await remove_rest(store)
-    await store.files.drain()
+    await store.store.drain()
     assert files_of(store, other_user) == {}
     assert store.failures == []
 
@@ -201,7 +202,7 @@ async def test_a_server_that_does_not_look_is_not_asked_for_many(
     await remove_first(store, proxy)
     other_user.put_object(Bucket=BUCKET, Key=store.prefix + "d/20", Body=b"theirs")
     await remove_rest(store)
-    await store.files.drain()
+    await store.store.drain()
     assert proxy.count(is_batch) == 1
     assert files_of(store, other_user) == {"d/20": b"theirs"}
 
@@ -216,7 +217,7 @@ async def test_what_is_stored_after_a_lost_answer_stays(
     proxy.fail(lambda one: one.method == "HEAD", s3_failure("503 Slow Down", "SlowDown"))
     await remove_rest(store)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(store.files.drain)
+        nursery.start_soon(store.store.drain)
         with trio.fail_after(10):
             while files_of(store, other_user):
                 await trio.sleep(0.05)

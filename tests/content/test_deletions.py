@@ -67,7 +67,7 @@ async def test_all_that_a_directory_held_is_gone_when_it_is(store: Store, other_
     assert await store.names("d") == []
     await store.rmdir("d")
     assert objects(other_user, store.prefix) == {}
-    assert await store.files.journal.intents() == []
+    assert await store.journal.intents() == []
 
 
 async def test_an_unlink_that_comes_alone_waits_for_the_bucket(
@@ -83,14 +83,14 @@ async def test_others_do_not_wait_and_are_seen_by_nobody(
     store: Store, proxy: FaultProxy, other_user: Any
 ) -> None:
     await remove_two(store, proxy, stall())
-    store.files.index.expire((await store.entry("d")).ino)
+    store.index.expire((await store.entry("d")).ino)
     assert (await store.names("d"))[0] == "02"
     assert "d/01" in objects(other_user, store.prefix)
-    assert [one.key for one in store.files.transfers()] == [f"{store.prefix}d/01"]
+    assert [one.key for one in store.store.transfers()] == [f"{store.prefix}d/01"]
     proxy.heal()
-    await store.files.store_all(store.volume)
+    await store.store.sync(store.volume)
     assert "d/01" not in objects(other_user, store.prefix)
-    assert store.files.transfers() == []
+    assert store.store.transfers() == []
 
 
 async def test_what_is_not_answered_ends_in_time(
@@ -102,7 +102,7 @@ async def test_what_is_not_answered_ends_in_time(
         with pytest.raises(Unavailable):
             await remove(store, first(_MANY)[1:])
         with pytest.raises(Unavailable):
-            await store.files.store_all(store.volume)
+            await store.store.sync(store.volume)
         with pytest.raises(Unavailable):
             await store.write("d/01", b"new")
         with pytest.raises((Unavailable, FSError)):
@@ -110,7 +110,7 @@ async def test_what_is_not_answered_ends_in_time(
     taken = _MANY - len(await store.names("d"))
     assert taken < _MANY / 2
     proxy.heal()
-    await store.files.drain()
+    await store.store.drain()
     assert len(objects(other_user, store.prefix)) == _MANY - taken
     assert store.failures == []
 
@@ -121,7 +121,7 @@ async def test_a_deletion_that_is_cut_off_is_made_in_the_end(
     await remove_two(store, proxy, cut())
     await trio.sleep(2 * _IO_TIMEOUT_S)
     proxy.heal()
-    await store.files.store_all()
+    await store.store.sync()
     assert "d/01" not in objects(other_user, store.prefix)
     assert store.failures == []
 
@@ -144,7 +144,7 @@ async def test_what_may_not_be_deleted_is_told_and_shown_again(
 ) -> None:
     await remove_two(store, proxy, s3_failure("403 Forbidden", "AccessDenied"))
     with pytest.raises(AccessDenied):
-        await store.files.store_all(store.volume)
+        await store.store.sync(store.volume)
     assert [type(error) for error in store.failures] == [AccessDenied]
     assert (await store.names("d"))[0] == "01"
     # Whoever goes on is told at once, also after names that can be removed.
@@ -160,12 +160,12 @@ async def test_a_failure_that_is_not_foreseen_leaves_the_mount_alive(
     await store.unlink("d/00")
 
     async def refuse() -> None:
-        if store.files.deletions.owed():
+        if store.deletions.owed():
             raise ValueError("of somebody else's code")
 
     store.volume = replace(store.volume, may_write=refuse)
     await store.unlink("d/01")
-    await store.files.drain()
+    await store.store.drain()
     assert [type(error) for error in store.failures] == [ValueError]
     assert "d/01" in objects(other_user, store.prefix)
     assert (await store.names("d"))[0] == "01"
@@ -178,7 +178,7 @@ async def test_a_dataset_that_is_released_meanwhile_keeps_its_objects(
     store.refusal = FSError(errno.EROFS, "released")
     await trio.sleep(_IO_TIMEOUT_S)
     proxy.heal()
-    await store.files.drain()
+    await store.store.drain()
     assert "d/01" in objects(other_user, store.prefix)
     assert store.failures == [store.refusal]
 
@@ -188,14 +188,14 @@ async def test_a_refusal_is_told_by_the_next_removal_in_the_directory(
 ) -> None:
     await store.write("other", b"new")
     await remove_two(store, proxy, s3_failure("403 Forbidden", "AccessDenied"))
-    await store.files.drain()
+    await store.store.drain()
     proxy.heal()
     await store.unlink("other")  # in another directory
     with pytest.raises(AccessDenied, match="01"):
         await store.unlink("d/02")
     assert "d/02" in objects(other_user, store.prefix)
     await store.unlink("d/02")
-    await store.files.store_all(store.volume)
+    await store.store.sync(store.volume)
 
 
 async def test_equal_bytes_stored_between_two_attempts_stay(
@@ -275,7 +275,7 @@ async def test_a_name_can_be_used_again_at_once(store: Store, other_user: Any, m
         await store.mkdir("d/04")
     else:
         await store.rename("other", "d/04")
-    await store.files.drain()
+    await store.store.drain()
     assert (await store.names("d"))[0] == "04"
     stored = objects(other_user, store.prefix)
     assert {"write": "d/04", "mkdir": "d/04/", "rename": "d/04"}[make] in stored
@@ -284,14 +284,14 @@ async def test_a_name_can_be_used_again_at_once(store: Store, other_user: Any, m
 async def test_a_listing_under_way_does_not_bring_a_name_back(
     store: Store, proxy: FaultProxy
 ) -> None:
-    index = store.files.index
+    index = store.index
     await store.unlink("d/00")
     directory = await store.entry("d")
     stamp = index.begin_listing()  # asked for while the object was there
     seen = [entry for entry in index.children(directory.ino) if entry.name == "01"]
     await store.unlink("d/01")
     later = index.begin_listing()
-    await store.files.drain()
+    await store.store.drain()
     for listing in (stamp, later):
         index.merge(listing, directory.ino, [Listed("01", 1, seen[0].etag)])
     assert index.child(directory.ino, "01") is None
@@ -331,7 +331,7 @@ async def test_a_file_opened_while_an_unlink_waits_for_room_lives_on(
         await trio.sleep(0.1)
         handle = await store.open("d/17", os.O_RDONLY)
         proxy.heal()
-    await store.files.store_all()
+    await store.store.sync()
     assert bytes(await handle.read(0, 10)) == b"x"
     await handle.release()
 
@@ -340,17 +340,17 @@ async def test_a_deletion_that_cannot_be_struck_off_is_not_made_twice(
     store: Store, other_user: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await store.unlink("d/00")
-    fulfil, failures = store.files.journal.fulfil, [FSError(errno.ENOSPC, "full")]
+    fulfil, failures = store.journal.fulfil, [FSError(errno.ENOSPC, "full")]
 
     async def fail_once(intent: str) -> None:
         if failures:
             raise failures.pop()
         await fulfil(intent)
 
-    monkeypatch.setattr(store.files.journal, "fulfil", fail_once)
+    monkeypatch.setattr(store.journal, "fulfil", fail_once)
     await store.unlink("d/01")
     await store.write("d/01", b"x")
-    assert await store.files.journal.intents() == []
+    assert await store.journal.intents() == []
     assert "d/01" in objects(other_user, store.prefix)
 
 
@@ -363,7 +363,7 @@ async def test_what_another_mount_stores_meanwhile_stays(
         await other.write("d/01", b"x")  # the same bytes, so the same ETag
         await trio.sleep(3 * _IO_TIMEOUT_S)  # an attempt that has begun may take that long
         proxy.heal()
-        await store.files.drain()
+        await store.store.drain()
     assert "d/01" in objects(other_user, prefix)
     assert (await store.names("d"))[0] == "01"
 
@@ -380,7 +380,7 @@ async def mounted_again(
             await remove_two(store, proxy, stall())
     assert "d/01" in objects(other_user, prefix)
     async with recovering(address, prefix, folder) as (store, recovery):
-        store.files.index.distrust()
+        store.index.distrust()
         yield store, recovery
 
 
@@ -391,9 +391,9 @@ async def test_the_next_mount_deletes_what_was_acknowledged(
         assert await store.names("d") == ["02", "03", "04"]
         await recovery.resume()
         assert await store.names("d") == ["02", "03", "04"]
-        await store.files.drain()
+        await store.store.drain()
         assert await store.names("d") == ["02", "03", "04"]
-        assert await store.files.journal.intents() == []
+        assert await store.journal.intents() == []
     assert set(objects(other_user, prefix)) == set(first(5)[2:])
 
 
@@ -404,9 +404,9 @@ async def test_the_next_mount_leaves_what_was_stored_since(
         await trio.sleep(1.1)  # S3 tells the time of an object in seconds
         other_user.put_object(Bucket=BUCKET, Key=f"{prefix}d/01", Body=b"x")
         await recovery.resume()
-        await store.files.drain()
+        await store.store.drain()
         assert await store.names("d") == ["01", "02", "03", "04"]
-        assert await store.files.journal.intents() == []
+        assert await store.journal.intents() == []
     assert "d/01" in objects(other_user, prefix)
 
 
@@ -420,7 +420,7 @@ async def test_names_are_used_before_recovery_comes_to_them(
             nursery.start_soon(store.unlink, "d/03")
             await trio.sleep(0.1)
             await recovery.resume()
-        await store.files.drain()
+        await store.store.drain()
         assert await store.names("d") == ["01", "04"]
     assert set(objects(other_user, prefix)) == {"d/01", "d/04"}
 
@@ -430,15 +430,15 @@ async def test_one_name_in_the_journals_of_two_mounts(
 ) -> None:
     etag = other_user.put_object(Bucket=BUCKET, Key=prefix + "a", Body=b"x")["ETag"]
     async with open_store(moto_address, prefix, tmp_path) as store:
-        journal = store.files.journal
+        journal = store.journal
         for tag in (etag, '"other"'):
             intent = new_intent(journal, Action.DELETE, "d", prefix + "a", etag=tag)
             await journal.intend(intent)
     async with recovering(moto_address, prefix, tmp_path) as (store, recovery):
         await recovery.resume()
-        await store.files.drain()
+        await store.store.drain()
         assert await store.names() == []
-        assert await store.files.journal.intents() == []
+        assert await store.journal.intents() == []
     assert objects(other_user, prefix) == {}
 
 
@@ -452,12 +452,12 @@ async def test_a_dataset_that_is_out_of_reach_keeps_its_deletions(
         raise FSError(errno.EACCES, "no role")
 
     async with open_store(moto_address, prefix, tmp_path) as store:
-        recovery = Recovery(store.files, volume_of)
+        recovery = Recovery(store.store, volume_of)
         await recovery.adopt()
         await recovery.resume()
-        await store.files.drain()
+        await store.store.drain()
         assert (await store.names("d"))[0] == "01"
-        assert len(await store.files.journal.intents()) == 1
+        assert len(await store.journal.intents()) == 1
 
 
 async def test_a_deletion_of_an_earlier_mount_does_not_take_what_is_written_now(
@@ -465,7 +465,7 @@ async def test_a_deletion_of_an_earlier_mount_does_not_take_what_is_written_now(
 ) -> None:
     etag = other_user.put_object(Bucket=BUCKET, Key=prefix + "a", Body=b"x")["ETag"]
     async with open_store(proxy.address, prefix, tmp_path) as store:
-        journal = store.files.journal
+        journal = store.journal
         await journal.intend(new_intent(journal, Action.DELETE, "d", prefix + "a", etag=etag))
     async with recovering(proxy.address, prefix, tmp_path) as (store, recovery):
         proxy.fail(is_delete, s3_failure("503 Slow Down", "SlowDown"), times=2)
@@ -475,5 +475,5 @@ async def test_a_deletion_of_an_earlier_mount_does_not_take_what_is_written_now(
         await handle.write(0, b"x")
         await handle.flush()
         await handle.release()
-        await store.files.drain()
+        await store.store.drain()
     assert objects(other_user, prefix) == {"a": b"x"}

@@ -13,8 +13,8 @@ import pytest
 import trio
 import trio.testing
 
-from provenafs.content import staging
 from provenafs.content.journal import State
+from provenafs.content.staging import staged_bytes as staging
 from provenafs.errors import FSError
 from provenafs.lib.direct_io import write_directly
 from tests.content.servers import BUCKET
@@ -208,9 +208,9 @@ async def test_somebody_elses_change_is_not_overwritten(store: Store, other_user
     await handle.release()
     assert objects(other_user, store.prefix) == {"a": b"theirs"}
     assert await store.read("a") == b"theirs"
-    ((row, alive),) = await store.files.journal.rows()
+    ((row, alive),) = await store.journal.rows()
     assert (row.state, alive, row.key) == (State.FAILED, False, store.prefix + "a")
-    assert store.files.area.path(row.id).read_bytes() == b"mine"
+    assert store.area.path(row.id).read_bytes() == b"mine"
 
 
 async def test_what_is_left_of_a_refused_append_is_read_to_its_end(
@@ -225,7 +225,7 @@ async def test_what_is_left_of_a_refused_append_is_read_to_its_end(
     assert await _errno(handle.flush()) == errno.ESTALE
     await handle.release()
     # As /proc/self/fd/N of a descriptor with O_PATH: no look at the name shows the new object.
-    again = store.files.open(store.volume, store.files.index.get(entry.ino) or entry)
+    again = store.files.open(store.volume, store.index.get(entry.ino) or entry)
     with trio.fail_after(5):
         assert await again.read(0, 100_000) == b"base"
         assert await again.read(4, 100_000) == b""
@@ -245,7 +245,7 @@ async def test_a_refused_file_that_took_anothers_name_shows_that_object(
     store.refusal = FSError(errno.EROFS, "released")
     assert await _errno(handle.flush()) == errno.EROFS
     await handle.release()
-    left = store.files.index.get(entry.ino)
+    left = store.index.get(entry.ino)
     assert left is not None
     assert (left.size, left.etag) == (len(b"their object"), etag)
 
@@ -266,7 +266,7 @@ async def test_a_dataset_released_meanwhile_keeps_the_bytes(store: Store, other_
     assert await _errno(handle.flush()) == errno.EROFS
     await handle.release()
     assert objects(other_user, store.prefix) == {}
-    ((row, _),) = await store.files.journal.rows()
+    ((row, _),) = await store.journal.rows()
     assert row.state is State.FAILED
     assert "released" in row.reason
     assert await _errno(store.open("b", os.O_CREAT)) == errno.EROFS
@@ -300,7 +300,7 @@ async def test_a_writer_waits_for_the_room_of_what_is_sent_behind(
             await trio.testing.wait_all_tasks_blocked()
             for holder in holders:
                 uploads.release_on_behalf_of(holder)
-        await store.files.drain()
+        await store.store.drain()
     assert objects(other_user, prefix) == {"a": bytes(MIB), "b": bytes(MIB)}
 
 
@@ -312,7 +312,7 @@ async def test_files_larger_than_the_staging_area(
         handle = await store.open("big", os.O_CREAT | os.O_RDWR)
         for offset in range(0, len(data), MIB):
             await handle.write(offset, data[offset : offset + MIB])
-            assert store.files.area.used <= 24 * MIB
+            assert store.area.used <= 24 * MIB
         assert await _errno(handle.read(0, 10)) == errno.EIO
         assert await _errno(handle.write(0, b"x")) == errno.EIO
         await handle.flush()
@@ -345,7 +345,7 @@ async def test_a_time_set_later_follows_behind(store: Store, other_user: Any) ->
     await store.set_mtime("a", 1e9)
     assert len(store.requests()) == 1
     assert (await store.entry("a")).mtime_ns == 10**18
-    await store.files.drain()
+    await store.store.drain()
     assert _mtime(other_user, store.prefix + "a") == "1000000000"
     assert (await store.entry("a")).mtime_ns == 10**18
     assert await store.read("a") == b"x"
@@ -391,5 +391,5 @@ def _mtime(client: Any, key: str) -> str:
 
 async def _leftovers(store: Store) -> list[object]:
     """Journal rows and staged files that are still there."""
-    await store.files.journal.adopt()
-    return [*await store.files.journal.rows(), *store.files.area.folder.iterdir()]
+    await store.journal.adopt()
+    return [*await store.journal.rows(), *store.area.folder.iterdir()]

@@ -12,7 +12,7 @@ import pytest
 import trio
 from faultproxy import Fault, FaultProxy, Request
 
-from provenafs.content import following
+from provenafs.content.writing import following
 from provenafs.content.writing.open_files import FileHandle
 from tests.content.servers import BUCKET
 from tests.content.store import MIB, Store, open_store
@@ -39,7 +39,7 @@ def put(store: Store, client: Any, body: bytes) -> None:
 
 async def look(store: Store) -> tuple[int, int]:
     """The inode and size of the file as a new listing shows it."""
-    store.files.index.expire(store.top.ino)
+    store.index.expire(store.top.ino)
     entry = await store.entry("log")
     return entry.ino, entry.size
 

@@ -89,8 +89,8 @@ async def test_nothing_is_stored_below_a_directory_that_is_gone(
     async with open_store(moto_address, prefix, tmp_path) as store:
         await store.mkdir("gone")
         directory = await store.entry("gone")
-        below = store.files.index.allot(directory.ino, "below", Kind.DIRECTORY)
-        store.files.index._execute("DELETE FROM entries WHERE ino = ?", (directory.ino,))
+        below = store.index.allot(directory.ino, "below", Kind.DIRECTORY)
+        store.index._execute("DELETE FROM entries WHERE ino = ?", (directory.ino,))
         with pytest.raises(FSError) as caught:
             await store.changes.create(store.volume, below, "file", 0)
         assert caught.value.errno == errno.ESTALE

@@ -14,7 +14,7 @@ import pytest
 import trio
 from faultproxy import Fault, FaultProxy
 
-from provenafs.content import keeping
+from provenafs.content.writing import keeping
 from provenafs.content.writing.open_files import FileHandle
 from provenafs.errors import FSError
 from tests.content.servers import BUCKET
@@ -69,7 +69,7 @@ async def test_open_handles_go_on_reading_what_they_opened(
     assert await handle.read(len(OLD), 100) == b""
     assert await store.read("f") == b"new"
     await handle.release()
-    assert store.files.area.used == 0
+    assert store.area.used == 0
     assert not store.failures
 
 
@@ -103,8 +103,8 @@ async def test_what_is_written_to_a_replaced_file_stays_with_its_handles(
     await handle.flush()
     await handle.release()
     assert objects(other_user, store.prefix) == {"f": b"new"}
-    assert store.files.area.used == 0
-    assert not await store.files.journal.rows()
+    assert store.area.used == 0
+    assert not await store.journal.rows()
 
 
 async def test_what_was_written_before_is_kept_as_well(store: Store, other_user: Any) -> None:
@@ -132,7 +132,7 @@ async def test_a_file_that_is_not_replaced_after_all_is_what_it_was(
     expected = b"mine" + OLD[4:] + b"more"
     assert objects(other_user, store.prefix)["f"] == expected
     assert await store.read("f") == expected
-    assert store.files.area.used == 0
+    assert store.area.used == 0
 
 
 async def test_a_read_that_is_overtaken_by_the_replacement_gets_the_old_bytes(

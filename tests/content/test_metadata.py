@@ -66,7 +66,7 @@ def _check_kept(client: Any, key: str, *, same_bytes: bool) -> None:
 
 async def _touch(store: Store, path: str) -> str:
     await store.set_mtime(path, 1e9)
-    await store.files.touches.flush()
+    await store.touches.flush()
     assert any(line.startswith("PUT") for line in store.requests())
     return path
 
@@ -147,20 +147,18 @@ async def test_it_stays_when_recovery_stores_the_file(
         handle = await store.open("f")
         await handle.write(0, b"x")
         await store.files.set_attributes(store.volume, await store.entry("f"), None, 0o750)
-        ((row, _),) = await store.files.journal.rows()
+        ((row, _),) = await store.journal.rows()
         staged = handle.file._staged
         assert staged is not None
         await staged.leave()
-        await store.files.journal.update(
-            row.id, state=State.CLOSED, size=SIZE, mode=0o750, owner=NOBODY
-        )
+        await store.journal.update(row.id, state=State.CLOSED, size=SIZE, mode=0o750, owner=NOBODY)
         handle.file._staged, handle.file.changed = None, False
         await handle.release()
 
         async def volume_of(dataset: str) -> Volume:
             return store.volume
 
-        await Recovery(store.files, volume_of).send(row.id)
+        await Recovery(store.store, volume_of).send(row.id)
     head = other_user.head_object(Bucket=BUCKET, Key=prefix + "f")
     assert head["Metadata"]["who"] == "lab 7"
     assert head["Metadata"]["mode"] == "0100750"
@@ -236,7 +234,7 @@ async def test_a_time_is_not_forgotten_when_a_rename_fails(
         patched.setattr(ObjectWriter, "copy", failing)
         with pytest.raises(Unavailable):
             await store.rename("f", "g")
-    await store.files.touches.flush()
+    await store.touches.flush()
     head = other_user.head_object(Bucket=BUCKET, Key=store.prefix + "f")
     assert head["Metadata"]["mtime"] == "1000000000"
 
@@ -316,7 +314,7 @@ async def test_a_mode_goes_with_the_store_or_behind(store: Store, other_user: An
     shown = await store.entry("plain")
     assert (shown.mode, shown.mtime_ns) == (0o700, plain.mtime_ns)
     assert stored("plain") is None
-    await store.files.touches.flush()
+    await store.touches.flush()
     assert stored("plain") == "0100700"
     assert len(store.requests()) == 3
     await _append(store, "script")
@@ -331,6 +329,6 @@ async def test_a_mode_set_on_anothers_file_keeps_its_time(store: Store, other_us
     for name in ("f", "g"):
         entry = await store.entry(name)
         await store.files.set_attributes(store.volume, entry, None, 0o755)
-        await store.files.touches.flush()
+        await store.touches.flush()
         assert (await store.entry(name)).shown_mtime_ns == entry.shown_mtime_ns
     assert other_user.head_object(Bucket=BUCKET, Key=key)["Metadata"]["mtime"] == "12.5"

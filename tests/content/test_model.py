@@ -180,7 +180,7 @@ class Remote:
     async def relist(self, path: str) -> list[str]:
         """As `list`, but from the bucket."""
         entry = await self._find(path)
-        self.store.files.index.expire(entry.ino)
+        self.store.index.expire(entry.ino)
         return await self.list(path)
 
 
@@ -229,12 +229,12 @@ async def _compare(
                 while remote.handles:
                     await remote.release(0)
                     local.release(0)
-                await store.files.drain()
+                await store.store.drain()
             assert store.failures == []
-            assert store.files.transfers() == []
-            assert store.files.area.used == 0
-            assert [row for row, _ in await store.files.journal.rows()] == []
-            assert list(store.files.area.folder.iterdir()) == []
+            assert store.store.transfers() == []
+            assert store.area.used == 0
+            assert [row for row, _ in await store.journal.rows()] == []
+            assert list(store.area.folder.iterdir()) == []
         expected = _tree(local.folder)
         found = objects(other_user, prefix)
         files = {key: body for key, body in found.items() if not key.endswith("/")}

@@ -36,7 +36,7 @@ async def recovering(
         async def volume_of(dataset: str) -> Volume:
             return store.volume
 
-        recovery = Recovery(store.files, volume_of)
+        recovery = Recovery(store.store, volume_of)
         await recovery.adopt()
         yield store, recovery
 
@@ -64,12 +64,12 @@ async def test_writeback_acknowledges_before_it_stores(
             await store.write(f"{number}", f"{number}".encode())
         assert objects(other_user, prefix) == {}
         assert await store.read("19") == b"19"
-        assert len(store.files.transfers()) == 20
+        assert len(store.store.transfers()) == 20
         let_go()
         await store.write("0", b"again")
         with trio.fail_after(20):
-            await store.files.drain()
-        assert store.files.transfers() == []
+            await store.store.drain()
+        assert store.store.transfers() == []
     expected = {f"{number}": f"{number}".encode() for number in range(20)}
     assert objects(other_user, prefix) == {**expected, "0": b"again"}
 
@@ -98,7 +98,7 @@ async def test_a_killed_writer_loses_nothing_it_was_told_is_safe(
     async with recovering(moto_address, prefix, tmp_path) as (store, recovery):
         await recovery.resume()
         with trio.fail_after(60):
-            await store.files.drain()
+            await store.store.drain()
         items = await recovery.items()
     stored = objects(other_user, prefix)
     for name, content in acknowledged.items():
@@ -143,7 +143,7 @@ async def test_what_is_sent_behind_is_shown(
         assert await store.names() == []
         await recovery.resume()
         with trio.fail_after(20):
-            await store.files.drain()
+            await store.store.drain()
         assert await store.read("a") == b"x"
 
 
@@ -160,10 +160,10 @@ async def test_what_was_removed_is_not_owed(
             with trio.fail_after(30):
                 await (store.rename("a", "b") if replace else store.unlink("a"))
                 proxy.heal()
-                await store.files.drain()
-            assert store.files.transfers() == []
-            await store.files.journal.flush()
-            assert [row for row, _ in await store.files.journal.rows()] == []
+                await store.store.drain()
+            assert store.store.transfers() == []
+            await store.journal.flush()
+            assert [row for row, _ in await store.journal.rows()] == []
     assert objects(other_user, prefix) == {"b": b"x" if replace else b"y"}
 
 
@@ -206,7 +206,7 @@ async def test_what_a_failed_write_has_left_behind_is_not_stored(
     async with recovering(moto_address, prefix, tmp_path) as (store, recovery):
         await recovery.resume()
         with trio.fail_after(20):
-            await store.files.drain()
+            await store.store.drain()
     assert objects(other_user, prefix) == {"promised": b"0123"}
 
 
@@ -221,7 +221,7 @@ async def test_a_promise_is_not_kept_over_somebody_elses_object(
     async with recovering(moto_address, prefix, tmp_path) as (store, recovery):
         await recovery.resume()
         with trio.fail_after(60):
-            await store.files.drain()
+            await store.store.drain()
         items = await recovery.items()
     failed = [item for item in items if item.state is State.FAILED]
     assert failed
@@ -241,14 +241,14 @@ async def test_changes_of_names_are_carried_to_their_end(
         other_user.copy_object(Bucket=BUCKET, Key=f"{prefix}new/{number}", CopySource=source)
     other_user.delete_object(Bucket=BUCKET, Key=f"{prefix}old/0")
     async with open_store(moto_address, prefix, tmp_path) as store:
-        journal = store.files.journal
+        journal = store.journal
         rename = new_intent(journal, Action.RENAME, "d", f"{prefix}old/", target=f"{prefix}new/")
         await journal.intend(rename)
         await journal.intend(new_intent(journal, Action.DELETE, "d", f"{prefix}gone", etag=etag))
     async with recovering(moto_address, prefix, tmp_path) as (store, recovery):
         await recovery.resume()
-        await store.files.drain()
-        assert await store.files.journal.intents() == []
+        await store.store.drain()
+        assert await store.journal.intents() == []
     assert objects(other_user, prefix) == {f"new/{number}": b"x" for number in range(5)}
 
 
@@ -273,7 +273,7 @@ async def test_bytes_that_only_an_unfinished_upload_has_are_not_taken_for_zeros(
         store, recovery = found
         await recovery.resume()
         with trio.fail_after(60):
-            await store.files.drain()
+            await store.store.drain()
     assert objects(other_user, f"{prefix}closed/") == {"a": data}
     async with recovering(moto_address, f"{prefix}written/", tmp_path / "written") as found:
         _, recovery = found
@@ -328,12 +328,12 @@ async def test_a_rename_that_is_resumed_removes_no_original_without_its_copy(
     ):
         other_user.put_object(Bucket=BUCKET, Key=prefix + name, Body=body)
     async with open_store(moto_address, prefix, tmp_path) as store:
-        journal = store.files.journal
+        journal = store.journal
         rename = new_intent(journal, Action.RENAME, "d", f"{prefix}old/", target=f"{prefix}new/")
         await journal.intend(rename)
     async with recovering(moto_address, prefix, tmp_path) as (store, recovery):
         await recovery.resume()
-        assert await store.files.journal.intents() == []
+        assert await store.journal.intents() == []
     assert objects(other_user, prefix) == {"old/a": b"ours", "new/a": b"else", "new/b": b"both"}
 
 
@@ -365,10 +365,10 @@ async def test_staged_bytes_without_a_row_are_swept(
         handle = await store.open("kept", os.O_CREAT | os.O_RDWR)
         await handle.write(0, b"x")
         for suffix in ("data", "ranges"):
-            (store.files.area.folder / f"gone.{suffix}").write_bytes(b"x")
+            (store.area.folder / f"gone.{suffix}").write_bytes(b"x")
     async with recovering(moto_address, prefix, tmp_path) as (store, recovery):
         (item,) = await recovery.items()
-        assert [path.stem for path in store.files.area.folder.iterdir()] == [item.id]
+        assert [path.stem for path in store.area.folder.iterdir()] == [item.id]
 
 
 def _run_and_kill(

@@ -16,7 +16,6 @@ import trio
 from faultproxy import FaultProxy, Hold, Request, fault_proxy, s3_failure
 
 from provenafs.content.listing.index import Entry
-from provenafs.content.naming.namespace import Changes
 from provenafs.errors import FSError
 from tests.content.servers import BUCKET
 from tests.content.store import Store, objects, open_store
@@ -112,7 +111,7 @@ async def test_work_below_a_directory_goes_with_it(
         assert objects(other_user, store.prefix) == {"e/": b"", **expected}, held
         for name in await _walk(store):
             await (store.rmdir(name[:-1]) if name.endswith("/") else store.unlink(name))
-        assert await store.files.journal.intents() == []
+        assert await store.journal.intents() == []
         assert objects(other_user, store.prefix) == {}
     assert store.failures == []
 
@@ -125,7 +124,7 @@ async def test_what_is_open_below_a_directory_goes_with_it(
         for held in range(1, _REQUESTS + 1):
             await store.mkdir("d")
             await store.write("d/a", b"a")
-            await store.files.drain()
+            await store.store.drain()
             changed = await store.open("d/a", os.O_WRONLY)
             made = await store.open("d/new", os.O_CREAT | os.O_WRONLY)
 
@@ -136,7 +135,7 @@ async def test_what_is_open_below_a_directory_goes_with_it(
                     await handle.release()
 
             await _while_renamed(store, proxy, work, held)
-            await store.files.drain()
+            await store.store.drain()
             assert objects(other_user, prefix) == {"e/": b"", "e/a": b"new", "e/new": b"new"}, held
             for name in ("e/a", "e/new"):
                 await store.unlink(name)
@@ -212,7 +211,7 @@ async def test_a_directory_is_renamed_while_its_files_are_removed(
     await store.mkdir("d")
     for number in range(12):
         other_user.put_object(Bucket=BUCKET, Key=f"{store.prefix}d/{number:02}", Body=b"x")
-    store.files.index.expire((await store.entry("d")).ino)
+    store.index.expire((await store.entry("d")).ino)
     directory = await store.entry("d")
 
     async def remove() -> None:
@@ -223,7 +222,7 @@ async def test_a_directory_is_renamed_while_its_files_are_removed(
         nursery.start_soon(remove)
         await trio.sleep(0.05)
         await store.rename("d", "e")
-    await store.files.drain()
+    await store.store.drain()
     assert objects(other_user, store.prefix) == {"e/": b""}
 
 
@@ -233,7 +232,7 @@ async def test_a_listing_of_the_old_names_hides_nothing(
     await store.mkdir("d")
     await store.write("d/a", b"a")
     directory, hold = await store.entry("d"), Hold()
-    store.files.index.expire(directory.ino)
+    store.index.expire(directory.ino)
     proxy.fail(lambda request: request.is_list, hold, times=1)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(store.drive.refresh, directory)
@@ -266,15 +265,15 @@ async def test_a_key_that_would_be_too_long_is_refused_before_anything_is_copied
 
 
 async def test_a_directory_that_cannot_be_renamed_leaves_its_target(
-    store: Store, other_user: Any
+    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
 ) -> None:
     for number in range(3):
-        other_user.put_object(Bucket=BUCKET, Key=f"{store.prefix}d/{number}", Body=b"")
-    await store.mkdir("e")
-    store.changes = Changes(store.files, rename_limit=2)
-    assert await _errno(store.rename("d", "e")) == errno.EXDEV
-    assert await store.names() == ["d", "e"]
-    assert "e/" in objects(other_user, store.prefix)
+        other_user.put_object(Bucket=BUCKET, Key=f"{prefix}d/{number}", Body=b"")
+    async with open_store(moto_address, prefix, tmp_path, rename_limit=2) as store:
+        await store.mkdir("e")
+        assert await _errno(store.rename("d", "e")) == errno.EXDEV
+        assert await store.names() == ["d", "e"]
+    assert "e/" in objects(other_user, prefix)
 
 
 # Where S3 refuses
@@ -298,7 +297,7 @@ async def test_a_rename_whose_original_may_not_be_removed_is_undone(
     assert (await store.entry(name)).ino == entry.ino
     assert await handle.read(0, 9) == (b"f" if name == "f" else b"a")
     await handle.release()
-    assert await store.files.journal.intents() == []
+    assert await store.journal.intents() == []
     await store.rename(name, "new")
     assert await store.names() == sorted({"d", "f", "new"} - {name})
 
@@ -331,9 +330,9 @@ async def test_an_original_whose_removal_is_not_answered_is_removed_later(
                 await store.rename("d", "e")
             assert await store.names() == ["e", "g"]
             proxy.heal()
-            await store.files.drain()
+            await store.store.drain()
             assert objects(other_user, prefix) == {"g": b"x", "e/": b"", "e/a": b"x"}
-            assert await store.files.journal.intents() == []
+            assert await store.journal.intents() == []
 
 
 def refuse_removal(proxy: FaultProxy, key: str) -> None:

@@ -84,7 +84,7 @@ class _Worker:
 
 async def _shuffle(store: Store, directories: list[Entry], chance: random.Random) -> None:
     """Move the directories to and fro, also into one another."""
-    index = store.files.index
+    index = store.index
     for _ in range(_RENAMES):
         entry = index.get(chance.choice(directories).ino)
         assert entry is not None
@@ -108,10 +108,10 @@ async def test_nothing_is_lost_while_directories_change_places(
             folder, below = tmp_path / f"{number}-{writeback}", f"{prefix}{number}-{writeback}/"
             async with open_store(moto_address, below, folder, writeback=writeback) as store:
                 expected = await _run(store, seed)
-                await store.files.drain()
+                await store.store.drain()
                 assert store.failures == [], seed
-                assert [row for row, _ in await store.files.journal.rows()] == [], seed
-                assert await store.files.journal.intents() == [], seed
+                assert [row for row, _ in await store.journal.rows()] == [], seed
+                assert await store.journal.intents() == [], seed
                 shown = {path: await store.read(path) for path in expected}
             found = objects(other_user, below)
             stored = {key: body for key, body in found.items() if not key.endswith("/")}
@@ -139,6 +139,6 @@ async def _run(store: Store, seed: int) -> dict[str, bytes]:
 
 
 def _path(store: Store, ino: int) -> str:
-    entry = store.files.index.get(ino)
+    entry = store.index.get(ino)
     assert entry is not None
     return store.drive.key(entry).removeprefix(store.prefix)

@@ -110,7 +110,7 @@ async def test_a_killed_rename_is_ended(
             break
         async with recovering(proxy.address, prefix, folder / "killed") as (store, recovery):
             await recovery.resume()
-            await store.files.drain()
+            await store.store.drain()
             assert await recovery.items() == []
             assert objects(other_user, prefix) == after, at
             assert {name.rstrip("/") for name in after if "/" not in name[:-1]} == set(
@@ -162,7 +162,7 @@ async def _left(
             )
             for name, earlier in moves
         )
-        journal = store.files.journal
+        journal = store.journal
         intent = new_intent(
             journal, Action.RENAME, "10.1/2", f"{prefix}d/", target=f"{prefix}e/", moves=noted
         )
@@ -186,7 +186,7 @@ async def test_names_that_are_owed_a_rename_cannot_be_changed_before_it(
 ) -> None:
     _put(other_user, prefix, _FILES)
     async with _left(moto_address, prefix, tmp_path, [("d/a", 0.0)]) as (store, recovery):
-        progress = store.files.uploads.progress
+        progress = store.store.uploads.progress
         usual, progress.timeout = progress.timeout, 0.1
         for attempt in (
             lambda: store.write("d/a", b"again"),
@@ -260,20 +260,20 @@ async def test_what_is_not_stored_yet_goes_with_its_directory(
             let_go = await hold_uploads(store)
             await store.write("d/new", b"new")
             await store.write("d/a", b"changed")
-            rows = [row.id for row, _ in await store.files.journal.rows()]
+            rows = [row.id for row, _ in await store.journal.rows()]
             let_go()
         # The end came after the copies: before the rows, and then the deletions.
     async with open_store(moto_address, prefix, tmp_path / "first") as store:
         moves = tuple((await _moves(store)).values())
         intent = new_intent(
-            store.files.journal, Action.RENAME, "10.1/2", f"{prefix}d/", target=f"{prefix}e/",
+            store.journal, Action.RENAME, "10.1/2", f"{prefix}d/", target=f"{prefix}e/",
             moves=moves, rows=tuple(rows),
         )  # fmt: skip
-        await store.files.journal.intend(intent)
+        await store.journal.intend(intent)
     async with recovering(moto_address, prefix, tmp_path / "first") as (store, recovery):
         with trio.fail_after(20):
             await recovery.resume()
-            await store.files.drain()
+            await store.store.drain()
         assert await recovery.items() == []
     assert objects(other_user, prefix) == {
         "e/": b"", "e/a": b"changed", "e/b": b"b", "e/new": b"new",
@@ -289,7 +289,7 @@ async def test_a_rename_over_what_was_promised_has_one_outcome(
         await hold_uploads(store)
         await store.write("f", b"f")
         await store.write("g", b"g")
-        journal = store.files.journal
+        journal = store.journal
         commit = journal._commit
 
         def noting(tickets: Any) -> None:
@@ -306,7 +306,7 @@ async def test_a_rename_over_what_was_promised_has_one_outcome(
         async with recovering(moto_address, prefix, state) as (store, recovery):
             await recovery.resume()
             with trio.fail_after(20):
-                await store.files.drain()
+                await store.store.drain()
             assert await recovery.items() == []
         assert objects(other_user, prefix) == {"g": b"f"}
         assert list((state / "state" / "staging").iterdir()) == []
@@ -326,7 +326,7 @@ async def test_a_stored_file_takes_the_place_of_a_promised_one(
     options: dict[str, Any] = {"writeback": True, "io_timeout": 1.0}
     async with open_store(proxy.address, prefix, first, **options) as store:
         await store.write("f", b"f")
-        await store.files.drain()
+        await store.store.drain()
         proxy.fail(is_put_of_g, s3_failure("503 x", "SlowDown"))
         proxy.fail(is_copy, _kill(first / "state", killed / "state", carried_out=is_made))
         await store.write("g", b"g")
@@ -342,9 +342,9 @@ async def test_a_stored_file_takes_the_place_of_a_promised_one(
     async with recovering(proxy.address, prefix, killed) as (store, recovery):
         assert len(await recovery.items()) == 2
         await recovery.resume()
-        await store.files.drain()
+        await store.store.drain()
         assert await recovery.items() == []
-        assert list(store.files.area.folder.iterdir()) == []
+        assert list(store.area.folder.iterdir()) == []
     expected = {"g": b"f"} if is_made else {"f": b"theirs", "g": b"g"}
     assert objects(other_user, prefix) == expected
 
@@ -357,18 +357,18 @@ async def test_what_is_staged_does_not_replace_what_others_put_in_place_of_a_cop
         moves = await _moves(store)
         await hold_uploads(store)
         await store.write("d/a", b"mine")
-        ((row, _),) = await store.files.journal.rows()
+        ((row, _),) = await store.journal.rows()
         intent = new_intent(
-            store.files.journal, Action.RENAME, "10.1/2", f"{prefix}d/", target=f"{prefix}e/",
+            store.journal, Action.RENAME, "10.1/2", f"{prefix}d/", target=f"{prefix}e/",
             moves=tuple(moves.values()), rows=(row.id,),
         )  # fmt: skip
-        await store.files.journal.intend(intent)
+        await store.journal.intend(intent)
     other_user.delete_object(Bucket=BUCKET, Key=f"{prefix}d/a")
     _put(other_user, prefix, {"e/a": b"theirs"})
     async with recovering(moto_address, prefix, tmp_path) as (store, recovery):
         await recovery.resume()
         with trio.fail_after(20):
-            await store.files.drain()
+            await store.store.drain()
         (item,) = await recovery.items()
         assert item.state is State.FAILED
     assert objects(other_user, prefix) == {"e/": b"", "e/a": b"theirs", "e/b": b"b"}
@@ -379,7 +379,7 @@ async def test_a_rename_of_an_earlier_version_moves_what_is_older(
 ) -> None:
     _put(other_user, prefix, _FILES)
     async with open_store(moto_address, prefix, tmp_path) as store:
-        journal = store.files.journal
+        journal = store.journal
         intent = new_intent(journal, Action.RENAME, "d", f"{prefix}d/", target=f"{prefix}e/")
         await journal.intend(dataclasses.replace(intent, changed_at=time.time() - 60))
     async with recovering(moto_address, prefix, tmp_path) as (_, recovery):

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
-from provenafs.content import staging
-from provenafs.content import tail as tails
+from provenafs.content.staging import staged_bytes as staging
+from provenafs.content.staging import write_buffer as tails
 from provenafs.content.staging.staged_bytes import StagedBytes, StagingArea
 from provenafs.content.staging.write_buffer import Tail, Tails
 from provenafs.errors import FSError

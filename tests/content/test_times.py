@@ -54,7 +54,7 @@ def only(index: Index, directory: int) -> Entry:
 
 
 async def relist(store: Store) -> None:
-    store.files.index.expire(store.top.ino)
+    store.index.expire(store.top.ino)
     await store.names()
 
 
@@ -76,7 +76,7 @@ async def test_a_change_whose_time_is_set_back_shows_in_the_ctime(store: Store) 
     after = await store.entry("f")
     assert after.shown_mtime_ns == THEN
     assert after.shown_ctime_ns > before.shown_ctime_ns
-    await store.files.touches.flush()  # what is done behind is no further change
+    await store.touches.flush()  # what is done behind is no further change
     await relist(store)
     again = await store.entry("f")
     assert (again.ino, again.shown_mtime_ns) == (after.ino, THEN)
@@ -90,7 +90,7 @@ async def test_storing_what_was_written_is_no_further_change(store: Store) -> No
     await handle.flush()
     await handle.release()
     await relist(store)
-    assert times(store.files.index, written.ino) == (
+    assert times(store.index, written.ino) == (
         written.shown_mtime_ns,
         written.shown_ctime_ns,
     )
@@ -143,12 +143,12 @@ async def test_a_list_that_shows_our_own_copy_is_not_taken_for_anothers(
 
     async def copy_and_list(self: ObjectWriter, *arguments: Any, **options: Any) -> str:
         etag = await copy(self, *arguments, **options)
-        show(store.files.index, store.top.ino, Listed("f", 1, etag, before.modified_ns + 5 * 10**9))
+        show(store.index, store.top.ino, Listed("f", 1, etag, before.modified_ns + 5 * 10**9))
         assert (await store.entry("f")).mode is None
         return etag
 
     monkeypatch.setattr(ObjectWriter, "copy", copy_and_list)
-    await store.files.touches.flush()
+    await store.touches.flush()
     after = await store.entry("f")
     assert after.ino == before.ino
     assert (after.shown_mtime_ns, after.shown_ctime_ns) == (THEN, before.shown_ctime_ns)
@@ -168,10 +168,10 @@ async def test_what_is_set_during_a_copy_stands(
         return await copy(self, *arguments, **options)
 
     monkeypatch.setattr(ObjectWriter, "copy", set_and_copy)
-    await store.files.touches.flush()
+    await store.touches.flush()
     entry = await store.entry("f")
     assert (entry.shown_mtime_ns, entry.mode) == (THEN + 1, 0o711)
-    await store.files.touches.flush()
+    await store.touches.flush()
     assert (await store.entry("f")).shown_mtime_ns == THEN + 1
 
 
@@ -184,7 +184,7 @@ async def test_times_long_ago_and_far_ahead(
         entry = await store.entry("f")
         await store.files.set_attributes(store.volume, entry, time_ns, None)
         assert (await store.entry("f")).shown_mtime_ns == time_ns
-        await store.files.drain()
+        await store.store.drain()
         assert (await store.entry("f")).shown_mtime_ns == time_ns
     async with open_store(moto_address, prefix, tmp_path / "two", asks_objects=True) as store:
         await learned(store, "f")

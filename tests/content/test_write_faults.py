@@ -63,7 +63,7 @@ async def test_a_new_file_is_stored_once_though_answers_get_lost(
     proxy.fail(is_put, fault, times=1)
     await store.write("new", b"changed")
     assert objects(other_user, store.prefix) == {"new": b"changed"}
-    assert [row.state for row, _ in await store.files.journal.rows()].count(State.FAILED) == 0
+    assert [row.state for row, _ in await store.journal.rows()].count(State.FAILED) == 0
 
 
 @pytest.mark.parametrize("which", [is_part, is_completion])
@@ -99,7 +99,7 @@ async def test_names_change_though_answers_get_lost(
     proxy.fail(is_delete, lose_answer(), times=2)
     await store.rename("a", "c")
     await store.unlink("b")
-    await store.files.drain()
+    await store.store.drain()
     assert objects(other_user, store.prefix) == {"c": b"a"}
 
 
@@ -130,7 +130,7 @@ async def test_what_was_acknowledged_is_sent_once_the_server_is_back(
         assert objects(other_user, prefix) == {}
         proxy.heal()
         with trio.fail_after(60):
-            await store.files.drain()
+            await store.store.drain()
         assert store.failures == []
     assert objects(other_user, prefix) == {f"{number}": b"x" for number in range(20)}
 
@@ -150,7 +150,7 @@ async def test_what_went_to_recovery_is_not_stored_by_those_who_waited(
         nursery.start_soon(handle.file.store_now)
         await trio.testing.wait_all_tasks_blocked()
     assert objects(other_user, store.prefix) == {}
-    assert [row.state for row, _ in await store.files.journal.rows()] == [State.FAILED]
+    assert [row.state for row, _ in await store.journal.rows()] == [State.FAILED]
 
 
 @pytest.mark.parametrize("later", [b"", b"changed"])
@@ -176,7 +176,7 @@ async def test_an_upload_that_was_completed_unheard_is_ours(
     await handle.sync()
     await handle.release()
     assert objects(other_user, store.prefix) == {"a": later + LARGE[len(later) :]}
-    assert await store.files.journal.rows() == []
+    assert await store.journal.rows() == []
 
 
 async def test_a_directory_whose_rename_fails_is_where_it_was(
@@ -186,7 +186,7 @@ async def test_a_directory_whose_rename_fails_is_where_it_was(
         await store.write(f"d{number}", b"")
         key = f"{store.prefix}old/{number}"
         other_user.put_object(Bucket=BUCKET, Key=key, Body=b"x")
-    store.files.index.expire(store.top.ino)
+    store.index.expire(store.top.ino)
     before = objects(other_user, store.prefix)
     proxy.fail(
         lambda request: is_copy(request) and request.path.endswith("/7"), s3_failure("500 x", "x")
@@ -197,7 +197,7 @@ async def test_a_directory_whose_rename_fails_is_where_it_was(
     proxy.fail(is_delete, s3_failure("500 x", "x"))
     with trio.fail_after(60), pytest.raises(S3Error):
         await store.rename("old", "new")
-    assert await store.files.journal.intents() == []
+    assert await store.journal.intents() == []
     assert before.items() <= objects(other_user, store.prefix).items()
 
 
@@ -220,6 +220,6 @@ async def test_refused_credentials_end_a_file_and_not_the_mount(
         await handle.flush()
     assert caught.value.errno == errno.EACCES
     await handle.release()
-    ((row, _),) = await store.files.journal.rows()
+    ((row, _),) = await store.journal.rows()
     assert (row.state, row.owner) == (State.FAILED, NOBODY)
     assert await store.names() == []

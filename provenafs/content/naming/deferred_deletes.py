@@ -9,25 +9,22 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
 
 import trio
 
-from provenafs.content.journal import Action, Intent, new_intent
+from provenafs.content.journal import Action, Intent, Journal, new_intent
 from provenafs.content.naming.delete_queue import DeleteQueue
 from provenafs.content.volume import Volume
 from provenafs.content.writing.file import File
 from provenafs.content.writing.keeping import keep
 from provenafs.errors import FSError
+from provenafs.guard import Background
 from provenafs.lib.parallel import run_all
 from provenafs.s3.deleting import CHANGED, GONE, Removal, delete_many, fits_batch
 from provenafs.s3.errors import PreconditionFailed, Unavailable, is_transient
-
-if TYPE_CHECKING:
-    from provenafs.content.writing.open_files import Files
 
 log = logging.getLogger(__name__)
 
@@ -55,8 +52,23 @@ class _Pending:
 class Deletions:
     """The deletions of a mount that are still to be made, by key."""
 
-    def __init__(self, files: Files) -> None:
-        self._files = files
+    def __init__(
+        self,
+        journal: Journal,
+        nursery: Background,
+        hidden: set[str],
+        failed: Callable[[int, Exception], None],
+        io_timeout: float,
+    ) -> None:
+        """`hidden` are the keys that listings leave out; `failed` is told of what was refused.
+
+        `io_timeout` in seconds.
+        """
+        self._journal = journal
+        self._nursery = nursery
+        self._hidden = hidden
+        self._failed = failed
+        self._io_timeout = io_timeout
         self._pending: dict[str, _Pending] = {}
         self._queues: dict[Volume, DeleteQueue[_Pending]] = {}
         self._untold: dict[tuple[str, str], Exception] = {}  # by dataset and directory
@@ -72,7 +84,7 @@ class Deletions:
         """
         if not self._careful_until < trio.current_time() < self._run_until:
             return False
-        with trio.move_on_after(self._files.content.s3.io_timeout):
+        with trio.move_on_after(self._io_timeout):
             await self._queue(volume).room()
             return True
         raise Unavailable("the last deletions are not answered")
@@ -92,7 +104,7 @@ class Deletions:
         if queue is None:
             queue = self._queues[volume] = DeleteQueue(
                 volume,
-                self._files.nursery,
+                self._nursery,
                 partial(self._delete, volume=volume),
                 partial(self._delete_many, volume=volume),
             )
@@ -102,15 +114,15 @@ class Deletions:
         """Delete the object of an open file with its last release. The name is to go at once."""
         pending = await self._intend(volume, file.key, etag)
         pending.file = file
-        self._files.nursery.start_soon(self._delete, pending, volume)
+        self._nursery.start_soon(self._delete, pending, volume)
 
     async def _intend(self, volume: Volume, key: str, etag: str) -> _Pending:
         while key in self._pending:
             await self.hurry(key)
-        intent = new_intent(self._files.journal, Action.DELETE, volume.dataset, key, etag=etag)
+        intent = new_intent(self._journal, Action.DELETE, volume.dataset, key, etag=etag)
         pending = self._add(_Pending(intent, volume, _removal(intent), is_ours=True))
         try:
-            await self._files.journal.intend(intent)
+            await self._journal.intend(intent)
         except BaseException:
             self._end(pending)
             raise
@@ -118,11 +130,11 @@ class Deletions:
 
     def _add(self, pending: _Pending) -> _Pending:
         self._pending[pending.intent.key] = pending
-        self._files.content.hidden.add(pending.intent.key)
+        self._hidden.add(pending.intent.key)
         return pending
 
     def _end(self, pending: _Pending) -> None:
-        self._files.content.hidden.discard(pending.intent.key)
+        self._hidden.discard(pending.intent.key)
         del self._pending[pending.intent.key]
         pending.done.set()
 
@@ -142,7 +154,7 @@ class Deletions:
             self.adopt(intent)
         pending.volume = volume
         volume.drive.expire(intent.key)
-        self._files.nursery.start_soon(self._delete, pending, volume)
+        self._nursery.start_soon(self._delete, pending, volume)
 
     def abandon(self, intent: Intent) -> None:
         """Leave a deletion that was adopted to another mount."""
@@ -204,7 +216,7 @@ class Deletions:
         for queue in self._queues.values():
             queue.hurry()
         for one in wanted:
-            with trio.move_on_after(within or self._files.content.s3.io_timeout):
+            with trio.move_on_after(within or self._io_timeout):
                 await one.done.wait()
             if not one.done.is_set():
                 raise Unavailable(f"deleting {one.intent.key}: not answered yet")
@@ -244,19 +256,19 @@ class Deletions:
         file = pending.file
         if file is None or not file.uses:
             return await self._is_deleted(pending, volume)
-        with trio.move_on_after(self._files.content.s3.io_timeout / 2):
+        with trio.move_on_after(self._io_timeout / 2):
             async with file.moving:
-                await keep(file, self._files.content.s3.io_timeout)
+                await keep(file, self._io_timeout)
         file.is_lost = True
         file.is_lost = await self._is_deleted(pending, volume)
         return file.is_lost
 
     async def _fulfil(self, done: Sequence[_Pending]) -> None:
         """Until then nothing new may be stored under the key: the next mount would delete it."""
-        with trio.move_on_after(self._files.content.s3.io_timeout):
+        with trio.move_on_after(self._io_timeout):
             while True:
                 try:
-                    await self._files.journal.fulfil(*[one.intent.id for one in done])
+                    await self._journal.fulfil(*[one.intent.id for one in done])
                     return
                 except FSError as error:
                     log.warning("%s: %s", done[0].intent.key, error)
@@ -266,7 +278,7 @@ class Deletions:
         key = pending.intent.key
         ino = volume.drive.expire(key)
         if pending.failure is not None:
-            self._files.failed(ino, pending.failure)
+            self._failed(ino, pending.failure)
             while len(self._untold) >= _UNTOLD:
                 del self._untold[next(iter(self._untold))]
             self._untold[volume.dataset, _directory(key)] = pending.failure

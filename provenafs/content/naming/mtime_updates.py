@@ -7,24 +7,23 @@ make the copy needless; while handles are open it waits too, since the copy may 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import trio
 
+from provenafs.content.claims import Names
 from provenafs.content.journal import Action, Intent, new_intent
 from provenafs.content.listing.index import Entry, Kind
 from provenafs.content.volume import Volume
 from provenafs.content.writing.file import File
+from provenafs.content.writing.open_files import Files
 from provenafs.content.writing.publisher import Attributes
 from provenafs.errors import FSError
 from provenafs.guard import Background
 from provenafs.s3.errors import S3Error
 from provenafs.s3.metadata import content_type
 from provenafs.s3.writing import COPY_LIMIT
-
-if TYPE_CHECKING:
-    from provenafs.content.writing.open_files import Files
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +40,14 @@ class _Touch:
 class Touches:
     """The self-copies that are still to be made, one for an inode at most."""
 
-    def __init__(self, files: Files) -> None:
+    def __init__(
+        self, files: Files, names: Names, failed: Callable[[int, Exception], None]
+    ) -> None:
+        """`failed` is told of what could not be stored: the inode and the error."""
         self._files = files
+        self._index, self._journal = files.index, files.services.journal
+        self._names = names
+        self._failed = failed
         self._waiting: dict[int, _Touch] = {}
         self._running = False
         self._limiter = trio.CapacityLimiter(_AT_ONCE)
@@ -52,7 +57,7 @@ class Touches:
         self._waiting[ino] = _Touch(volume, ino)
         if not self._running:
             self._running = True
-            self._files.nursery.start_soon(self._run)
+            self._files.services.nursery.start_soon(self._run)
 
     def cancel(self, ino: int) -> bool:
         """The object is about to be replaced, renamed or deleted; whether a touch was waiting."""
@@ -84,10 +89,10 @@ class Touches:
         return file is None or not (file.uses or file.changed or file.is_owed)
 
     async def _copy(self, touch: _Touch) -> None:
-        entry = self._files.index.get(touch.ino)
+        entry = self._index.get(touch.ino)
         if entry is None or entry.kind is not Kind.OBJECT:
             return
-        names, volume = self._files.names, touch.volume
+        names, volume = self._names, touch.volume
         try:
             async with (
                 self._limiter,
@@ -101,14 +106,14 @@ class Touches:
                     await self._copy_object(volume, file)
         except Exception as error:  # what was written meanwhile; also of the credential source
             log.error("%s could not be stored: %s", entry.name, error)
-            self._files.failed(entry.ino, error)
+            self._failed(entry.ino, error)
 
     async def _copy_object(self, volume: Volume, file: File) -> None:
         """The file is held: a change begun on the version before would end as a conflict."""
-        entry = self._files.index.get(file.ino)
+        entry = self._index.get(file.ino)
         if entry is None or file.etag is None or entry.size > COPY_LIMIT:
             return
-        journal = self._files.journal
+        journal = self._journal
         intent = new_intent(
             journal,
             Action.TOUCH,
@@ -131,10 +136,10 @@ class Touches:
 
     def _note_copy(self, before: Entry, intent: Intent, etag: str) -> None:
         """A LIST may have shown the copy meanwhile, and taken it for another client's."""
-        now = self._files.index.get(before.ino)
+        now = self._index.get(before.ino)
         if now is None or now.staged or now.etag != intent.etag:
             return
-        self._files.index.update(
+        self._index.update(
             before.ino,
             etag=etag,
             modified_ns=0,

@@ -16,9 +16,10 @@ from provenafs.content.claims import Place
 from provenafs.content.listing.index import Entry, Kind
 from provenafs.content.naming.markers import put_marker
 from provenafs.content.naming.renames import Renames
+from provenafs.content.naming.services import NamingServices
 from provenafs.content.volume import Volume, check_length
 from provenafs.content.writing.file import File
-from provenafs.content.writing.open_files import FileHandle, Files
+from provenafs.content.writing.open_files import FileHandle
 from provenafs.errors import FSError
 from provenafs.s3.errors import PreconditionFailed, Unavailable
 from provenafs.s3.types import ObjectInfo
@@ -29,11 +30,12 @@ USUAL_MODE = 0o644  # what a file shows without any of its own
 class Changes:
     """What can be done to the names of a mount's datasets."""
 
-    def __init__(self, files: Files, rename_limit: int) -> None:
+    def __init__(self, services: NamingServices, rename_limit: int) -> None:
         """`rename_limit`: how many objects a renamed directory may hold."""
-        self._files = files
-        self._index = files.index
-        self._renames = Renames(files, rename_limit)
+        self._services = services
+        self._files = services.files
+        self._index = services.content.index
+        self._renames = Renames(services, rename_limit)
 
     # Opening
 
@@ -42,7 +44,7 @@ class Changes:
         if flags & os.O_ACCMODE == os.O_RDONLY and not flags & os.O_TRUNC:
             return self._files.open(volume, entry)
         await volume.may_write()
-        async with self._files.names.use_file(volume, entry.ino):
+        async with self._services.names.use_file(volume, entry.ino):
             if self._index.get(entry.ino) is None and self._files.known(entry.ino) is None:
                 raise FSError(errno.ESTALE, f"{entry.name} was removed")
             return await self._open(volume, entry, flags)
@@ -59,7 +61,7 @@ class Changes:
 
     async def truncate(self, volume: Volume, entry: Entry, size: int) -> None:
         """Cut or extend a file with zeros; published at once unless a handle is open."""
-        async with self._files.names.use_file(volume, entry.ino):
+        async with self._services.names.use_file(volume, entry.ino):
             await self._files.truncate(volume, entry, size)
 
     # Making
@@ -72,9 +74,9 @@ class Changes:
         `mode`: the permission bits of a new one.
         """
         await volume.may_write()
-        async with self._files.names.use(volume, directory, name) as place:
+        async with self._services.names.use(volume, directory, name) as place:
             volume.check_new(place.key)
-            await self._files.deletions.hurry(place.key)
+            await self._services.deletions.hurry(place.key)
             found = await volume.drive.lookup(place.directory, name)
             if found is not None:
                 if flags & os.O_EXCL:
@@ -93,10 +95,10 @@ class Changes:
     async def mkdir(self, volume: Volume, directory: Entry, name: str) -> Entry:
         """Make a directory. EEXIST."""
         await volume.may_write()
-        async with self._files.names.use(volume, directory, name) as place:
+        async with self._services.names.use(volume, directory, name) as place:
             volume.check_new(place.key)
             check_length(f"{place.key}/")
-            await self._files.deletions.hurry(place.key)
+            await self._services.deletions.hurry(place.key)
             if await volume.drive.lookup(place.directory, name) is not None:
                 raise FSError(errno.EEXIST)
             if not await put_marker(volume, place.key):
@@ -124,12 +126,12 @@ class Changes:
         behind.
         """
         await volume.may_write()
-        is_one_of_many = await self._files.deletions.takes_over(volume)
-        async with self._files.names.change(volume, (directory, name)) as (place,):
+        is_one_of_many = await self._services.deletions.takes_over(volume)
+        async with self._services.names.change(volume, (directory, name)) as (place,):
             entry = await self._existing(place)
             if entry.kind is not Kind.OBJECT:
                 raise FSError(errno.EISDIR)
-            self._files.deletions.tell(volume, place.key)
+            self._services.deletions.tell(volume, place.key)
             file = self._files.known(entry.ino)
             if file is None:
                 etag = entry.etag
@@ -139,15 +141,15 @@ class Changes:
                     etag = file.etag
                     await self._unlink_known(volume, entry, file)
                 await self._files.settle(file)
-            self._files.touches.cancel(entry.ino)
+            self._services.touches.cancel(entry.ino)
             if etag is not None:
                 await self._keep_directory(volume, directory.ino)
-        self._files.deletions.unlinked()
+        self._services.deletions.unlinked()
 
     async def _unlink_unknown(self, place: Place, entry: Entry, is_one_of_many: bool) -> None:
         if entry.etag is not None and is_one_of_many:
-            self._files.touches.cancel(entry.ino)
-            await self._files.deletions.delete_behind(place.volume, place.key, entry.etag)
+            self._services.touches.cancel(entry.ino)
+            await self._services.deletions.delete_behind(place.volume, place.key, entry.etag)
         else:
             await self._delete(place.volume, entry, place.key, entry.etag)
         self._index.remove(entry.ino)
@@ -156,10 +158,10 @@ class Changes:
         """The name goes at once; the object of an open file stays until it is released."""
         await file.give_up_upload()
         if file.etag is not None and file.uses and not file.is_complete:
-            await self._files.deletions.delete_when_released(volume, file, file.etag)
+            await self._services.deletions.delete_when_released(volume, file, file.etag)
         else:
             await self._delete(volume, entry, file.key, file.etag)
-        await self._files.journal.record(file.journal_unlink())
+        await self._services.journal.record(file.journal_unlink())
         file.unlink()
         self._index.remove(entry.ino)
 
@@ -178,7 +180,7 @@ class Changes:
     async def rmdir(self, volume: Volume, directory: Entry, name: str) -> None:
         """Remove an empty directory. ENOENT, ENOTDIR, ENOTEMPTY."""
         await volume.may_write()
-        async with self._files.names.change(volume, (directory, name)) as (place,):
+        async with self._services.names.change(volume, (directory, name)) as (place,):
             entry = await self._existing(place)
             if entry.kind is Kind.OBJECT:
                 raise FSError(errno.ENOTDIR)
@@ -192,7 +194,7 @@ class Changes:
         if self._index.children(entry.ino, limit=1):
             raise FSError(errno.ENOTEMPTY)
         prefix = f"{place.key}/"
-        await self._files.deletions.hurry_below(prefix)
+        await self._services.deletions.hurry_below(prefix)
         page = await place.volume.drive.bucket.list(prefix, delimiter="", max_keys=2)
         if any(found.key != prefix for found in page.objects):
             self._index.expire(entry.ino)
@@ -217,10 +219,10 @@ class Changes:
         too many objects; ESTALE if another client has changed either.
         """
         await volume.may_write()
-        claimed = self._files.names.change(volume, (directory, name), (target, new_name))
+        claimed = self._services.names.change(volume, (directory, name), (target, new_name))
         async with claimed as (source, goal):
             volume.check_new(goal.key)
-            await self._files.deletions.hurry(goal.key)
+            await self._services.deletions.hurry(goal.key)
             entry = await self._existing(source)
             found = await volume.drive.lookup(goal.directory, new_name)
             if found is not None and not replace:

@@ -24,10 +24,10 @@ from provenafs.content.claims import Place
 from provenafs.content.journal import Action, Intent, Move, Statement, new_intent
 from provenafs.content.listing.index import Change, Entry, Kind
 from provenafs.content.naming.moves import Removals, copy_all, move_below, objects_below, take_back
+from provenafs.content.naming.services import NamingServices
 from provenafs.content.volume import check_length, is_scratch
 from provenafs.content.writing.file import File, lock_all
 from provenafs.content.writing.keeping import being_replaced
-from provenafs.content.writing.open_files import Files
 from provenafs.errors import FSError
 from provenafs.s3.errors import AccessDenied, NoSuchKey, PreconditionFailed
 
@@ -50,10 +50,11 @@ class _Rename:
 class Renames:
     """Carries renames out whose places are claimed."""
 
-    def __init__(self, files: Files, limit: int) -> None:
+    def __init__(self, services: NamingServices, limit: int) -> None:
         """`limit`: how many objects a renamed directory may hold."""
-        self._files = files
-        self._index = files.index
+        self._services = services
+        self._files = services.files
+        self._index = services.content.index
         self._limit = limit
 
     # A file
@@ -91,7 +92,7 @@ class Renames:
             statements = file.journal_move(target.key, etag, replaces=True)
             if replaced is not None:
                 statements += replaced.journal_unlink()
-            await self._files.journal.record(statements)
+            await self._services.journal.record(statements)
             if replaced is not None:
                 replaced.unlink()
                 self._index.remove(replaced.ino)
@@ -103,7 +104,7 @@ class Renames:
         """While the object of a file, if any, is replaced: what open handles need is kept."""
         if replaced is not None:
             await replaced.give_up_upload()
-        async with being_replaced(replaced, self._files.content.s3.io_timeout):
+        async with being_replaced(replaced, self._services.content.s3.io_timeout):
             yield
 
     async def _object(
@@ -121,9 +122,9 @@ class Renames:
                 file.key, file.etag, file.size, None, target.key, expected, current.storage_class
             )
             # Attributes that were set and that the object does not have yet go with it.
-            is_touched = self._files.touches.cancel(entry.ino)
+            is_touched = self._services.touches.cancel(entry.ino)
             intent = new_intent(
-                self._files.journal, Action.RENAME, source.volume.dataset, source.key,
+                self._services.journal, Action.RENAME, source.volume.dataset, source.key,
                 target=target.key, mtime_ns=current.mtime_ns if is_touched else None,
                 mode=current.mode if is_touched else None, moves=(move,), rows=file.rows,
                 replaced=() if replaced is None else replaced.rows,
@@ -134,7 +135,7 @@ class Renames:
                 )
             except BaseException:
                 if is_touched:
-                    self._files.touches.add(source.volume, entry.ino)
+                    self._services.touches.add(source.volume, entry.ino)
                 raise
 
     # A directory
@@ -149,7 +150,7 @@ class Renames:
         if new_prefix.startswith(prefix):
             raise FSError(errno.EINVAL)
         for below in (prefix, new_prefix):
-            await self._files.deletions.hurry_below(below)
+            await self._services.deletions.hurry_below(below)
         async with AsyncExitStack() as moving:
             held = [file for file in self._files.below(prefix, volume) if not file.unlinked]
             await lock_all(moving, held)
@@ -159,7 +160,7 @@ class Renames:
             for file in held:
                 await file.restart_upload()
             intent = new_intent(
-                self._files.journal, Action.RENAME, volume.dataset, prefix, target=new_prefix,
+                self._services.journal, Action.RENAME, volume.dataset, prefix, target=new_prefix,
                 moves=moves, rows=tuple(row for file in held for row in file.rows),
             )  # fmt: skip
             await self._carry_out(_Rename(entry, source, target, intent, moves, held))
@@ -180,7 +181,7 @@ class Renames:
 
     async def _carry_out(self, rename: _Rename) -> None:
         volume, intent, moves = rename.source.volume, rename.intent, rename.moves
-        await self._files.journal.intend(intent)
+        await self._services.journal.intend(intent)
         try:
             etags = await copy_all(volume, intent, moves, self._made)
         except Exception as error:
@@ -195,21 +196,21 @@ class Renames:
         await removals.make(volume, moves, self._made)
         for move in removals.late:
             if move.etag:
-                await self._files.deletions.delete_behind(volume, move.key, move.etag)
+                await self._services.deletions.delete_behind(volume, move.key, move.etag)
         if removals.refused:
             await self._refuse(rename, removals, etags)
         if rename.entry.kind is Kind.OBJECT:
             # Nothing is stored under the old name before the journal has a row, and so this.
-            self._files.journal.fulfil_later(intent.id)
+            self._services.journal.fulfil_later(intent.id)
         else:
-            await self._files.journal.fulfil(intent.id)
+            await self._services.journal.fulfil(intent.id)
 
     def _made(self) -> None:
-        self._files.uploads.progress.made()
+        self._services.progress.made()
 
     async def _give_up(self, rename: _Rename, error: Exception) -> NoReturn:
         """Nothing was renamed."""
-        await self._files.journal.fulfil(rename.intent.id)
+        await self._services.journal.fulfil(rename.intent.id)
         self._index.expire(rename.source.directory.ino)
         self._index.expire(rename.target.directory.ino)
         if not isinstance(error, (PreconditionFailed, NoSuchKey)):
@@ -238,7 +239,7 @@ class Renames:
             statements += file.journal_move(after + file.key[len(before) :], etag_of(file))
         if replaced is not None and not replaced.unlinked:
             statements += replaced.journal_unlink()
-        await self._files.journal.record(statements)
+        await self._services.journal.record(statements)
         if replaced is not None and not replaced.unlinked:
             replaced.unlink()
             self._index.remove(replaced.ino)
@@ -282,9 +283,9 @@ class Renames:
             left = await take_back(source.volume, rename.moves, etags)
             message = f"{source.key} is not renamed, since {move.key} could not be removed"
             message += f"; {left} copies are left below {target.key}" if left else ""
-        await self._files.journal.fulfil(rename.intent.id)
+        await self._services.journal.fulfil(rename.intent.id)
         for place in (source, target):
             self._index.expire(place.directory.ino)
             change = Change(place.directory.ino, place.name, rename.entry.ino)
-            self._files.content.changed([change])
+            self._services.content.changed([change])
         raise FSError(number, f"{message} ({error})") from error

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import trio
 
@@ -33,22 +33,32 @@ from provenafs.content.staging.staged_bytes import ReadBase, StagedBytes
 from provenafs.content.volume import Volume, is_scratch
 from provenafs.content.writing.multipart import Base
 from provenafs.content.writing.publisher import Attributes, Publisher
+from provenafs.content.writing.services import FileServices
 from provenafs.content.writing.upload_plan import SINGLE_PUT
 from provenafs.errors import FSError
 from provenafs.s3.errors import NoSuchKey, PreconditionFailed, is_transient
-
-if TYPE_CHECKING:
-    from provenafs.content.writing.open_files import Files
 
 log = logging.getLogger(__name__)
 
 _UNSHOWN = itertools.count(-1, -1)  # inode numbers of files that the mount does not show
 
 
+class FileEvents(Protocol):
+    """What a file tells its owner."""
+
+    def acknowledged(self, file: File) -> None:
+        """A close was answered: the bytes are to be stored in the background."""
+
+    def attributes_set(self, file: File) -> None:
+        """A time or mode was set that the stored object does not have."""
+
+
 class File:
     """Made at the first open of an inode, gone with the last release once all is stored."""
 
-    def __init__(self, files: Files, volume: Volume, entry: Entry, key: str) -> None:
+    def __init__(
+        self, services: FileServices, events: FileEvents, volume: Volume, entry: Entry, key: str
+    ) -> None:
         self.ino = entry.ino
         self.volume = volume
         self.key = key
@@ -58,13 +68,14 @@ class File:
         self.changed = entry.etag is None
         self.unlinked = False
         self.is_lost = False  # this mount has replaced or deleted the object, or is about to
-        self._files = files
+        self._services = services
+        self._events = events
         self._size = entry.size  # of the object
         self._lock = trio.Lock()
         self._staged: StagedBytes | None = None
         self._kept: StagedBytes | None = None  # the object as it was, for handles still open
         self._state = State.OPEN
-        self._publisher = Publisher(files.uploads, volume, files.journal, is_new=self.changed)
+        self._publisher = Publisher(services.uploads, volume, services.journal, is_new=self.changed)
         self._sequential_end = 0
         self._untouched = entry.etag is None  # as made or emptied, and nothing written since
         self._mtime_ns = entry.mtime_ns
@@ -74,7 +85,9 @@ class File:
         self._conflict: FSError | None = None
 
     @classmethod
-    async def recover(cls, files: Files, volume: Volume, row: Row, key: str) -> File:
+    async def recover(
+        cls, services: FileServices, events: FileEvents, volume: Volume, row: Row, key: str
+    ) -> File:
         """A file that an earlier mount left, to be stored at `key`. FSError if its bytes are gone.
 
         At its own key it replaces the object it was made from, at another one nothing.
@@ -87,9 +100,9 @@ class File:
             next(_UNSHOWN), 0, name, Kind.OBJECT, row.base_size, row.base_etag, 0, row.mtime_ns,
             None, row.mode, None, True, 0.0,
         )  # fmt: skip
-        file = cls(files, volume, entry, row.key)
+        file = cls(services, events, volume, entry, row.key)
         punched = [(start, end) for _, start, end, _, _ in row.parts]
-        file._staged = await files.area.recover(row.id, row.base_size, file._reader(), punched)
+        file._staged = await services.area.recover(row.id, row.base_size, file._reader(), punched)
         if row.state is State.CLOSED and file._staged.size > row.size:
             await file._staged.truncate(row.size)  # a write that failed has left more
         file._state, file.changed, file._untouched = row.state, True, False
@@ -234,7 +247,7 @@ class File:
             self._mode = mode
             given["mode"] = mode
         self._ctime_ns = given["ctime_ns"]
-        self._files.index.update(self.ino, **given)
+        self._services.index.update(self.ino, **given)
         if len(given) > 1 and not self.changed and not self.is_owed:
             self._touch()
 
@@ -243,7 +256,9 @@ class File:
         self._mtime_ns = self._ctime_ns = now = time.time_ns()
         self._mtime_was_set = False
         if not self.unlinked:
-            self._files.index.update(self.ino, size=self.size, mtime_ns=now, ctime_ns=now, staged=1)
+            self._services.index.update(
+                self.ino, size=self.size, mtime_ns=now, ctime_ns=now, staged=1
+            )
 
     async def _begin_change(self, *, keep: bool) -> StagedBytes:
         """The staged bytes, journalled as about to change; `keep` what the object has."""
@@ -258,7 +273,7 @@ class File:
             await self.volume.may_write()
             if not self.unlinked:
                 await self._staged.restart_log()
-            await self._files.journal.update(
+            await self._services.journal.update(
                 self._row,
                 state=State.OPEN,
                 key=self.key,
@@ -272,22 +287,22 @@ class File:
 
     async def _stage(self, *, keep: bool) -> StagedBytes:
         await self.volume.may_write()
-        files = self._files
+        services = self._services
         row = replace(
-            new_row(files.journal.owner, self.volume.dataset, self.key),
+            new_row(services.journal.owner, self.volume.dataset, self.key),
             base_etag=self.etag,
             base_size=self._size if keep else 0,
         )
         if not self.unlinked:
-            await files.journal.add(row)
+            await services.journal.add(row)
         try:
-            staged = await files.area.create(row.id, row.base_size, self._reader())
+            staged = await services.area.create(row.id, row.base_size, self._reader())
         except BaseException:
-            files.area.discard(row.id)
-            files.journal.remove_later(row.id)
+            services.area.discard(row.id)
+            services.journal.remove_later(row.id)
             raise
         if self.unlinked:
-            files.area.discard(row.id)
+            services.area.discard(row.id)
         self._publisher.row, self._state = row.id, State.OPEN
         return staged
 
@@ -308,7 +323,7 @@ class File:
         if end <= SINGLE_PUT or staged.base_size or self.is_scratch or self.unlinked:
             return
         await self._publisher.send_ahead(
-            staged, Base(self.key, self.etag), self._attributes, end, self._files.nursery
+            staged, Base(self.key, self.etag), self._attributes, end, self._services.nursery
         )
 
     @property
@@ -336,7 +351,7 @@ class File:
         async with self._lock:
             if self.is_scratch or (self._untouched and self.size == 0):
                 return
-            await self._store(behind=self._files.writeback)
+            await self._store(behind=self._services.writeback)
 
     async def sync(self) -> None:
         """fsync: return once the bucket has the bytes (the disk, for a scratch file)."""
@@ -349,7 +364,7 @@ class File:
     async def store(self) -> None:
         """Store what changed, empty or not; behind when the mount writes back."""
         async with self._lock:
-            await self._store(behind=self._files.writeback)
+            await self._store(behind=self._services.writeback)
 
     async def store_now(self) -> None:
         """Store what changed or what an acknowledged close still owes."""
@@ -371,7 +386,7 @@ class File:
         await self.volume.may_write()
         staged = await self._ensure_staged()
         await staged.sync()
-        await self._files.journal.update(
+        await self._services.journal.update(
             self._row,
             state=State.CLOSED,
             key=self.key,
@@ -381,7 +396,7 @@ class File:
             write_id=self._publisher.coming_write_id,
         )
         self._state, self.changed = State.CLOSED, False
-        self._files.send_behind(self)
+        self._events.acknowledged(self)
 
     async def _ensure_staged(self) -> StagedBytes:
         """An empty file that nobody wrote to has no staged bytes yet."""
@@ -400,7 +415,7 @@ class File:
         self.etag, self._size = etag, staged.size
         staged.rebase(self._reader() or _nothing)
         self.changed, self._untouched, self._state = False, False, State.SENT
-        self._files.journal.update_later(
+        self._services.journal.update_later(
             self._row, state=State.SENT, size=staged.size, base_etag=etag, reason="", replaces=False
         )
         self._show_published()
@@ -416,7 +431,7 @@ class File:
             return
         if self._mtime_ns is None:
             self._mtime_ns = self._ctime_ns = time.time_ns()
-        self._files.index.update(
+        self._services.index.update(
             self.ino,
             size=self._size,
             etag=self.etag,
@@ -425,6 +440,18 @@ class File:
             ctime_ns=self._ctime_ns,
         )
 
+    def _show_theirs(self) -> None:
+        """Our bytes are not the file's any more: show what the bucket has."""
+        index = self._services.index
+        entry = index.get(self.ino)
+        if entry is None:
+            return
+        if self.etag is None:
+            index.remove(self.ino)
+        else:
+            index.disown(self.ino, self._size, self.etag)
+        self.volume.drive.look_again(entry)
+
     async def _note_failure(self, error: Exception) -> None:
         if isinstance(error, (PreconditionFailed, NoSuchKey)) or (
             isinstance(error, FSError) and error.errno == errno.ESTALE
@@ -432,7 +459,7 @@ class File:
             message = f"{self.key} was changed by somebody else; your bytes are kept in recovery"
             self._conflict = FSError(errno.ESTALE, message)
             error = self._conflict
-            self._files.show_theirs(self)
+            self._show_theirs()
         elif self.is_owed and is_transient(error):
             return
         self._state, self.changed = State.FAILED, True
@@ -444,7 +471,7 @@ class File:
     async def _record_failure(self, reason: str) -> None:
         assert self._staged is not None
         await self._staged.sync()
-        await self._files.journal.update(
+        await self._services.journal.update(
             self._row,
             state=State.FAILED,
             key=self.key,
@@ -457,7 +484,7 @@ class File:
 
     def _touch(self) -> None:
         if not self.unlinked:
-            self._files.touch_later(self)
+            self._events.attributes_set(self)
 
     # The end
 
@@ -477,7 +504,7 @@ class File:
                 self.changed = False  # whoever still waits to store it has nothing to store
             elif self._staged is not None:
                 await self._discard()
-                self._files.index.update(self.ino, staged=0)
+                self._services.index.update(self.ino, staged=0)
             await self._discard_kept()
             return True
 
@@ -486,7 +513,7 @@ class File:
         staged, self._staged = self._staged, None
         if staged is not None:
             await staged.discard()
-            self._files.journal.remove_later(self._row)
+            self._services.journal.remove_later(self._row)
 
     async def _discard_kept(self) -> None:
         kept, self._kept = self._kept, None
@@ -495,7 +522,7 @@ class File:
 
     async def _leave_to_recovery(self) -> None:
         """Nobody holds the file any more and it could not be stored: `provenafs recover` can."""
-        self._files.show_theirs(self)
+        self._show_theirs()
         if self._staged is None:
             return
         log.warning("%s is not stored: its bytes are kept, see 'provenafs recover'", self.key)
@@ -507,7 +534,7 @@ class File:
         except FSError as error:
             log.error("the last bytes written to %s are lost: %s", self.key, error)
             self._state = State.OPEN  # incomplete
-        await self._files.journal.update(self._row, owner=NOBODY, state=self._state)
+        await self._services.journal.update(self._row, owner=NOBODY, state=self._state)
 
     def close(self) -> None:
         """Let go of recovered bytes without a change to them."""
@@ -548,7 +575,7 @@ class File:
         if self._staged is not None:
             await self._staged.fill(read)
             return
-        kept = await self._files.area.unnamed(self._size)
+        kept = await self._services.area.unnamed(self._size)
         try:
             await kept.fill(read)
         except BaseException:
@@ -566,7 +593,7 @@ class File:
         if self._state is State.CLOSED:
             self._state = State.OPEN
         if self._staged is not None:
-            self._files.area.discard(self._staged.name)
+            self._services.area.discard(self._staged.name)
 
     @property
     def rows(self) -> tuple[str, ...]:

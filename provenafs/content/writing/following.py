@@ -9,19 +9,16 @@ turn. The inode stays, and no byte that was read is another by now.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 import trio
 
 from provenafs.content.drive import Drive
 from provenafs.content.listing.index import Change
+from provenafs.content.writing.file import File
+from provenafs.content.writing.open_files import Files
 from provenafs.s3.errors import PreconditionFailed
 from provenafs.s3.types import ObjectInfo
-
-if TYPE_CHECKING:
-    from provenafs.content.writing.file import File
-    from provenafs.content.writing.open_files import Files
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +30,10 @@ _TRIES = 3  # of an object that grows while it is looked at
 class Following:
     """Follows the objects behind the open files of a mount."""
 
-    def __init__(self, files: Files) -> None:
+    def __init__(self, files: Files, forget_attributes: Callable[[int], object]) -> None:
+        """`forget_attributes`: those set for an inode are not the grown object's."""
         self._files = files
+        self._forget_attributes = forget_attributes
 
     async def listed(self, objects: Sequence[ObjectInfo]) -> None:
         """A page of a LIST has come: follow what is open here, before the page is merged."""
@@ -65,7 +64,7 @@ class Following:
     def _adopt(self, file: File, found: ObjectInfo) -> None:
         file.grow(found.size, found.etag)
         index = self._files.index
-        self._files.touches.cancel(file.ino)
+        self._forget_attributes(file.ino)
         index.update(
             file.ino, size=found.size, etag=found.etag, modified_ns=found.modified_ns, mtime_ns=None
         )

@@ -9,12 +9,10 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
 
 import trio
 
-if TYPE_CHECKING:
-    from provenafs.content.writing.file import File
+from provenafs.content.writing.file import File
 
 log = logging.getLogger(__name__)
 

@@ -1,49 +1,26 @@
-"""The open files of a mount, and what it still has to store."""
+"""The files of a mount that are open or not stored, and their handles."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
 
 import trio
 
-from provenafs.content.claims import Names
 from provenafs.content.content import Content
-from provenafs.content.journal import Journal
+from provenafs.content.journal import Row
 from provenafs.content.listing.index import Entry, Index
-from provenafs.content.naming.deferred_deletes import Deletions
-from provenafs.content.naming.mtime_updates import Touches
 from provenafs.content.reading.reader import Reader
-from provenafs.content.staging.staged_bytes import StagingArea
 from provenafs.content.volume import Volume
 from provenafs.content.writing.descriptors import Writers, too_many
 from provenafs.content.writing.file import File
-from provenafs.content.writing.following import Following
-from provenafs.content.writing.multipart import Uploads
+from provenafs.content.writing.services import FileServices
+from provenafs.content.writing.writeback import Writeback
 from provenafs.errors import FSError
-from provenafs.guard import Background
-from provenafs.lib.progress import Progress
-from provenafs.s3.errors import S3Error, is_transient
+from provenafs.s3.errors import S3Error
 
 log = logging.getLogger(__name__)
-
-_FIRST_PAUSE_S = 1.0
-_LONGEST_PAUSE_S = 60.0
-_JOURNAL_FLUSH_S = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Transfer:
-    """A file that is not wholly stored: sizes in bytes."""
-
-    dataset: str
-    key: str
-    size: int
-    sent: int
-    state: str
 
 
 class FileHandle:
@@ -114,40 +91,35 @@ class FileHandle:
 
 
 class Files:
-    """The files that are open or not stored. `open_files` makes it; its nursery is the owner."""
+    """The files that are open or not stored."""
 
     def __init__(
         self,
         content: Content,
-        nursery: Background,
-        journal: Journal,
-        area: StagingArea,
+        services: FileServices,
         *,
-        writeback: bool,
         failed: Callable[[int, Exception], None],
+        name_freed: Callable[[str], None],
+        attributes_set: Callable[[File], None],
     ) -> None:
+        """`failed` is told of what no close can report.
+
+        `name_freed`: the last use of a removed file has ended, by its key. `attributes_set`: as in
+        FileEvents.
+        """
         self.content = content
-        self.nursery = nursery
-        self.journal = journal
-        self.area = area
-        self.writeback = writeback
-        self.uploads = Uploads(Progress(content.s3.io_timeout))
-        self.failed = failed
-        self.names = Names(content.index, self.uploads.progress)
-        self.touches = Touches(self)
-        self.deletions = Deletions(self)
+        self.services = services
         self.writers = Writers()
-        content.follow = Following(self).listed
+        self.attributes_set = attributes_set
+        self._failed = failed
+        self._name_freed = name_freed
         self._files: dict[int, File] = {}
-        self._behind = 0
-        self._idle = trio.Event()
-        area.reclaim = self._reclaim
-        nursery.start_soon(self._keep_journal)
+        self._writeback = Writeback(services.nursery, self.settle, failed)
 
     @property
     def index(self) -> Index:
         """The entries and their inode numbers."""
-        return self.content.index
+        return self.services.index
 
     # Opening
 
@@ -193,7 +165,7 @@ class Files:
             # The entry may be older than what was stored meanwhile.
             current = self.index.get(entry.ino) or entry
             key = volume.drive.key(current)
-            known = self._files[entry.ino] = File(self, volume, current, key)
+            known = self._files[entry.ino] = File(self.services, self, volume, current, key)
         return known
 
     def known(self, ino: int) -> File | None:
@@ -232,7 +204,7 @@ class Files:
             await self._let_go(file)
         except Exception as error:
             log.error("%s could not be stored: %s", file.key, error)
-            self.failed(file.ino, error)
+            self._failed(file.ino, error)
 
     async def settle(self, file: File) -> None:
         """Forget a file that nobody uses and owes nothing; what failed is left to recovery."""
@@ -243,70 +215,27 @@ class Files:
         if is_done and not file.uses and self._files.get(file.ino) is file:
             del self._files[file.ino]
         if file.unlinked:
-            self.deletions.released(file.key)
+            self._name_freed(file.key)
 
-    # What the index shows
+    # Storing
 
-    def show_theirs(self, file: File) -> None:
-        """Our bytes are not the file's any more: show what the bucket has."""
-        entry = self.index.get(file.ino)
-        if entry is None:
-            return
-        if file.etag is None:
-            self.index.remove(file.ino)
-        else:
-            self.index.disown(file.ino, file.object_size, file.etag)
-        file.volume.drive.look_again(entry)
-
-    # Storing behind
-
-    def send_behind(self, file: File) -> None:
+    def acknowledged(self, file: File) -> None:
         """Store a file whose close was already acknowledged."""
-        self._behind += 1
-        self.nursery.start_soon(self._send_until_stored, file)
+        self._writeback.send(file)
 
-    def send_recovered(self, file: File, settled: Callable[[], None]) -> None:
-        """Store what an earlier mount had acknowledged; `settled` is told of the end."""
+    def send_recovered(self, file: File, ended: Callable[[], None]) -> None:
+        """Store what an earlier mount had acknowledged; `ended` is called in the end."""
         self._files[file.ino] = file
-        self._behind += 1
-        self.nursery.start_soon(self._send_recovered, file, settled)
+        self._writeback.send(file, ended)
 
-    async def _send_recovered(self, file: File, settled: Callable[[], None]) -> None:
-        try:
-            await self._send_until_stored(file)
-        finally:
-            settled()
+    async def recover(self, volume: Volume, row: Row, key: str) -> File:
+        """A file that an earlier mount left; see File.recover."""
+        return await File.recover(self.services, self, volume, row, key)
 
-    async def _send_until_stored(self, file: File) -> None:
-        pause = _FIRST_PAUSE_S
-        try:
-            while file.is_owed:
-                try:
-                    await file.store_now()
-                except Exception as error:
-                    if not is_transient(error):
-                        log.error("%s could not be stored: %s", file.key, error)
-                        self.failed(file.ino, error)
-                        break
-                    log.warning("%s is not stored yet: %s", file.key, error)
-                    await trio.sleep(pause)
-                    pause = min(2 * pause, _LONGEST_PAUSE_S)
-            await self.settle(file)
-        except Exception as error:
-            log.error("%s could not be stored: %s", file.key, error)
-        finally:
-            self._behind -= 1
-            self._idle.set()
-            self._idle = trio.Event()
+    async def store_all(self, volume: Volume | None) -> list[Exception]:
+        """Store everything that was written so far, of one dataset or of all; what has failed.
 
-    def touch_later(self, file: File) -> None:
-        """Let the object carry the attributes that were set after it was stored."""
-        self.touches.add(file.volume, file.ino)
-
-    async def store_all(self, volume: Volume | None = None) -> None:
-        """Return once everything is stored that was written so far; raises the first failure.
-
-        Scratch files stay. `volume` None means all datasets.
+        Scratch files stay.
         """
         files = [file for file in self._files.values() if volume in (None, file.volume)]
         failures: list[Exception] = []
@@ -322,85 +251,26 @@ class Files:
             for file in files:
                 if not file.is_scratch:
                     nursery.start_soon(store, file)
-        try:
-            await self.deletions.sync(volume)
-        except Exception as error:
-            failures.append(error)
-        await self.touches.flush()
-        await self.journal.flush()
-        if failures:
-            raise failures[0]
+        return failures
 
-    async def drain(self) -> None:
-        """Before unmounting: wait until nothing is owed to the bucket any more."""
-        while self._behind:
-            await self._idle.wait()
-        await self.touches.flush()
-        await self.deletions.flush()
+    async def drained(self) -> None:
+        """Wait until what closes have promised is stored."""
+        await self._writeback.drained()
 
-    def transfers(self) -> list[Transfer]:
-        """What is not stored, or not deleted, for people to look at."""
-        stored = [
-            Transfer(file.volume.dataset, file.key, file.size, file.sent_bytes, file.state.value)
-            for file in self._files.values()
-            if file.changed or file.is_owed
-        ]
-        deleted = [
-            Transfer(intent.dataset, intent.key, 0, 0, intent.action.value)
-            for intent in self.deletions.owed()
-        ]
-        return stored + deleted
-
-    async def _keep_journal(self) -> None:
-        """What may be lost in a crash is still not left lying about."""
-        while True:
-            await trio.sleep(_JOURNAL_FLUSH_S)
-            try:
-                await self.journal.flush()
-            except Exception as error:  # the next time may do
-                log.warning("%s", error)
+    def unstored(self) -> list[File]:
+        """The files that the bucket does not have as they are."""
+        return [file for file in self._files.values() if file.changed or file.is_owed]
 
     # Room in the staging area
 
-    async def _reclaim(self) -> bool:
+    async def reclaim(self) -> bool:
+        """Free room in the staging area; False if there is none to be had."""
         freed = [await file.punch() for file in list(self._files.values())]
         if any(freed):
             return True
         for file in list(self._files.values()):
             if await file.a_part():
                 return True
-        return await self._one_less_owed()
-
-    async def _one_less_owed(self) -> bool:
-        """Wait for a file that is stored behind; False if there is none, or it takes too long."""
         if not any(file.is_owed for file in self._files.values()):
             return False
-        with trio.move_on_after(self.content.s3.io_timeout):
-            await self._idle.wait()
-            return True
-        return False
-
-
-@asynccontextmanager
-async def open_files(
-    content: Content,
-    state_dir: Path,
-    *,
-    staging_size: int,
-    writeback: bool,
-    failed: Callable[[int, Exception], None],
-) -> AsyncIterator[Files]:
-    """The files of a mount. What is not stored at the end stays in the journal for the next one.
-
-    `failed` is told of failures that no close can report: the inode and the error.
-    """
-    journal = Journal(state_dir)
-    try:
-        async with trio.open_nursery() as nursery:
-            background = Background(nursery)
-            area = StagingArea(state_dir, staging_size, content.s3.buffers, background)
-            content.index.unstage_all()
-            yield Files(content, background, journal, area, writeback=writeback, failed=failed)
-            nursery.cancel_scope.cancel()
-    finally:
-        await journal.close()
+        return await self._writeback.one_less(within=self.content.s3.io_timeout)

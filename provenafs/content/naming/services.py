@@ -1,0 +1,26 @@
+"""What changes of names use of a mount."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from provenafs.content.claims import Names
+from provenafs.content.content import Content
+from provenafs.content.journal import Journal
+from provenafs.content.naming.deferred_deletes import Deletions
+from provenafs.content.naming.mtime_updates import Touches
+from provenafs.content.writing.open_files import Files
+from provenafs.lib.progress import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class NamingServices:
+    """The files that names stand for, who is at work on which name, and what is owed."""
+
+    content: Content
+    files: Files
+    names: Names
+    journal: Journal
+    deletions: Deletions
+    touches: Touches
+    progress: Progress

@@ -1,0 +1,177 @@
+"""All bytes of a mount: what the rooms above use, and in which order it ends."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from provenafs.content.claims import Names
+from provenafs.content.content import Content
+from provenafs.content.journal import Journal
+from provenafs.content.listing.index import Index
+from provenafs.content.naming.deferred_deletes import Deletions
+from provenafs.content.naming.mtime_updates import Touches
+from provenafs.content.naming.namespace import Changes
+from provenafs.content.naming.services import NamingServices
+from provenafs.content.staging.staged_bytes import StagingArea
+from provenafs.content.volume import Volume
+from provenafs.content.writing.file import File
+from provenafs.content.writing.following import Following
+from provenafs.content.writing.multipart import Uploads
+from provenafs.content.writing.open_files import Files
+from provenafs.content.writing.services import FileServices
+from provenafs.guard import Background
+from provenafs.lib.progress import Progress
+
+log = logging.getLogger(__name__)
+
+_JOURNAL_FLUSH_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """A file that is not wholly stored: sizes in bytes."""
+
+    dataset: str
+    key: str
+    size: int
+    sent: int
+    state: str
+
+
+class Store:
+    """The datasets of one mount, to be read and changed. `open_store` makes it."""
+
+    def __init__(
+        self,
+        content: Content,
+        nursery: Background,
+        journal: Journal,
+        area: StagingArea,
+        *,
+        writeback: bool,
+        rename_limit: int,
+        failed: Callable[[int, Exception], None],
+    ) -> None:
+        self.content = content
+        self.nursery = nursery
+        self.journal = journal
+        self.area = area
+        self.uploads = Uploads(Progress(content.s3.io_timeout))
+        self.names = Names(content.index, self.uploads.progress)
+        self.deletions = Deletions(journal, nursery, content.hidden, failed, content.s3.io_timeout)
+        services = FileServices(content.index, journal, area, self.uploads, nursery, writeback)
+        self.files = Files(
+            content,
+            services,
+            failed=failed,
+            name_freed=self.deletions.released,
+            attributes_set=self._touch,
+        )
+        self.touches = Touches(self.files, self.names, failed)
+        self.changes = Changes(
+            NamingServices(
+                content,
+                self.files,
+                self.names,
+                journal,
+                self.deletions,
+                self.touches,
+                self.uploads.progress,
+            ),
+            rename_limit,
+        )
+        content.follow = Following(self.files, self.touches.cancel).listed
+        area.reclaim = self.files.reclaim
+        nursery.start_soon(self._keep_journal)
+
+    @property
+    def index(self) -> Index:
+        """The entries and their inode numbers."""
+        return self.content.index
+
+    def _touch(self, file: File) -> None:
+        """Let the object carry the attributes that were set after it was stored."""
+        self.touches.add(file.volume, file.ino)
+
+    async def sync(self, volume: Volume | None = None) -> None:
+        """Return once everything is stored that was written so far; raises the first failure.
+
+        Scratch files stay. `volume` None means all datasets.
+        """
+        failures = await self.files.store_all(volume)
+        try:
+            await self.deletions.sync(volume)
+        except Exception as error:
+            failures.append(error)
+        await self.touches.flush()
+        await self.journal.flush()
+        if failures:
+            raise failures[0]
+
+    async def drain(self) -> None:
+        """Before unmounting: wait until nothing is owed to the bucket any more."""
+        await self.files.drained()
+        await self.touches.flush()
+        await self.deletions.flush()
+
+    def transfers(self) -> list[Transfer]:
+        """What is not stored, or not deleted, for people to look at."""
+        stored = [
+            Transfer(file.volume.dataset, file.key, file.size, file.sent_bytes, file.state.value)
+            for file in self.files.unstored()
+        ]
+        deleted = [
+            Transfer(intent.dataset, intent.key, 0, 0, intent.action.value)
+            for intent in self.deletions.owed()
+        ]
+        return stored + deleted
+
+    async def _keep_journal(self) -> None:
+        """What may be lost in a crash is still not left lying about."""
+        while True:
+            await trio.sleep(_JOURNAL_FLUSH_S)
+            try:
+                await self.journal.flush()
+            except Exception as error:  # the next time may do
+                log.warning("%s", error)
+
+
+@asynccontextmanager
+async def open_store(
+    content: Content,
+    state_dir: Path,
+    *,
+    staging_size: int,
+    writeback: bool,
+    rename_limit: int,
+    failed: Callable[[int, Exception], None],
+) -> AsyncIterator[Store]:
+    """The store of a mount. What is not stored at the end stays in the journal for the next one.
+
+    `rename_limit`: how many objects a renamed directory may hold. `failed` is told of failures that
+    no close can report: the inode and the error.
+    """
+    journal = Journal(state_dir)
+    try:
+        async with trio.open_nursery() as nursery:
+            background = Background(nursery)
+            area = StagingArea(state_dir, staging_size, content.s3.buffers, background)
+            content.index.unstage_all()
+            yield Store(
+                content,
+                background,
+                journal,
+                area,
+                writeback=writeback,
+                rename_limit=rename_limit,
+                failed=failed,
+            )
+            nursery.cancel_scope.cancel()
+    finally:
+        await journal.close()
