@@ -15,11 +15,11 @@ from provenafs.catalog.sharing import Links
 from provenafs.catalog.versioning import Versioning
 from provenafs.config import ConfigError, Settings
 from provenafs.content.content import open_content
-from provenafs.content.listing.index import Change
+from provenafs.content.listing.index import Invalidation
 from provenafs.content.store import open_store
 from provenafs.provena.client import Provena
 from provenafs.provena.handles import handle_of, has_name
-from provenafs.s3.calls import Service
+from provenafs.s3.calls import S3Context
 from provenafs.tree.context import Context
 from provenafs.tree.edits import Edits
 from provenafs.tree.memory import DocumentMemory
@@ -33,7 +33,7 @@ class Listeners:
     be stored after its close was answered. `status`: asked for the mount's account of itself.
     """
 
-    changed: Callable[[Sequence[Change]], None]
+    changed: Callable[[Sequence[Invalidation]], None]
     failed: Callable[[int, Exception], None]
     status: Callable[[], dict[str, object]]
 
@@ -52,7 +52,7 @@ async def open_context(
     async with (
         open_content(
             settings.cache_dir / settings.profile,
-            Service(settings.s3_endpoint_url, settings.io_timeout),
+            S3Context(settings.s3_endpoint_url, settings.io_timeout),
             ttl=settings.ttl,
             changed=listeners.changed,
             memory=settings.memory,

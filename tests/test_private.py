@@ -16,7 +16,7 @@ from provenafs.content.journal import Journal
 from provenafs.provena.auth import _read_token_file
 from provenafs.provena.errors import LoginRequired
 from provenafs.provena.tokens import LoginFile, Tokens
-from provenafs.s3.calls import Service
+from provenafs.s3.calls import S3Context
 from provenafs.sandbox.state import StateFolder
 
 NOBODY = 65534
@@ -136,7 +136,7 @@ async def test_a_link_planted_in_the_cache_leaves_the_victims_file_alone(
     folder.mkdir(mode=0o777)
     folder.chmod(0o777)
     plant(folder / name, victim)
-    service = Service("http://127.0.0.1:1", 1.0)
+    service = S3Context("http://127.0.0.1:1", 1.0)
     async with open_content(folder, service, ttl=1.0, changed=lambda _: None):
         assert mode(folder) == 0o700
     assert_whole(victim)

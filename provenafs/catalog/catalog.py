@@ -26,7 +26,7 @@ from provenafs.provena.errors import (
 )
 from provenafs.provena.records import DatasetRecord
 from provenafs.provena.search import SearchHit
-from provenafs.s3.types import Access, Credentials, CredentialSource
+from provenafs.s3.types import Credentials, CredentialScope, CredentialSource
 
 log = logging.getLogger(__name__)
 
@@ -171,7 +171,7 @@ class Catalog:
         """Where the S3 bucket of a dataset gets its keys from; it raises FSError."""
         broker = self._provena.broker
 
-        async def source(access: Access, rejected: Credentials | None) -> Credentials:
+        async def source(access: CredentialScope, rejected: Credentials | None) -> Credentials:
             with as_file_errors():
                 issued = await broker.get(
                     handle, access.value, None if rejected is None else rejected.access_key_id

@@ -21,9 +21,9 @@ from provenafs.catalog.dataset import Dataset
 from provenafs.catalog.unfinished import Unfinished
 from provenafs.errors import FSError
 from provenafs.lib.parallel import run_all
-from provenafs.lib.progress import Memory
+from provenafs.lib.progress import ByteSemaphore
 from provenafs.s3.bucket import Bucket
-from provenafs.s3.calls import Service
+from provenafs.s3.calls import S3Context
 from provenafs.s3.errors import NoSuchKey, PreconditionFailed
 from provenafs.s3.metadata import COPY_OF, Metadata
 from provenafs.s3.types import ObjectInfo
@@ -53,7 +53,7 @@ class Copied:
 
 
 async def open_copy(
-    catalog: Catalog, service: Service, source: str, target: str, uploads: Unfinished
+    catalog: Catalog, service: S3Context, source: str, target: str, uploads: Unfinished
 ) -> DataCopy:
     """A copy of all files of one dataset into another; raises why it may not be made."""
     old = await catalog.dataset(source, max_age=0)
@@ -94,7 +94,7 @@ class DataCopy:
         self._target = target
         self._writer = ObjectWriter(target.bucket)
         self._uploads = uploads
-        self._memory = Memory(_BYTES_IN_MEMORY)
+        self._memory = ByteSemaphore(_BYTES_IN_MEMORY)
         self._originals: dict[str, ObjectInfo] = {}
         self._found: dict[str, ObjectInfo] = {}
         self._etags: dict[str, str] = {}

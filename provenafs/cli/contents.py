@@ -25,7 +25,7 @@ from provenafs.content.listing.index import Index
 from provenafs.printable import printable
 from provenafs.provena.client import Provena
 from provenafs.s3.bucket import Bucket
-from provenafs.s3.calls import Service
+from provenafs.s3.calls import S3Context
 from provenafs.s3.types import ObjectInfo
 from provenafs.s3.whole import md5_of
 
@@ -118,6 +118,6 @@ async def _opened(found: Target, settings: Settings) -> AsyncIterator[tuple[Buck
         if refusal is not None:
             raise refusal
         location = dataset.record.s3
-        service = Service(settings.s3_endpoint_url, settings.io_timeout)
+        service = S3Context(settings.s3_endpoint_url, settings.io_timeout)
         bucket = Bucket(location.bucket_name, catalog.credentials(found.handle), service)
         yield bucket, location.path

@@ -28,7 +28,7 @@ from provenafs.cli.transfers import wait_until_stored
 from provenafs.config import ConfigError, Settings
 from provenafs.content.listing.index import Index
 from provenafs.provena.client import Provena
-from provenafs.s3.calls import Service
+from provenafs.s3.calls import S3Context
 from provenafs.tree.names import directory_name
 
 
@@ -93,7 +93,7 @@ class _Work:
 
     async def _copy(self, catalog: Catalog, new: Version) -> Copied:
         self._say(f"To go on after an interruption: provenafs version {self._handle} --resume")
-        service = Service(self._settings.s3_endpoint_url, self._settings.io_timeout)
+        service = S3Context(self._settings.s3_endpoint_url, self._settings.io_timeout)
         begun = self._settings.state_dir / "copies" / self._settings.profile
         with (
             unfinished(begun / directory_name(new.handle)) as uploads,

@@ -60,7 +60,7 @@ class Claim:
         )
 
 
-class Names:
+class Claims:
     """The claims of a mount, in the order they were made."""
 
     def __init__(self, index: Index, progress: Progress) -> None:

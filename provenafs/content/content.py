@@ -14,10 +14,10 @@ import trio
 
 from provenafs import private
 from provenafs.content.cache.block_cache import BlockCache
-from provenafs.content.listing.index import Change, Index
-from provenafs.content.reading.budget import Budget
+from provenafs.content.listing.index import Index, Invalidation
+from provenafs.content.reading.budget import ReadAheadBudget
 from provenafs.guard import Background
-from provenafs.s3.calls import Service
+from provenafs.s3.calls import S3Context
 from provenafs.s3.types import ObjectInfo
 
 log = logging.getLogger(__name__)
@@ -41,11 +41,11 @@ class Content:
     """
 
     index: Index
-    s3: Service
+    s3: S3Context
     ttl: float
-    changed: Callable[[Sequence[Change]], None]
+    changed: Callable[[Sequence[Invalidation]], None]
     nursery: Background
-    memory: Budget
+    memory: ReadAheadBudget
     blocks: BlockCache
     hidden: set[str] = field(default_factory=set, kw_only=True)
     asks_objects: bool = field(default=False, kw_only=True)
@@ -57,10 +57,10 @@ class Content:
 @asynccontextmanager
 async def open_content(
     cache_dir: Path,
-    s3: Service,
+    s3: S3Context,
     *,
     ttl: float,
-    changed: Callable[[Sequence[Change]], None],
+    changed: Callable[[Sequence[Invalidation]], None],
     memory: int = _MEMORY,
     cache_size: int = _CACHE_SIZE,
     asks_objects: bool = False,
@@ -75,7 +75,7 @@ async def open_content(
     try:
         async with trio.open_nursery() as nursery:
             background = Background(nursery)
-            budget = Budget(memory)
+            budget = ReadAheadBudget(memory)
             yield Content(
                 index, s3, ttl, changed, background, budget, blocks, asks_objects=asks_objects
             )

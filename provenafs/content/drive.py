@@ -14,13 +14,13 @@ import trio
 
 from provenafs.content.cache.block_cache import object_id
 from provenafs.content.content import Content
-from provenafs.content.listing.index import Change, Entry
-from provenafs.content.listing.keys import Unfit
-from provenafs.content.listing.list_ahead import Walker
-from provenafs.content.listing.listing import Listing, Tree
+from provenafs.content.listing.index import Entry, Invalidation
+from provenafs.content.listing.keys import UnrepresentableKey
+from provenafs.content.listing.list_ahead import ListAhead
+from provenafs.content.listing.listing import ListingScope, ListRequest
 from provenafs.content.listing.object_attributes import ObjectAttributes
-from provenafs.content.reading.directory_prefetch import Siblings
-from provenafs.content.reading.object_source import Source
+from provenafs.content.reading.directory_prefetch import DirectoryPrefetch
+from provenafs.content.reading.object_source import ObjectSource
 from provenafs.content.reading.reader import Reader
 from provenafs.errors import FSError, Transient
 from provenafs.s3.bucket import Bucket
@@ -57,7 +57,7 @@ class Drive:
         self._content = content
         self._index = content.index
         self._root = root
-        self._siblings = Siblings(
+        self._siblings = DirectoryPrefetch(
             content.index, self._source_ahead, content.memory, content.nursery
         )
         self.attributes = (
@@ -65,7 +65,7 @@ class Drive:
         )
         self.released_at: float | None = None
         self._down_until = -math.inf
-        self._tree = Tree(
+        self._tree = ListingScope(
             content.index,
             bucket,
             content.nursery,
@@ -76,8 +76,8 @@ class Drive:
             {},
             self._follow,
         )
-        self._walker = Walker(self._tree)
-        self._listings: dict[int, Listing] = {}
+        self._walker = ListAhead(self._tree)
+        self._listings: dict[int, ListRequest] = {}
 
     def key(self, entry: Entry) -> str:
         """The key of an entry's object; of a directory, its prefix without the final slash.
@@ -96,7 +96,7 @@ class Drive:
     def look_again(self, entry: Entry) -> None:
         """An entry was found out of date: the next use of its name, also the kernel's, lists."""
         self._index.expire(entry.parent)
-        self._content.changed([Change(entry.parent, entry.name, entry.ino)])
+        self._content.changed([Invalidation(entry.parent, entry.name, entry.ino)])
 
     def expire(self, key: str) -> int:
         """Make the next use of the directory of a key list it again; its inode number."""
@@ -128,7 +128,7 @@ class Drive:
         return self._content.ttl and max(self._content.ttl, _RELEASED_TTL_S)
 
     @property
-    def unfit(self) -> list[Unfit]:
+    def unfit(self) -> list[UnrepresentableKey]:
         """The keys that cannot be shown, of the directories listed so far."""
         return [unfit for found in self._tree.unfit.values() for unfit in found]
 
@@ -147,7 +147,7 @@ class Drive:
             current = self._index.get(directory.ino) or current
         if not self._is_fresh(current):
             with self._old_if_down(current):
-                await self._listed(current, prefix, Listing.finished)
+                await self._listed(current, prefix, ListRequest.finished)
         return self._index.get(directory.ino) or current
 
     async def lookup(self, directory: Entry, name: str) -> Entry | None:
@@ -172,7 +172,7 @@ class Drive:
             log.warning("%s: showing what was listed before: %s", self.key(directory), error)
 
     async def _listed(
-        self, directory: Entry, prefix: str, ask: Callable[[Listing], Awaitable[_T]]
+        self, directory: Entry, prefix: str, ask: Callable[[ListRequest], Awaitable[_T]]
     ) -> _T:
         """Ask a listing that is no older than the TTL, or began after we were asked."""
         under_way = self._listings.get(directory.ino)
@@ -183,11 +183,11 @@ class Drive:
                 return answer
         listing = self._listings.get(directory.ino)
         if listing is None or listing is under_way:
-            listing = self._listings[directory.ino] = Listing(self._tree, directory.ino, prefix)
+            listing = self._listings[directory.ino] = ListRequest(self._tree, directory.ino, prefix)
             self._content.nursery.start_soon(self._list, directory.ino, listing)
         return await ask(listing)
 
-    async def _list(self, ino: int, listing: Listing) -> None:
+    async def _list(self, ino: int, listing: ListRequest) -> None:
         try:
             await listing.run()
         finally:
@@ -199,7 +199,7 @@ class Drive:
 
     def read(self, key: str, size: int, etag: str) -> Reader:
         """Read an object version of `size` bytes that may have no entry any more."""
-        source = Source(self.bucket, key, size, etag, lambda: None, self._content.blocks)
+        source = ObjectSource(self.bucket, key, size, etag, lambda: None, self._content.blocks)
         return Reader(source, self._content.memory, self._content.nursery)
 
     def open(self, entry: Entry, is_lost: Callable[[], bool]) -> Reader:
@@ -264,8 +264,8 @@ class Drive:
     def _object_id(self, entry: Entry) -> bytes:
         return object_id(self.bucket.name, self.key(entry), entry.etag or "")
 
-    def _source(self, entry: Entry, is_lost: Callable[[], bool] = lambda: False) -> Source:
-        return Source(
+    def _source(self, entry: Entry, is_lost: Callable[[], bool] = lambda: False) -> ObjectSource:
+        return ObjectSource(
             self.bucket,
             self.key(entry),
             entry.size,
@@ -275,7 +275,7 @@ class Drive:
             is_lost,
         )
 
-    def _source_ahead(self, entry: Entry) -> Source | None:
+    def _source_ahead(self, entry: Entry) -> ObjectSource | None:
         """The source of an entry whose bytes are not all on disk."""
         try:
             source = self._source(entry)

@@ -43,7 +43,7 @@ JournalPart = tuple[int, int, int, str, str | None]
 # Changes of the journal that are made with others, in one transaction.
 Statement = tuple[str, Sequence[Any]]
 
-NOBODY = ""  # the owner of what a living mount has left to recovery
+UNOWNED = ""  # the owner of what a living mount has left to recovery
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS staged (
@@ -170,7 +170,7 @@ class Intent:
     reason: str = ""
 
 
-class Owner:
+class MountLock:
     """The lock file that says which mount is alive."""
 
     def __init__(self, folder: Path) -> None:
@@ -188,7 +188,7 @@ class Owner:
 
 def is_alive(folder: Path, owner: str) -> bool:
     """Whether a mount holds this owner's lock."""
-    if owner == NOBODY:
+    if owner == UNOWNED:
         return False
     try:
         file = private.open_file(folder / f"{owner}.lock", os.O_RDWR)
@@ -223,7 +223,7 @@ class Journal:
         """Open the journal; FSError(EIO) when it cannot be read."""
         private.top_folder(state_dir)
         self._owners = state_dir / "owners"
-        self._owner = Owner(self._owners)
+        self._owner = MountLock(self._owners)
         self._connection = _connect(state_dir / "journal.sqlite")
         self._waiting: list[_Ticket] = []
         self._lock = trio.Lock()
@@ -373,7 +373,7 @@ class Journal:
             gone = [
                 owner
                 for owner in owners
-                if owner not in (self.owner, NOBODY) and not is_alive(self._owners, owner)
+                if owner not in (self.owner, UNOWNED) and not is_alive(self._owners, owner)
             ]
             for owner in gone:
                 for table in ("staged", "intents"):

@@ -19,7 +19,7 @@ import trio
 
 from provenafs.content.claims import Claim
 from provenafs.content.journal import (
-    NOBODY,
+    UNOWNED,
     Action,
     Intent,
     Row,
@@ -246,7 +246,7 @@ class Recovery:
             await self._keep_promise(row)
         else:
             await self._abort_needless(row)
-            await self._store.journal.update(row.id, owner=NOBODY)
+            await self._store.journal.update(row.id, owner=UNOWNED)
             log.warning("%s was not completely written: see 'provenafs recover'", row.key)
 
     async def _keep_promise(self, row: Row) -> None:
@@ -319,7 +319,7 @@ class Recovery:
             await self._store.journal.fulfil(intent.id)
 
     async def _leave(self, intent: Intent, reason: str) -> None:
-        await self._store.journal.intend(replace(intent, owner=NOBODY, reason=reason))
+        await self._store.journal.intend(replace(intent, owner=UNOWNED, reason=reason))
 
     async def _bring_along(self, intent: Intent, stay: set[str]) -> None:
         """Let staged files follow the objects they change, and forget those that were replaced.
@@ -370,7 +370,7 @@ class Recovery:
 
 
 def _rename_item(intent: Intent, alive: bool) -> Item:
-    state = State.FAILED if intent.owner == NOBODY else State.CLOSED
+    state = State.FAILED if intent.owner == UNOWNED else State.CLOSED
     return Item(
         intent.id, intent.dataset, intent.key, state, 0, intent.changed_at, intent.reason, alive,
         True, intent.target,

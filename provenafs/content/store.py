@@ -10,20 +10,20 @@ from pathlib import Path
 
 import trio
 
-from provenafs.content.claims import Names
+from provenafs.content.claims import Claims
 from provenafs.content.content import Content
 from provenafs.content.journal import Journal
 from provenafs.content.listing.index import Index
-from provenafs.content.naming.deferred_deletes import Deletions
-from provenafs.content.naming.mtime_updates import Touches
-from provenafs.content.naming.namespace import Changes
+from provenafs.content.naming.deferred_deletes import DeferredDeletes
+from provenafs.content.naming.mtime_updates import AttributeUpdates
+from provenafs.content.naming.namespace import Namespace
 from provenafs.content.naming.services import NamingServices
 from provenafs.content.staging.staged_bytes import StagingArea
 from provenafs.content.volume import Volume
 from provenafs.content.writing.file import File
 from provenafs.content.writing.following import Following
-from provenafs.content.writing.multipart import Uploads
-from provenafs.content.writing.open_files import Files
+from provenafs.content.writing.multipart import UploadContext
+from provenafs.content.writing.open_files import OpenFiles
 from provenafs.content.writing.services import FileServices
 from provenafs.guard import Background
 from provenafs.lib.progress import Progress
@@ -34,7 +34,7 @@ _JOURNAL_FLUSH_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Transfer:
+class PendingTransfer:
     """A file that is not wholly stored: sizes in bytes."""
 
     dataset: str
@@ -62,19 +62,21 @@ class Store:
         self.nursery = nursery
         self.journal = journal
         self.area = area
-        self.uploads = Uploads(Progress(content.s3.io_timeout))
-        self.names = Names(content.index, self.uploads.progress)
-        self.deletions = Deletions(journal, nursery, content.hidden, failed, content.s3.io_timeout)
+        self.uploads = UploadContext(Progress(content.s3.io_timeout))
+        self.names = Claims(content.index, self.uploads.progress)
+        self.deletions = DeferredDeletes(
+            journal, nursery, content.hidden, failed, content.s3.io_timeout
+        )
         services = FileServices(content.index, journal, area, self.uploads, nursery, writeback)
-        self.files = Files(
+        self.files = OpenFiles(
             content,
             services,
             failed=failed,
             name_freed=self.deletions.released,
             attributes_set=self._touch,
         )
-        self.touches = Touches(self.files, self.names, failed)
-        self.changes = Changes(
+        self.touches = AttributeUpdates(self.files, self.names, failed)
+        self.changes = Namespace(
             NamingServices(
                 content,
                 self.files,
@@ -120,14 +122,16 @@ class Store:
         await self.touches.flush()
         await self.deletions.flush()
 
-    def transfers(self) -> list[Transfer]:
+    def transfers(self) -> list[PendingTransfer]:
         """What is not stored, or not deleted, for people to look at."""
         stored = [
-            Transfer(file.volume.dataset, file.key, file.size, file.sent_bytes, file.state.value)
+            PendingTransfer(
+                file.volume.dataset, file.key, file.size, file.sent_bytes, file.state.value
+            )
             for file in self.files.unstored()
         ]
         deleted = [
-            Transfer(intent.dataset, intent.key, 0, 0, intent.action.value)
+            PendingTransfer(intent.dataset, intent.key, 0, 0, intent.action.value)
             for intent in self.deletions.owed()
         ]
         return stored + deleted

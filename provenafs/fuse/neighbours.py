@@ -10,7 +10,7 @@ from pathlib import Path
 _COMM_BYTES = 15  # what the kernel keeps of a name (proc_pid_comm(5))
 
 
-class Neighbours:
+class Indexers:
     """Processes known by the name of their program."""
 
     def __init__(self, names: Iterable[str]) -> None:

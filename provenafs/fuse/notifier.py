@@ -9,7 +9,7 @@ import pyfuse3
 import trio
 from pyfuse3 import FileNameT, InodeT
 
-from provenafs.content.listing.index import Change
+from provenafs.content.listing.index import Invalidation
 from provenafs.guard import in_thread
 
 log = logging.getLogger(__name__)
@@ -18,7 +18,7 @@ _IDLE_WITHIN_S = 2.0
 
 
 async def notify_kernel(
-    changes: trio.MemoryReceiveChannel[Sequence[Change]], abort: Callable[[], bool]
+    changes: trio.MemoryReceiveChannel[Sequence[Invalidation]], abort: Callable[[], bool]
 ) -> None:
     """Make the kernel forget each changed name and inode, until the channel closes.
 
@@ -55,7 +55,7 @@ async def _is_idle(limiter: trio.CapacityLimiter) -> bool:
     return False
 
 
-def _notify(batch: Sequence[Change]) -> None:
+def _notify(batch: Sequence[Invalidation]) -> None:
     for change in batch:
         if not change.name:
             _forget_attributes(change.ino)

@@ -34,11 +34,11 @@ from pyfuse3 import (
 from provenafs.errors import FSError
 from provenafs.fuse.callers import Callers
 from provenafs.fuse.handshake import truncate_under_lock
-from provenafs.fuse.neighbours import Neighbours
+from provenafs.fuse.neighbours import Indexers
 from provenafs.guard import as_failure
 from provenafs.tree.failures import as_fs_error
 from provenafs.tree.names import MAX_NAME_BYTES
-from provenafs.tree.node import Attributes, Handle, Listing, Node
+from provenafs.tree.node import Attributes, DirectoryHandle, Handle, Node
 from provenafs.tree.tree import Tree
 
 log = logging.getLogger(__name__)
@@ -110,7 +110,7 @@ class Operations(pyfuse3.Operations):
 
     enable_writeback_cache = False
 
-    def __init__(self, tree: Tree, neighbours: Neighbours) -> None:
+    def __init__(self, tree: Tree, neighbours: Indexers) -> None:
         super().__init__()
         self.tree = tree
         self._neighbours = neighbours
@@ -120,7 +120,7 @@ class Operations(pyfuse3.Operations):
         self._numbers = itertools.count(1)
         self._files: dict[int, tuple[int, Handle, int]] = {}  # inode, handle, who opened it
         self.callers = Callers()
-        self._directories: dict[int, tuple[int, Listing]] = {}
+        self._directories: dict[int, tuple[int, DirectoryHandle]] = {}
         self._unread: set[int] = set()  # directories that nothing was read of
 
     def init(self) -> None:

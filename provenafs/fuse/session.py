@@ -21,12 +21,12 @@ from provenafs import __version__
 from provenafs.assembly import Listeners, open_context
 from provenafs.catalog.catalog import Catalog
 from provenafs.config import Settings
-from provenafs.content.listing.index import Change
+from provenafs.content.listing.index import Invalidation
 from provenafs.content.recovery import Recovery
 from provenafs.content.writing.descriptors import raise_limit
 from provenafs.fuse.connection import Connection
 from provenafs.fuse.mountpoint import Mounted, MountError, mounted_at, prepare, unmount
-from provenafs.fuse.neighbours import Neighbours
+from provenafs.fuse.neighbours import Indexers
 from provenafs.fuse.notifier import notify_kernel
 from provenafs.fuse.operations import Operations
 from provenafs.guard import Background
@@ -55,7 +55,7 @@ async def serve(settings: Settings, mountpoint: Path, ready: Callable[[], None])
     _share_one_heap()  # before there are threads
     raise_limit()
     await trio.to_thread.run_sync(prepare, mountpoint)
-    send, receive = trio.open_memory_channel[Sequence[Change]](math.inf)
+    send, receive = trio.open_memory_channel[Sequence[Invalidation]](math.inf)
     async with Provena.connect(settings) as provena:
         session = _Session(settings, mountpoint, await provena.username())
         listeners = Listeners(send.send_nowait, session.note_failure, session.status)
@@ -103,12 +103,12 @@ class _Session:
     async def run(
         self,
         context: Context,
-        changes: trio.MemoryReceiveChannel[Sequence[Change]],
+        changes: trio.MemoryReceiveChannel[Sequence[Invalidation]],
         ready: Callable[[], None],
     ) -> None:
         """Serve until unmounted or told to stop; unmounts in every case."""
         self._catalog = context.catalog
-        neighbours = Neighbours(self._settings.indexers)
+        neighbours = Indexers(self._settings.indexers)
         self._operations = Operations(Tree(context), neighbours)
         self._initialise(self._operations)
         recovery = Recovery(context.store, context.volume_of)

@@ -57,7 +57,7 @@ class Progress:
         scope.cancel()
 
 
-class Memory:
+class ByteSemaphore:
     """A budget of bytes held in memory; who comes first is served first."""
 
     def __init__(self, limit: int) -> None:

@@ -9,10 +9,10 @@ from ProvenaInterfaces.AuthAPI import (
     UserLinkUserLookupResponse,
 )
 
-from provenafs.provena.service import Service
+from provenafs.provena.service import ServiceClient
 
 
-class AuthApi(Service):
+class AuthApi(ServiceClient):
     """The auth API on behalf of one user."""
 
     async def person(self) -> str | None:

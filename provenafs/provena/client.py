@@ -16,7 +16,7 @@ from provenafs.provena.reading import text_or_none
 from provenafs.provena.realm import Realm
 from provenafs.provena.registry import Registry
 from provenafs.provena.search import Search
-from provenafs.provena.service import Service
+from provenafs.provena.service import ServiceClient
 from provenafs.provena.tokens import claims
 from provenafs.provena.transport import Transport
 
@@ -63,7 +63,7 @@ class Provena:
             )
 
     @property
-    def services(self) -> tuple[Service, ...]:
+    def services(self) -> tuple[ServiceClient, ...]:
         """Every service whose address is known."""
         known = (self.datastore, self.registry, self.search, self.auth_api, self.jobs)
         return tuple(service for service in known if service is not None)

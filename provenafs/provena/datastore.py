@@ -23,7 +23,7 @@ from provenafs.provena.pages import Page, PageKey, pages
 from provenafs.provena.reading import text_or_none
 from provenafs.provena.records import DatasetRecord, FetchedDataset, S3Location, records_of
 from provenafs.provena.registry import Registry
-from provenafs.provena.service import Service
+from provenafs.provena.service import ServiceClient
 from provenafs.provena.transport import Transport, one_line
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class Versioned:
     session_id: str | None
 
 
-class DataStore(Service):
+class DataStore(ServiceClient):
     """The data store API on behalf of one user."""
 
     def __init__(

@@ -6,10 +6,10 @@ from ProvenaInterfaces.AsyncJobAPI import GetJobResponse
 from ProvenaInterfaces.AsyncJobModels import JobStatusTable
 
 from provenafs.provena.errors import NotFound
-from provenafs.provena.service import Service
+from provenafs.provena.service import ServiceClient
 
 
-class Jobs(Service):
+class Jobs(ServiceClient):
     """The job API on behalf of one user."""
 
     async def fetch(self, session_id: str) -> JobStatusTable:

@@ -15,7 +15,7 @@ from provenafs.provena.errors import NotFound, Unauthorised
 from provenafs.provena.pages import Page, PageKey, pages
 from provenafs.provena.reading import text_or_none
 from provenafs.provena.records import DatasetRecord, records_of
-from provenafs.provena.service import Service
+from provenafs.provena.service import ServiceClient
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class Build:
     commit_id: str | None
 
 
-class Registry(Service):
+class Registry(ServiceClient):
     """The dataset part of the registry API on behalf of one user."""
 
     async def list_page(self, key: PageKey | None, size: int) -> Page:

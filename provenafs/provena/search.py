@@ -7,14 +7,14 @@ import math
 from ProvenaInterfaces.SearchAPI import QueryResult as SearchHit
 
 from provenafs.provena.handles import has_name
-from provenafs.provena.service import Service
+from provenafs.provena.service import ServiceClient
 
 __all__ = ["MOST_HITS", "Search", "SearchHit"]
 
 MOST_HITS = 50
 
 
-class Search(Service):
+class Search(ServiceClient):
     """The search API on behalf of one user."""
 
     async def datasets(self, query: str, limit: int = MOST_HITS) -> list[SearchHit]:

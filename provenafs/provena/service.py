@@ -35,7 +35,7 @@ _REALM_ROLE = "correct role"
 _SECRET = re.compile(r"[!-~]{1,16384}")
 
 
-class Service:
+class ServiceClient:
     """A Provena API. `name` is how messages call it."""
 
     def __init__(self, name: str, url: str, transport: Transport, tokens: TokenSource) -> None:

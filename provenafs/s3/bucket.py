@@ -12,13 +12,20 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import trio
 
 from provenafs.s3.answers import Answer, ErrorAnswer, etag_of, modified_of, size_of
-from provenafs.s3.calls import Caller, Service
+from provenafs.s3.calls import Requester, S3Context
 from provenafs.s3.clients import DEFAULT_REGION
 from provenafs.s3.errors import BadAnswer
 from provenafs.s3.late_deletes import LateDeletes
 from provenafs.s3.listing import PAGE
 from provenafs.s3.sender import ObjectRequest
-from provenafs.s3.types import Access, Credentials, CredentialSource, ListPage, ObjectInfo, Range
+from provenafs.s3.types import (
+    Credentials,
+    CredentialScope,
+    CredentialSource,
+    ListPage,
+    ObjectInfo,
+    Range,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -35,11 +42,11 @@ _REGION = re.compile(r"[a-z0-9-]{1,32}")
 class Bucket:
     """The objects of a bucket, as far as one dataset's credentials reach."""
 
-    def __init__(self, name: str, source: CredentialSource, service: Service) -> None:
+    def __init__(self, name: str, source: CredentialSource, service: S3Context) -> None:
         self.name = name
         self.service = service
         self.late_deletes = LateDeletes()
-        self._caller = Caller(service, source)
+        self._caller = Requester(service, source)
         self._told: set[str] = set()  # prefixes below which entries were left out
 
     async def list(
@@ -122,7 +129,7 @@ class Bucket:
         work: Callable[[S3Client], _T],
         limiter: trio.CapacityLimiter,
         *,
-        access: Access = Access.READ,
+        access: CredentialScope = CredentialScope.READ,
         retry: bool = True,
     ) -> _T:
         """Run `work` with a boto3 client in a thread; see Caller.call. Raises S3Error."""
@@ -143,7 +150,7 @@ class Bucket:
             what,
             lambda credentials: sender.send(request(), region, credentials),
             limiter=self.service.uploads,
-            access=Access.WRITE,
+            access=CredentialScope.WRITE,
             retry=False,
         )
 

@@ -26,7 +26,7 @@ from provenafs.s3.errors import (
     Unavailable,
 )
 from provenafs.s3.pace import Pace
-from provenafs.s3.types import Access, Credentials, CredentialSource, nanoseconds
+from provenafs.s3.types import Credentials, CredentialScope, CredentialSource, nanoseconds
 from provenafs.s3.wire import FAILURES
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ _BROKEN_WORDS = {
 }
 
 
-class Service:
+class S3Context:
     """What the buckets of one mount share: address, clients, limiters, deadline."""
 
     def __init__(self, endpoint_url: str | None, io_timeout: float) -> None:
@@ -67,10 +67,10 @@ class Service:
         self.regions: dict[str, str] = {}
 
 
-class Caller:
+class Requester:
     """Makes the requests of one bucket with one dataset's credentials."""
 
-    def __init__(self, service: Service, source: CredentialSource) -> None:
+    def __init__(self, service: S3Context, source: CredentialSource) -> None:
         self.service = service
         self._source = source
 
@@ -80,7 +80,7 @@ class Caller:
         work: Callable[[Credentials], _T],
         *,
         limiter: trio.CapacityLimiter,
-        access: Access = Access.READ,
+        access: CredentialScope = CredentialScope.READ,
         retry: bool = True,
     ) -> _T:
         """Run blocking `work` in a thread; `what` names the request in errors.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from provenafs.s3.bucket import Bucket
 from provenafs.s3.errors import PreconditionFailed
-from provenafs.s3.types import Access
+from provenafs.s3.types import CredentialScope
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -75,7 +75,9 @@ async def delete_many(bucket: Bucket, wanted: Mapping[str, str]) -> Mapping[str,
         return {key: code for key, code in codes.items() if key in wanted}
 
     what = f"deleting {len(wanted)} objects"
-    return await bucket.boto(what, send, bucket.service.uploads, access=Access.WRITE, retry=False)
+    return await bucket.boto(
+        what, send, bucket.service.uploads, access=CredentialScope.WRITE, retry=False
+    )
 
 
 async def checks_etags(bucket: Bucket, unused_key: str) -> bool:

@@ -10,7 +10,7 @@ from enum import Enum
 MAX_OBJECT = 5 * 1024**4  # bytes; of one object, as S3 documents it
 
 
-class Access(Enum):
+class CredentialScope(Enum):
     """What a credential is for; the data store issues read and write ones separately."""
 
     READ = "read"
@@ -70,7 +70,7 @@ class ListPage:
 
 # Called for every request that needs keys. `rejected` names the credentials that S3 has just
 # refused as expired or invalid, so that a fresh pair is issued; None takes what is at hand.
-CredentialSource = Callable[[Access, Credentials | None], Awaitable[Credentials]]
+CredentialSource = Callable[[CredentialScope, Credentials | None], Awaitable[Credentials]]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LAST = 2**63 - 1

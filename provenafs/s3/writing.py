@@ -34,7 +34,7 @@ from provenafs.s3.errors import (
 )
 from provenafs.s3.metadata import Head, Metadata, head_of
 from provenafs.s3.sender import ObjectRequest
-from provenafs.s3.types import Access
+from provenafs.s3.types import CredentialScope
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
@@ -349,7 +349,7 @@ class ObjectWriter:
     async def _boto(self, operation: str, key: str, send: Callable[[S3Client], _T]) -> _T:
         service = self.bucket.service
         return await self.bucket.boto(
-            f"{operation} {key}", send, service.uploads, access=Access.WRITE, retry=False
+            f"{operation} {key}", send, service.uploads, access=CredentialScope.WRITE, retry=False
         )
 
     def _was_written(self, key: str, metadata: Metadata) -> Callable[[], Awaitable[str | None]]:

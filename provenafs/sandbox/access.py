@@ -21,7 +21,7 @@ from provenafs.sandbox.store import Document, Kind, Store
 from provenafs.sandbox.users import User
 
 
-class Access:
+class AccessControl:
     """Item roles, locks, groups and Person links. Refusals are HTTP errors as the registry's."""
 
     def __init__(self, store: Store) -> None:

@@ -9,7 +9,7 @@ from fastapi import HTTPException
 from ProvenaInterfaces.RegistryModels import ItemSubType
 from pydantic.v1 import ValidationError
 
-from provenafs.sandbox.access import Access
+from provenafs.sandbox.access import AccessControl
 from provenafs.sandbox.kinds import METADATA_ROLES, RecordFilter, RecordType, SortType
 from provenafs.sandbox.messages import (
     FilterOptions,
@@ -55,7 +55,7 @@ class _Index:
 class Lists:
     """Every list route of the registry."""
 
-    def __init__(self, store: Store, access: Access) -> None:
+    def __init__(self, store: Store, access: AccessControl) -> None:
         self._store = store
         self._access = access
 

@@ -10,7 +10,7 @@ from fastapi import HTTPException
 from ProvenaInterfaces.RegistryModels import ItemSubType
 from pydantic.v1 import ValidationError
 
-from provenafs.sandbox.access import Access
+from provenafs.sandbox.access import AccessControl
 from provenafs.sandbox.ewkt import ewkt_fault
 from provenafs.sandbox.jobs import Jobs
 from provenafs.sandbox.kinds import METADATA_ROLES, ItemRole, RecordType
@@ -41,7 +41,7 @@ _WRITERS = (ItemRole.METADATA_WRITE, ItemRole.ADMIN)
 class Registry:
     """The items of the sandbox. Refusals are HTTP errors, as the registry service answers them."""
 
-    def __init__(self, store: Store, access: Access, jobs: Jobs) -> None:
+    def __init__(self, store: Store, access: AccessControl, jobs: Jobs) -> None:
         self._store = store
         self.access = access
         self._jobs = jobs

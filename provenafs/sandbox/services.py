@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from provenafs.sandbox.access import Access
+from provenafs.sandbox.access import AccessControl
 from provenafs.sandbox.datastore import DataStore
 from provenafs.sandbox.jobs import Jobs
 from provenafs.sandbox.keys import Keys
@@ -33,7 +33,7 @@ class Services:
 
     store: Store
     tokens: Tokens
-    access: Access
+    access: AccessControl
     jobs: Jobs
     registry: Registry
     lists: Lists
@@ -45,7 +45,7 @@ class Services:
     @classmethod
     def of(cls, store: Store, storage: ObjectStorage, lifetimes: Lifetimes) -> Services:
         """The services over one store and one bucket."""
-        access, jobs = Access(store), Jobs(store)
+        access, jobs = AccessControl(store), Jobs(store)
         registry, lists = Registry(store, access, jobs), Lists(store, access)
         datastore = DataStore(registry, lists, storage)
         return cls(

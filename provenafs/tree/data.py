@@ -16,7 +16,7 @@ from provenafs.content.writing.open_files import FileHandle
 from provenafs.errors import FSError
 from provenafs.tree.context import Context
 from provenafs.tree.documents import text_xattrs
-from provenafs.tree.node import Attributes, DirectoryEntry, Handle, Listing, Node
+from provenafs.tree.node import Attributes, DirectoryEntry, DirectoryHandle, Handle, Node
 
 _ENTRIES_PER_READ = 256  # a little more than the kernel takes at a time
 _SHARE_URL = "user.provena.share_url"
@@ -82,7 +82,7 @@ class DataDirectory(_DataNode):
             raise FSError(errno.ENOENT)
         return self.child(entry)
 
-    async def listing(self) -> Listing:
+    async def listing(self) -> DirectoryHandle:
         volume = await self.volume()
         directory = await volume.drive.refresh(self.entry)
         return _DataListing(self.context, await self.dataset(), volume, directory)
@@ -206,7 +206,7 @@ class _DataHandle(Handle):
         await self._handle.release()
 
 
-class _DataListing(Listing):
+class _DataListing(DirectoryHandle):
     """A directory of the index, read in inode order with the inode number as cursor.
 
     Bounded by the highest number at the time of opening, so that a reader that makes files as it

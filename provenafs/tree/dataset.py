@@ -21,7 +21,7 @@ from provenafs.tree.editable import EditableDirectory
 from provenafs.tree.last_error import LastErrorFile
 from provenafs.tree.metadata_file import MetadataFile
 from provenafs.tree.names import directory_name
-from provenafs.tree.node import Attributes, Handle, Listing, Node
+from provenafs.tree.node import Attributes, DirectoryHandle, Handle, Node
 from provenafs.tree.rejected import RejectedDirectory
 from provenafs.tree.scratch import ScratchNode, is_scratch
 from provenafs.tree.versions import VersionsDirectory
@@ -77,7 +77,7 @@ class DatasetDirectory(EditableDirectory):
         """`user.provena.reason`, as on metadata.json."""
         await self._metadata().set_xattr(name, value)
 
-    async def listing(self) -> Listing:
+    async def listing(self) -> DirectoryHandle:
         children = self.context.index.children(self.ino)
         scratch = [child.name for child in children if self.scratch.get(child.ino) is not None]
         return await self.snapshot([*filter(self.has, _NAMES), *scratch])
@@ -202,5 +202,5 @@ class ProvenaDirectory(VirtualDirectory):
             raise FSError(errno.ENOENT)
         return self.child_called(name)
 
-    async def listing(self) -> Listing:
+    async def listing(self) -> DirectoryHandle:
         return await self.snapshot(_PROVENA_NAMES)

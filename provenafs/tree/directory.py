@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from provenafs.content.listing.index import Entry
 from provenafs.errors import FSError
 from provenafs.tree.context import Context
-from provenafs.tree.node import Attributes, Listing, Node, Snapshot
+from provenafs.tree.node import Attributes, DirectoryHandle, Node, Snapshot
 
 _FIXED_TIMEOUT_S = 3600.0
 
@@ -39,6 +39,6 @@ class VirtualDirectory(Node):
         """The children of these names with their attributes."""
         return [(name, await self.child_called(name).attributes()) for name in names]
 
-    async def snapshot(self, names: Sequence[str]) -> Listing:
+    async def snapshot(self, names: Sequence[str]) -> DirectoryHandle:
         """A listing of children by name, in this order."""
         return Snapshot(await self.entries(names))

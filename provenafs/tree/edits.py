@@ -14,7 +14,7 @@ from provenafs.catalog.catalog import Catalog
 from provenafs.catalog.rejected import Rejected
 from provenafs.catalog.saving import MAX_TEXT, Saved, Saving, fingerprint, parse
 from provenafs.content.content import Content
-from provenafs.content.listing.index import ROOT_INO, Change, Kind
+from provenafs.content.listing.index import ROOT_INO, Invalidation, Kind
 from provenafs.errors import FSError
 from provenafs.provena.errors import ProvenaError
 from provenafs.provena.records import DatasetRecord
@@ -150,7 +150,7 @@ class Edits:
             self.note_read(record)
         self._content.changed(list(self._changes(record)))
 
-    def _changes(self, record: DatasetRecord) -> Iterator[Change]:
+    def _changes(self, record: DatasetRecord) -> Iterator[Invalidation]:
         """What the kernel has to forget after a save."""
         dataset = (directory_name(record.id),)
         yield self._change(*dataset, "metadata.json")
@@ -159,8 +159,8 @@ class Edits:
         for entry in record.history[:1]:
             yield self._change(*dataset, "versions", "metadata", f"{entry.id}.json")
 
-    def _change(self, *path: str) -> Change:
+    def _change(self, *path: str) -> Invalidation:
         parent, ino = 0, ROOT_INO
         for name in path:
             parent, ino = ino, self._content.index.allot(ino, name, Kind.VIRTUAL).ino
-        return Change(parent, path[-1], ino)
+        return Invalidation(parent, path[-1], ino)

@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 
 from provenafs.catalog.saving import MAX_TEXT, fingerprint, parse
-from provenafs.content.listing.index import ROOT_INO, Change, Entry, Kind
+from provenafs.content.listing.index import ROOT_INO, Entry, Invalidation, Kind
 from provenafs.errors import FSError
 from provenafs.tree.context import Context
 from provenafs.tree.documents import Document, Link, is_write, text_xattrs
@@ -22,7 +22,7 @@ from provenafs.tree.editable import EditableDirectory
 from provenafs.tree.last_error import LastErrorFile
 from provenafs.tree.mint_texts import Minted
 from provenafs.tree.names import directory_name
-from provenafs.tree.node import Attributes, BytesHandle, Handle, Listing, Node
+from provenafs.tree.node import Attributes, BytesHandle, DirectoryHandle, Handle, Node
 from provenafs.tree.scratch import ScratchNode, scratch_names
 from provenafs.tree.text import Text
 
@@ -61,7 +61,7 @@ class MintDirectory(EditableDirectory):
             return Link(entry.ino, target, self.context.started_ns, self.timeout)
         return ScratchNode(self.scratch, entry.ino)
 
-    async def listing(self) -> Listing:
+    async def listing(self) -> DirectoryHandle:
         children = self.context.index.children(self.ino)
         own = [child.name for child in children if self._texts.has(child.ino)]
         return await self.snapshot([*_FIXED, *own, *self._links()])
@@ -163,14 +163,14 @@ class MintDirectory(EditableDirectory):
         self._texts.drafts.pop(ino, None)
         self.context.content.changed(list(self._changes(ino, minted.handle)))
 
-    def _changes(self, ino: int, handle: str) -> list[Change]:
+    def _changes(self, ino: int, handle: str) -> list[Invalidation]:
         """What the kernel has to forget: attributes, and that there were no such names."""
         index = self.context.index
         path = index.path(ino)
         changes = [_change(self.context, ROOT_INO, directory_name(handle))]
         if path:
             name = path[-1].name
-            changes.append(Change(self.ino, name, ino))
+            changes.append(Invalidation(self.ino, name, ino))
             changes.append(_change(self.context, self.ino, name.removesuffix(".json")))
         return changes
 
@@ -185,8 +185,8 @@ class MintDirectory(EditableDirectory):
         return links
 
 
-def _change(context: Context, parent: int, name: str) -> Change:
-    return Change(parent, name, context.index.allot(parent, name, Kind.VIRTUAL).ino)
+def _change(context: Context, parent: int, name: str) -> Invalidation:
+    return Invalidation(parent, name, context.index.allot(parent, name, Kind.VIRTUAL).ino)
 
 
 class _DraftFile(Node):

@@ -12,7 +12,7 @@ from provenafs.errors import FSError
 from provenafs.tree.context import Context
 from provenafs.tree.directory import VirtualDirectory
 from provenafs.tree.documents import LiveDocument
-from provenafs.tree.node import Listing, Node
+from provenafs.tree.node import DirectoryHandle, Node
 
 
 class MountInfo(VirtualDirectory):
@@ -29,7 +29,7 @@ class MountInfo(VirtualDirectory):
             raise FSError(errno.ENOENT)
         return self.child_called(name)
 
-    async def listing(self) -> Listing:
+    async def listing(self) -> DirectoryHandle:
         return await self.snapshot(list(_DOCUMENTS))
 
 

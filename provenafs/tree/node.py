@@ -44,7 +44,7 @@ class DirectoryEntry(NamedTuple):
     attributes: Attributes
 
 
-class Listing:
+class DirectoryHandle:
     """An open directory, stable while the directory changes."""
 
     async def read(self, after: int) -> Sequence[DirectoryEntry]:
@@ -58,7 +58,7 @@ class Listing:
         """releasedir."""
 
 
-class Snapshot(Listing):
+class Snapshot(DirectoryHandle):
     """A listing whose entries are all known when it is opened."""
 
     def __init__(self, entries: Sequence[tuple[str, Attributes]]) -> None:
@@ -155,7 +155,7 @@ class Node:
         """The child called `name`; ENOENT if there is none."""
         raise FSError(errno.ENOTDIR)
 
-    async def listing(self) -> Listing:
+    async def listing(self) -> DirectoryHandle:
         """Open this directory for reading."""
         raise FSError(errno.ENOTDIR)
 

@@ -10,7 +10,7 @@ from provenafs.errors import FSError
 from provenafs.tree.context import Context
 from provenafs.tree.directory import VirtualDirectory
 from provenafs.tree.documents import Document
-from provenafs.tree.node import Listing, Node
+from provenafs.tree.node import DirectoryHandle, Node
 
 
 class RejectedDirectory(VirtualDirectory):
@@ -28,7 +28,7 @@ class RejectedDirectory(VirtualDirectory):
             raise FSError(errno.ENOENT)
         return self.child_called(name)
 
-    async def listing(self) -> Listing:
+    async def listing(self) -> DirectoryHandle:
         return await self.snapshot(await self._names())
 
     async def _names(self) -> list[str]:

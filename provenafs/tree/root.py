@@ -17,7 +17,7 @@ from provenafs.tree.documents import Document, Link
 from provenafs.tree.mint import MintDirectory
 from provenafs.tree.mount_info import MountInfo
 from provenafs.tree.names import MAX_NAME_BYTES, directory_name, handle_of
-from provenafs.tree.node import Attributes, Listing, Node, Snapshot
+from provenafs.tree.node import Attributes, DirectoryHandle, Node, Snapshot
 
 _RANKED = re.compile(r"[0-9]{2,} (?P<directory>.+)")
 
@@ -52,7 +52,7 @@ class Root(VirtualDirectory):
             await catalog.record(handle)
         return self.child_called(name)
 
-    async def listing(self) -> Listing:
+    async def listing(self) -> DirectoryHandle:
         datasets = await self.context.catalog.datasets()
         updated = {directory_name(summary.handle): summary.updated for summary in datasets}
         shown = await self.entries(_FIXED)
@@ -91,7 +91,7 @@ class ByName(VirtualDirectory):
             raise FSError(errno.ENOENT)
         return self.child_called(name)
 
-    async def listing(self) -> Listing:
+    async def listing(self) -> DirectoryHandle:
         return await self.snapshot(sorted(await self.context.by_name()))
 
 
@@ -131,7 +131,7 @@ class SearchRoot(VirtualDirectory):
         await self.context.search(name)
         return self.child_called(name)
 
-    async def listing(self) -> Listing:
+    async def listing(self) -> DirectoryHandle:
         return await self.snapshot([])
 
 
@@ -157,7 +157,7 @@ class SearchResults(VirtualDirectory):
             raise FSError(errno.ENOENT)
         return self.child_called(name)
 
-    async def listing(self) -> Listing:
+    async def listing(self) -> DirectoryHandle:
         return await self.snapshot(await self._names())
 
     async def _names(self) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from provenafs.content.listing.index import ROOT_INO, Change, Kind
+from provenafs.content.listing.index import ROOT_INO, Invalidation, Kind
 from provenafs.errors import FSError
 from provenafs.provena.errors import Invalid
 from provenafs.tree.context import Context
@@ -64,7 +64,7 @@ class VersionMaker(Node):
         parent, ino = 0, ROOT_INO
         for name in path:
             parent, ino = ino, self._context.index.allot(ino, name, Kind.VIRTUAL).ino
-        self._context.content.changed([Change(parent, path[-1], ino)])
+        self._context.content.changed([Invalidation(parent, path[-1], ino)])
 
 
 class _MakerHandle(Handle):

@@ -15,7 +15,7 @@ from provenafs.tree.context import Context
 from provenafs.tree.directory import VirtualDirectory
 from provenafs.tree.documents import Document, Link, text_xattrs
 from provenafs.tree.names import directory_name
-from provenafs.tree.node import Attributes, Listing, Node
+from provenafs.tree.node import Attributes, DirectoryHandle, Node
 from provenafs.tree.version_maker import VersionMaker
 
 _FIXED = ("metadata", version_maker.NAME)
@@ -49,7 +49,7 @@ class VersionsDirectory(VirtualDirectory):
             raise FSError(errno.ENOENT)
         return self.child_called(name)
 
-    async def listing(self) -> Listing:
+    async def listing(self) -> DirectoryHandle:
         return await self.snapshot([*await self.links(), "metadata"])
 
 
@@ -93,7 +93,7 @@ class HistoryDirectory(VirtualDirectory):
             raise FSError(errno.ENOENT)
         return self.child_called(name)
 
-    async def listing(self) -> Listing:
+    async def listing(self) -> DirectoryHandle:
         return await self.snapshot(await self._names())
 
     async def _names(self) -> list[str]:

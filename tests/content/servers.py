@@ -12,9 +12,9 @@ from botocore.config import Config
 from moto.server import ThreadedMotoServer
 
 from provenafs.s3.bucket import Bucket
-from provenafs.s3.calls import Service
+from provenafs.s3.calls import S3Context
 from provenafs.s3.response import Response
-from provenafs.s3.types import Access, Credentials
+from provenafs.s3.types import Credentials, CredentialScope
 from provenafs.s3.wire import HttpRequest
 
 BUCKET = "store"
@@ -55,7 +55,7 @@ def client(address: str, **config: Any) -> Any:
     )
 
 
-async def credentials(access: Access, rejected: Credentials | None) -> Credentials:
+async def credentials(access: CredentialScope, rejected: Credentials | None) -> Credentials:
     """What moto takes: anything."""
     return Credentials("key", "secret", "token", datetime.now(UTC) + timedelta(hours=1))
 
@@ -67,7 +67,7 @@ class RecordingBucket(Bucket):
     """
 
     def __init__(self, address: str, io_timeout: float = 10.0) -> None:
-        super().__init__(BUCKET, credentials, Service(address, io_timeout))
+        super().__init__(BUCKET, credentials, S3Context(address, io_timeout))
         self.sent: list[tuple[str, dict[str, str]]] = []
         wire = self.service.clients.wire
         sent = wire.sent

@@ -20,7 +20,7 @@ from provenafs.content.journal import Journal
 from provenafs.content.listing import listing as listings
 from provenafs.content.listing.listing import DeepListing
 from provenafs.content.naming import mtime_updates as touches
-from provenafs.content.reading.directory_prefetch import Siblings
+from provenafs.content.reading.directory_prefetch import DirectoryPrefetch
 from provenafs.content.staging import staged_bytes as staging
 from provenafs.s3.bucket import Bucket
 from provenafs.s3.writing import ObjectWriter
@@ -108,7 +108,7 @@ async def test_caching_what_was_read(store: Store, fail: Any) -> None:
 
 
 async def test_dropping_what_was_fetched_ahead(store: Store, fail: Any) -> None:
-    siblings = Siblings(
+    siblings = DirectoryPrefetch(
         store.index, lambda _: None, store.store.content.memory, store.store.content.nursery
     )
     entries = [await store.entry(f"d/{number}") for number in range(6)]

@@ -7,7 +7,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provenafs.content.staging.ranges import Extents
+from provenafs.content.staging.ranges import Ranges
 
 _POSITION = st.integers(0, 40)
 _STEP = st.tuples(st.sampled_from(["add", "remove", "truncate"]), _POSITION, _POSITION)
@@ -17,7 +17,7 @@ _STEP = st.tuples(st.sampled_from(["add", "remove", "truncate"]), _POSITION, _PO
 def test_behaves_like_a_set_of_bytes(
     steps: list[tuple[str, int, int]], start: int, end: int
 ) -> None:
-    extents, model = Extents(), set[int]()
+    extents, model = Ranges(), set[int]()
     for name, left, right in steps:
         if name == "add":
             extents.add(left, right)
@@ -40,4 +40,4 @@ def test_behaves_like_a_set_of_bytes(
     assert extents.touches(start, end) == bool(window & model)
     assert extents.total == len(model)
     assert extents.end == max(model, default=-1) + 1
-    assert Extents(extents) == extents == extents.copy()
+    assert Ranges(extents) == extents == extents.copy()

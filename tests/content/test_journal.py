@@ -13,7 +13,7 @@ import pytest
 import trio
 
 from provenafs.content.journal import (
-    NOBODY,
+    UNOWNED,
     Action,
     Journal,
     State,
@@ -60,7 +60,7 @@ async def test_many_writers_share_transactions_and_all_are_kept(tmp_path: Path) 
 async def test_rows_of_a_living_mount_are_left_alone(tmp_path: Path) -> None:
     living, other = Journal(tmp_path), Journal(tmp_path)
     await living.add(new_row(living.owner, "d", "k"))
-    await living.add(new_row(NOBODY, "d", "left to recovery"))
+    await living.add(new_row(UNOWNED, "d", "left to recovery"))
     assert await other.adopt() == []
     assert [alive for _, alive in await other.rows()] == [True, False]
     await living.close()

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from provenafs.content.listing.index import Listed
-from provenafs.content.listing.keys import Folder, Unfolding, unfit_reason
+from provenafs.content.listing.keys import ChildrenOfPage, TreeFromKeys, unfit_reason
 from provenafs.s3.types import ListPage, ObjectInfo
 
 PREFIX = "datasets/x/"
@@ -74,7 +74,7 @@ def _kinds(listed: dict[str, Listed]) -> tuple[set[str], set[str]]:
 @given(_keys, _sizes)
 def test_unfolding_an_undelimited_listing(keys: list[str], size: int) -> None:
     model = _model(keys)
-    unfolding = Unfolding(PREFIX, PREFIX, lambda key: False)
+    unfolding = TreeFromKeys(PREFIX, PREFIX, lambda key: False)
     tree: dict[str, dict[str, Listed]] = {PREFIX: {}}
     complete: list[str] = []
     unfit: set[str] = set()
@@ -101,7 +101,7 @@ def test_a_listing_from_the_middle_completes_only_what_it_saw_whole(
     keys: list[str], size: int, start: str
 ) -> None:
     model = _model(keys)
-    unfolding = Unfolding(PREFIX, PREFIX + start, lambda key: False)
+    unfolding = TreeFromKeys(PREFIX, PREFIX + start, lambda key: False)
     after = [key for key in keys if key.encode() > (PREFIX + start).encode()]
     tree: dict[str, dict[str, Listed]] = {}
     complete: list[str] = []
@@ -118,7 +118,7 @@ def test_a_listing_from_the_middle_completes_only_what_it_saw_whole(
 @given(_keys, _sizes)
 def test_the_pages_of_a_delimited_listing(keys: list[str], size: int) -> None:
     model = _model(keys)
-    folder = Folder(PREFIX, lambda key: False)
+    folder = ChildrenOfPage(PREFIX, lambda key: False)
     listed: dict[str, Listed] = {}
     for page in _delimited(keys, size):
         _merge(listed, folder.feed(page).listed)
@@ -146,10 +146,10 @@ def _delimited(keys: list[str], size: int) -> list[ListPage]:
 def test_what_is_hidden_is_neither_shown_nor_reported() -> None:
     hidden = PREFIX + "metadata.json"
     page = ListPage((_object(PREFIX), _object(hidden), _object(PREFIX + "x")), (), None)
-    found = Folder(PREFIX, hidden.__eq__).feed(page)
+    found = ChildrenOfPage(PREFIX, hidden.__eq__).feed(page)
     assert [item.name for item in found.listed] == ["x"]
     assert found.unfit == []
-    unfolding = Unfolding(PREFIX, PREFIX, hidden.__eq__)
+    unfolding = TreeFromKeys(PREFIX, PREFIX, hidden.__eq__)
     [found], _ = unfolding.feed(page.objects)
     assert [item.name for item in found.listed] == ["x"]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from provenafs.content.reading.access_pattern import SMALL_READ, Access
+from provenafs.content.reading.access_pattern import SMALL_READ, AccessPattern
 from provenafs.content.reading.strides import Range
 from tests.content.test_readahead import GIB, KIB, MIB, Simulation
 
@@ -61,7 +61,7 @@ def test_random_reads_are_not_taken_for_a_walk(size: int) -> None:
     moved = reads = 0
     for seed in range(200):
         chance = random.Random(seed)
-        access = Access(size)
+        access = AccessPattern(size)
         for _ in range(30):
             wanted = access.read(chance.randrange(size), 1, 128 * MIB)
             moved += sum(end - start for start, end in (wanted.now, *wanted.places))
@@ -71,7 +71,7 @@ def test_random_reads_are_not_taken_for_a_walk(size: int) -> None:
 
 def test_what_is_fetched_is_kept_until_it_is_read() -> None:
     chance = random.Random(1)
-    access = Access(_HEADERS * _VARIABLE)
+    access = AccessPattern(_HEADERS * _VARIABLE)
     ahead: Sequence[Range] = ()
     for place in headers(chance):
         ahead = ahead or access.read(place, 512, 128 * MIB).places
@@ -90,7 +90,7 @@ def test_what_is_fetched_is_kept_until_it_is_read() -> None:
 def test_of_many_places_only_the_nearest_are_kept(step: int) -> None:
     chance = random.Random(1)
     distance = 4 * MIB
-    access = Access(1500 * distance)
+    access = AccessPattern(1500 * distance)
     fetched: set[Range] = set()
     for number in range(0, 1500, step):
         place = max(0, number * distance + chance.randrange(-8 * KIB, 8 * KIB))

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provenafs.content.journal import NOBODY, State
+from provenafs.content.journal import UNOWNED, State
 from provenafs.content.recovery import Recovery
 from provenafs.content.volume import Volume
 from provenafs.errors import FSError
@@ -151,7 +151,7 @@ async def test_it_stays_when_recovery_stores_the_file(
         staged = handle.file._staged
         assert staged is not None
         await staged.leave()
-        await store.journal.update(row.id, state=State.CLOSED, size=SIZE, mode=0o750, owner=NOBODY)
+        await store.journal.update(row.id, state=State.CLOSED, size=SIZE, mode=0o750, owner=UNOWNED)
         handle.file._staged, handle.file.changed = None, False
         await handle.release()
 

@@ -7,7 +7,7 @@ import itertools
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from provenafs.content.staging.ranges import Extents
+from provenafs.content.staging.ranges import Ranges
 from provenafs.content.staging.write_buffer import BLOCK
 from provenafs.content.writing.upload_plan import (
     MAX_PARTS,
@@ -15,7 +15,7 @@ from provenafs.content.writing.upload_plan import (
     MIN_PART,
     SINGLE_PUT,
     Part,
-    Source,
+    PartOrigin,
     part_range,
     plan,
 )
@@ -40,7 +40,7 @@ _RUN = st.tuples(_SIZE, st.one_of(st.integers(1, 20 * MIB), st.integers(1, GIB))
 def test_plans_are_right_and_within_the_limits(
     size: int, base_size: int, runs: list[tuple[int, int]]
 ) -> None:
-    dirty = Extents((start, start + length) for start, length in runs)
+    dirty = Ranges((start, start + length) for start, length in runs)
     parts = plan(dirty, base_size, size)
     assert 1 <= len(parts) <= MAX_PARTS
     assert parts[0].start == 0
@@ -50,37 +50,37 @@ def test_plans_are_right_and_within_the_limits(
         assert all(part.length >= MIN_PART for part in parts[:-1])
         assert all(0 < part.length <= _MAX_PART for part in parts)
     for part in parts:
-        if part.source is Source.COPY:
+        if part.source is PartOrigin.COPY:
             assert part.end <= base_size
             assert not dirty.touches(part.start, part.end)
-    copied = sum(part.length for part in parts if part.source is Source.COPY)
+    copied = sum(part.length for part in parts if part.source is PartOrigin.COPY)
     assert not copied or copied * 2 >= size
 
 
 @given(_SIZE.filter(lambda size: size > SINGLE_PUT), st.integers(0, 20 * MIB))
 def test_an_append_sends_little_more_than_what_is_new(base_size: int, added: int) -> None:
     size = min(MAX_OBJECT, base_size + added)
-    dirty = Extents([(base_size, size)])
+    dirty = Ranges([(base_size, size)])
     parts = plan(dirty, base_size, size)
-    sent = sum(part.length for part in parts if part.source is Source.SEND)
+    sent = sum(part.length for part in parts if part.source is PartOrigin.SEND)
     if 2 * (size - base_size + MIN_PART) <= size:
         assert sent == size - base_size
 
 
 def test_a_byte_in_the_middle_sends_one_part() -> None:
-    parts = plan(Extents([(100 * MIB, 100 * MIB + 1)]), GIB, GIB)
-    sent = [part for part in parts if part.source is Source.SEND]
-    assert sent == [Part(Source.SEND, 100 * MIB, 100 * MIB + MIN_PART)]
+    parts = plan(Ranges([(100 * MIB, 100 * MIB + 1)]), GIB, GIB)
+    sent = [part for part in parts if part.source is PartOrigin.SEND]
+    assert sent == [Part(PartOrigin.SEND, 100 * MIB, 100 * MIB + MIN_PART)]
 
 
 def test_scattered_changes_send_the_whole() -> None:
-    dirty = Extents((offset, offset + 1) for offset in range(0, GIB, 8 * MIB))
-    assert all(part.source is Source.SEND for part in plan(dirty, GIB, GIB))
+    dirty = Ranges((offset, offset + 1) for offset in range(0, GIB, 8 * MIB))
+    assert all(part.source is PartOrigin.SEND for part in plan(dirty, GIB, GIB))
 
 
 def test_small_objects_are_one_part() -> None:
-    assert plan(Extents(), 0, 0) == (Part(Source.SEND, 0, 0),)
-    assert plan(Extents([(0, 1)]), SINGLE_PUT, SINGLE_PUT) == (Part(Source.SEND, 0, SINGLE_PUT),)
+    assert plan(Ranges(), 0, 0) == (Part(PartOrigin.SEND, 0, 0),)
+    assert plan(Ranges([(0, 1)]), SINGLE_PUT, SINGLE_PUT) == (Part(PartOrigin.SEND, 0, SINGLE_PUT),)
 
 
 def test_the_parts_of_the_first_gigabytes_are_what_is_kept_in_memory() -> None:
@@ -108,7 +108,7 @@ def test_a_plan_applied_gives_the_bytes(
     scale = 4096
     base = bytes([1]) * (base_size // scale)
     new = bytearray(base[: size // scale].ljust(size // scale, b"\0"))
-    dirty = Extents()
+    dirty = Ranges()
     for start, length in runs:
         first, last = start // scale, min(size, start + length) // scale
         if first < last:
@@ -116,7 +116,9 @@ def test_a_plan_applied_gives_the_bytes(
             dirty.add(first * scale, last * scale)
     result = b"".join(
         bytes(
-            (base if part.source is Source.COPY else new)[part.start // scale : part.end // scale]
+            (base if part.source is PartOrigin.COPY else new)[
+                part.start // scale : part.end // scale
+            ]
         )
         for part in plan(dirty, len(base) * scale, len(new) * scale)
     )

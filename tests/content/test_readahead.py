@@ -11,7 +11,7 @@ from provenafs.content.reading.access_pattern import (
     LONGEST_PIECE,
     LONGEST_WINDOW,
     SMALL_READ,
-    Access,
+    AccessPattern,
 )
 from provenafs.content.reading.strides import Range
 
@@ -24,7 +24,7 @@ class Simulation:
     def __init__(self, size: int, limit: int = 128 * MIB) -> None:
         self.size = size
         self.limit = limit
-        self.access = Access(size)
+        self.access = AccessPattern(size)
         self.fetched: list[Range] = []
 
     def read(self, offset: int, length: int) -> list[Range]:
@@ -153,7 +153,7 @@ def test_small_objects_come_in_one_piece() -> None:
 
 
 def test_what_did_not_fit_is_asked_for_again() -> None:
-    access = Access(GIB)
+    access = AccessPattern(GIB)
     for offset in range(0, 8 * MIB, MIB):
         wanted = access.read(offset, MIB, 128 * MIB)
     start = wanted.ahead[0][0]

@@ -12,12 +12,12 @@ import pytest
 import trio
 import trio.testing
 
-from provenafs.content.reading.budget import Budget
-from provenafs.content.reading.object_source import Source
+from provenafs.content.reading.budget import ReadAheadBudget
+from provenafs.content.reading.object_source import ObjectSource
 from provenafs.content.reading.reader import Reader
 from provenafs.errors import FSError
 from provenafs.s3.bucket import Bucket
-from provenafs.s3.calls import Service
+from provenafs.s3.calls import S3Context
 from provenafs.s3.errors import S3Error, Unavailable
 from tests.content.servers import BUCKET, credentials
 
@@ -28,8 +28,8 @@ class Reads:
     """Readers of one object, and the ranges they asked the bucket for."""
 
     def __init__(self, address: str, nursery: trio.Nursery, memory: int) -> None:
-        self.bucket = Bucket(BUCKET, credentials, Service(address, 5.0))
-        self.budget = Budget(memory)
+        self.bucket = Bucket(BUCKET, credentials, S3Context(address, 5.0))
+        self.budget = ReadAheadBudget(memory)
         self.nursery = nursery
         self.ranges: list[tuple[int, int]] = []
         self.stale = 0
@@ -42,7 +42,7 @@ class Reads:
         self.stale += 1
 
 
-class _Counted(Source):
+class _Counted(ObjectSource):
     def __init__(self, reads: Reads, key: str, size: int, etag: str) -> None:
         super().__init__(reads.bucket, key, size, etag, reads.found_stale)
         self._reads = reads
@@ -143,7 +143,7 @@ async def test_a_replaced_object_is_stale_and_never_mixed(
 async def test_fewer_bytes_than_asked_for_are_an_error_and_no_wait(
     moto_address: str, other_user: Any, prefix: str
 ) -> None:
-    class Short(Source):
+    class Short(ObjectSource):
         async def fetch(self, start: int, end: int, *, retry: bool) -> memoryview:
             return memoryview(b"short")
 
@@ -215,7 +215,7 @@ async def test_a_failure_reaches_only_the_reads_of_its_range(
 
 
 async def test_who_stopped_reading_makes_room(autojump_clock: trio.testing.MockClock) -> None:
-    budget = Budget(1000)
+    budget = ReadAheadBudget(1000)
 
     class Holds:
         def __init__(self) -> None:

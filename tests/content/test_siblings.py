@@ -9,18 +9,18 @@ import trio
 import trio.testing
 
 from provenafs.content.listing.index import ROOT_INO, Entry, Index, Listed
-from provenafs.content.reading.budget import Budget
-from provenafs.content.reading.directory_prefetch import MOST_AHEAD, Siblings
-from provenafs.content.reading.fetched_range import Block
-from provenafs.content.reading.object_source import Source
+from provenafs.content.reading.budget import ReadAheadBudget
+from provenafs.content.reading.directory_prefetch import MOST_AHEAD, DirectoryPrefetch
+from provenafs.content.reading.fetched_range import FetchedRange
+from provenafs.content.reading.object_source import ObjectSource
 from provenafs.s3.bucket import Bucket
-from provenafs.s3.calls import Service
+from provenafs.s3.calls import S3Context
 from tests.content.servers import BUCKET, credentials
 
 COUNT = 300
 
 
-class Fetches(Source):
+class Fetches(ObjectSource):
     """A source whose requests are counted and take 30 ms."""
 
     fetched: list[str]
@@ -36,12 +36,12 @@ class Folder:
 
     def __init__(self, nursery: trio.Nursery, size: int = 4096, memory: int = 64 << 20) -> None:
         self.index = Index(None)
-        self.budget = Budget(memory)
+        self.budget = ReadAheadBudget(memory)
         self.fetched: list[str] = []
         self.directory = self.index.allot(ROOT_INO, "data")
         self.list_files(self.directory, size)
-        self._bucket = Bucket(BUCKET, credentials, Service("http://127.0.0.1:9", 1.0))
-        self.siblings = Siblings(self.index, self._source, self.budget, nursery)
+        self._bucket = Bucket(BUCKET, credentials, S3Context("http://127.0.0.1:9", 1.0))
+        self.siblings = DirectoryPrefetch(self.index, self._source, self.budget, nursery)
         self.files = self.index.children(self.directory.ino)
 
     def list_files(self, directory: Entry, size: int) -> None:
@@ -50,12 +50,12 @@ class Folder:
         self.index.merge(stamp, directory.ino, page)
         self.index.end_listing(stamp)
 
-    def _source(self, entry: Entry) -> Source:
+    def _source(self, entry: Entry) -> ObjectSource:
         source = Fetches(self._bucket, entry.name, entry.size, entry.etag or "", lambda: None)
         source.fetched = self.fetched
         return source
 
-    async def read(self, entry: Entry) -> Block | None:
+    async def read(self, entry: Entry) -> FetchedRange | None:
         """Read a file as a reader would; None when it was not fetched ahead."""
         block = self.siblings.first_read(entry)
         if block is None:

@@ -18,7 +18,7 @@ from trio.testing import wait_all_tasks_blocked
 from provenafs.content.staging import staged_bytes as staging
 from provenafs.content.staging import write_buffer as tails
 from provenafs.content.staging.staged_bytes import StagedBytes, StagingArea
-from provenafs.content.staging.write_buffer import Tail, Tails
+from provenafs.content.staging.write_buffer import WriteBuffer, WriteBuffers
 from provenafs.errors import FSError
 from provenafs.lib.buffers import Buffers
 
@@ -65,7 +65,7 @@ def disk() -> Disk:
     return disk
 
 
-async def _append(tail: Tail, offset: int, data: bytes) -> int:
+async def _append(tail: WriteBuffer, offset: int, data: bytes) -> int:
     left = memoryview(data)
     while left and (count := await tail.append(offset, left)):
         offset, left = offset + count, left[count:]
@@ -107,7 +107,7 @@ async def _compare(folder: Path, steps: list[tuple[str, int, bytes]]) -> None:
 
 
 async def test_who_writes_does_not_wait_for_the_disk(nursery: trio.Nursery, disk: Disk) -> None:
-    tail = Tail(Tails(Buffers(), nursery), disk.write_out)
+    tail = WriteBuffer(WriteBuffers(Buffers(), nursery), disk.write_out)
     disk.is_held_up = True
     with trio.fail_after(1):
         assert await _append(tail, 16, b"0123456789abcdef") == 32
@@ -124,7 +124,7 @@ async def test_who_writes_does_not_wait_for_the_disk(nursery: trio.Nursery, disk
 async def test_what_the_disk_refuses_stays_in_memory_and_is_tried_again(
     nursery: trio.Nursery, disk: Disk
 ) -> None:
-    tail = Tail(Tails(Buffers(), nursery), disk.write_out)
+    tail = WriteBuffer(WriteBuffers(Buffers(), nursery), disk.write_out)
     disk.is_full = True
     await _append(tail, 16, b"0123456789")
     await wait_all_tasks_blocked()
@@ -139,7 +139,7 @@ async def test_what_the_disk_refuses_stays_in_memory_and_is_tried_again(
 
 
 async def test_a_reader_waits_for_no_more_than_it_reads(nursery: trio.Nursery, disk: Disk) -> None:
-    tail = Tail(Tails(Buffers(), nursery), disk.write_out)
+    tail = WriteBuffer(WriteBuffers(Buffers(), nursery), disk.write_out)
     end = await _append(tail, 16, b"x" * 12)
     is_settled = trio.Event()
 
@@ -172,7 +172,7 @@ async def test_a_full_disk_does_not_keep_a_file_from_being_cut(
 
 
 async def test_what_is_dropped_is_not_written_later(nursery: trio.Nursery, disk: Disk) -> None:
-    tail = Tail(Tails(Buffers(), nursery), disk.write_out)
+    tail = WriteBuffer(WriteBuffers(Buffers(), nursery), disk.write_out)
     disk.is_full = True
     await _append(tail, 16, b"0123456789")
     await wait_all_tasks_blocked(0.01)
@@ -197,8 +197,8 @@ async def _let_go(disk: Disk) -> None:
 async def test_only_what_continues_is_taken_and_memory_is_bounded(
     nursery: trio.Nursery, disk: Disk
 ) -> None:
-    shared = Tails(Buffers(), nursery)
-    tail = Tail(shared, disk.write_out)
+    shared = WriteBuffers(Buffers(), nursery)
+    tail = WriteBuffer(shared, disk.write_out)
     assert await tail.append(0, memoryview(b"a")) == 0
     assert await tail.append(17, memoryview(b"a")) == 0
     end = await _append(tail, 16, bytes(range(200)))
@@ -208,7 +208,7 @@ async def test_only_what_continues_is_taken_and_memory_is_bounded(
     assert tail.get(16, 20) is None  # forgotten, and on disk
     await tail.settle()
     assert disk.data[16:] == bytes(range(200))
-    others = [Tail(shared, Disk().write_out) for _ in range(8)]
+    others = [WriteBuffer(shared, Disk().write_out) for _ in range(8)]
     taken = [await other.append(16, memoryview(b"a")) for other in others]
     assert sum(taken) == shared.blocks - 3 < len(others)
     for each in (tail, *others):

@@ -14,7 +14,7 @@ import trio
 from faultproxy import FaultProxy, Request, s3_failure
 
 from provenafs.content.journal import Action, Journal, State
-from provenafs.content.listing.index import ROOT_INO, Change, Entry, Index, Kind, Listed
+from provenafs.content.listing.index import ROOT_INO, Entry, Index, Invalidation, Kind, Listed
 from provenafs.s3.writing import ObjectWriter
 from tests.content.servers import BUCKET
 from tests.content.store import Store, open_store
@@ -34,7 +34,7 @@ def index(tmp_path: Path) -> Index:
     return Index(tmp_path / "index.sqlite")
 
 
-def show(index: Index, directory: int, *page: Listed) -> list[Change]:
+def show(index: Index, directory: int, *page: Listed) -> list[Invalidation]:
     """A LIST shows this and no more."""
     stamp = index.begin_listing()
     changes = index.merge(stamp, directory, page) + index.finish_listing(stamp, directory)
@@ -209,7 +209,7 @@ def test_a_directory_changes_when_a_list_shows_that_others_changed_it(index: Ind
     def moves(*page: Listed) -> bool:
         before = times(index, directory)
         changes = show(index, directory, *page)
-        assert (Change(0, "", directory) in changes) == (times(index, directory) != before)
+        assert (Invalidation(0, "", directory) in changes) == (times(index, directory) != before)
         return times(index, directory)[0] > before[0] and times(index, directory)[1] > before[1]
 
     a, b = Listed("a", 1, '"1"', STORED), Listed("b", 1, '"1"', STORED)

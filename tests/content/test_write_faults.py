@@ -16,10 +16,10 @@ import trio
 import trio.testing
 from faultproxy import Fault, FaultProxy, Request, cut, lose_answer, s3_failure, stall
 
-from provenafs.content.journal import NOBODY, State
+from provenafs.content.journal import UNOWNED, State
 from provenafs.errors import FSError
 from provenafs.s3.errors import S3Error
-from provenafs.s3.types import Access, Credentials
+from provenafs.s3.types import Credentials, CredentialScope
 from tests.content.servers import BUCKET
 from tests.content.store import MIB, Store, objects, open_store
 
@@ -207,8 +207,8 @@ async def test_refused_credentials_end_a_file_and_not_the_mount(
     refusal = FSError(errno.EACCES, "the dataset is locked")
     give = store.bucket._caller._source
 
-    async def source(access: Access, rejected: Credentials | None) -> Credentials:
-        if access is Access.WRITE:
+    async def source(access: CredentialScope, rejected: Credentials | None) -> Credentials:
+        if access is CredentialScope.WRITE:
             raise refusal
         return await give(access, rejected)
 
@@ -221,5 +221,5 @@ async def test_refused_credentials_end_a_file_and_not_the_mount(
     assert caught.value.errno == errno.EACCES
     await handle.release()
     ((row, _),) = await store.journal.rows()
-    assert (row.state, row.owner) == (State.FAILED, NOBODY)
+    assert (row.state, row.owner) == (State.FAILED, UNOWNED)
     assert await store.names() == []

@@ -12,7 +12,7 @@ import pyfuse3
 import trio
 
 from provenafs.errors import FSError
-from provenafs.fuse.neighbours import Neighbours
+from provenafs.fuse.neighbours import Indexers
 from provenafs.fuse.operations import Operations
 from provenafs.guard import in_thread
 from provenafs.provena.errors import Unauthorised
@@ -77,7 +77,7 @@ class FailingTree:
 
 async def main(path: str) -> None:
     tree: Any = FailingTree()
-    pyfuse3.init(Operations(tree, Neighbours(())), path, {"fsname=failing"})
+    pyfuse3.init(Operations(tree, Indexers(())), path, {"fsname=failing"})
     print("ready", flush=True)
     try:
         await pyfuse3.main()

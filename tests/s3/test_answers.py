@@ -17,8 +17,8 @@ import pytest
 
 from provenafs.s3 import errors
 from provenafs.s3.bucket import Bucket
-from provenafs.s3.calls import Service
-from provenafs.s3.types import Access, Credentials, ListPage, ObjectInfo
+from provenafs.s3.calls import S3Context
+from provenafs.s3.types import Credentials, CredentialScope, ListPage, ObjectInfo
 from provenafs.s3.whole import fault_in, look_at, read_whole
 from provenafs.s3.writing import Metadata, ObjectWriter, UploadedPart
 from tests.s3.scripted import Scripted, answer, scripted
@@ -164,12 +164,12 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("provenafs.s3.writing._FIRST_PAUSE_S", 0.0)
 
 
-async def _keys(access: Access, rejected: Credentials | None) -> Credentials:
+async def _keys(access: CredentialScope, rejected: Credentials | None) -> Credentials:
     return Credentials("KEY", "s", "TOKEN-SECRET", datetime.now(UTC) + timedelta(hours=1))
 
 
 def _bucket(address: str) -> Bucket:
-    service = Service(address, 10)
+    service = S3Context(address, 10)
     service.regions["b"] = "us-east-1"
     return Bucket("b", _keys, service)
 
@@ -247,14 +247,14 @@ async def test_no_redirect_is_followed(name: str, stage: tuple[Scripted, Bucket]
 @pytest.mark.parametrize("region", ["evil.example/", "x" * 40, "a b", "eu.west"])
 async def test_a_region_is_a_name_and_no_address(region: str) -> None:
     with scripted([answer("200 OK", x_amz_bucket_region=region)]) as server:
-        bucket = Bucket("b", _keys, Service(server.address, 10))
+        bucket = Bucket("b", _keys, S3Context(server.address, 10))
         with pytest.raises(errors.BadAnswer, match="region"):
             await bucket.head("k")
 
 
 async def test_a_bucket_that_is_not_there_is_told() -> None:
     with scripted([answer("404 Not Found")]) as server:
-        bucket = Bucket("b", _keys, Service(server.address, 10))
+        bucket = Bucket("b", _keys, S3Context(server.address, 10))
         with pytest.raises(errors.S3Error, match="bucket is not there") as raised:
             await bucket.head("k")
     assert type(raised.value) is errors.S3Error

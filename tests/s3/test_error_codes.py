@@ -8,9 +8,9 @@ import pytest
 
 from provenafs.s3 import errors
 from provenafs.s3.bucket import Bucket
-from provenafs.s3.calls import READS_AT_ONCE, Service
+from provenafs.s3.calls import READS_AT_ONCE, S3Context
 from provenafs.s3.error_codes import CURES, Cure
-from provenafs.s3.types import Access, Credentials
+from provenafs.s3.types import Credentials, CredentialScope
 from tests.s3.scripted import answer, failure, part, scripted
 
 # What is raised in the end, and how many requests are made before a good answer is taken.
@@ -35,15 +35,15 @@ _STATUS = {
 _OK = part(b"0123456789")
 
 
-async def _read(address: str, io_timeout: float) -> tuple[Service, list[str | None], Exception]:
+async def _read(address: str, io_timeout: float) -> tuple[S3Context, list[str | None], Exception]:
     """Read with a service; what the keys were asked for, and what was raised."""
     asked: list[str | None] = []
 
-    async def keys(access: Access, rejected: Credentials | None) -> Credentials:
+    async def keys(access: CredentialScope, rejected: Credentials | None) -> Credentials:
         asked.append(rejected and rejected.access_key_id)
         return Credentials(f"KEY-{len(asked)}", "s", "t", datetime.now(UTC) + timedelta(hours=1))
 
-    service = Service(address, io_timeout)
+    service = S3Context(address, io_timeout)
     service.regions["b"] = "us-east-1"
     error: Exception = AssertionError("nothing was raised")
     try:
@@ -134,11 +134,11 @@ async def test_without_a_code_the_status_decides(
 async def test_a_head_has_no_code_but_its_status(
     status: str, kind: type[Exception], requests: int
 ) -> None:
-    async def keys(access: Access, rejected: Credentials | None) -> Credentials:
+    async def keys(access: CredentialScope, rejected: Credentials | None) -> Credentials:
         return Credentials("k", "s", "t", datetime.now(UTC) + timedelta(hours=1))
 
     with scripted([answer(status)]) as server:
-        service = Service(server.address, 5)
+        service = S3Context(server.address, 5)
         service.regions["b"] = "us-east-1"
         with pytest.raises(errors.S3Error) as raised:
             await Bucket("b", keys, service).head("k")

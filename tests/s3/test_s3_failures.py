@@ -14,9 +14,9 @@ import trio.testing
 
 from provenafs.s3 import errors
 from provenafs.s3.bucket import Bucket
-from provenafs.s3.calls import READS_AT_ONCE, Service
+from provenafs.s3.calls import READS_AT_ONCE, S3Context
 from provenafs.s3.pace import Pace
-from provenafs.s3.types import Access, Credentials
+from provenafs.s3.types import Credentials, CredentialScope
 from provenafs.s3.writing import ObjectWriter
 from tests.s3.scripted import answer, failure, part, scripted
 
@@ -33,7 +33,7 @@ class _Keys:
     def __init__(self) -> None:
         self.asked: list[str | None] = []
 
-    async def __call__(self, access: Access, rejected: Credentials | None) -> Credentials:
+    async def __call__(self, access: CredentialScope, rejected: Credentials | None) -> Credentials:
         self.asked.append(rejected and rejected.access_key_id)
         number = sum(1 for each in self.asked if each)
         expires = datetime.now(UTC) + timedelta(hours=1)
@@ -41,7 +41,7 @@ class _Keys:
 
 
 def _bucket(address: str, keys: _Keys | None = None, io_timeout: float = 0.6) -> Bucket:
-    service = Service(address, io_timeout)
+    service = S3Context(address, io_timeout)
     service.regions["b"] = "us-east-1"
     return Bucket("b", keys or _Keys(), service)
 

@@ -14,9 +14,9 @@ import trio
 
 from provenafs.s3 import errors
 from provenafs.s3.bucket import Bucket
-from provenafs.s3.calls import Service
+from provenafs.s3.calls import S3Context
 from provenafs.s3.pages import Pages
-from provenafs.s3.types import Access, Credentials
+from provenafs.s3.types import Credentials, CredentialScope
 from provenafs.s3.wire import HttpRequest, Wire
 from provenafs.s3.writing import Metadata, ObjectWriter
 from tests.s3.scripted import answer, failure, part, scripted
@@ -32,12 +32,12 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("provenafs.s3.writing._FIRST_PAUSE_S", 0.0)
 
 
-async def _keys(access: Access, rejected: Credentials | None) -> Credentials:
+async def _keys(access: CredentialScope, rejected: Credentials | None) -> Credentials:
     return Credentials("KEY", "s", "t", datetime.now(UTC) + timedelta(hours=1))
 
 
 def _bucket(address: str, io_timeout: float = 10) -> Bucket:
-    service = Service(address, io_timeout)
+    service = S3Context(address, io_timeout)
     service.regions["b"] = "us-east-1"
     return Bucket("b", _keys, service)
 

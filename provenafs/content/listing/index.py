@@ -116,7 +116,7 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class Invalidation:
     """An entry that vanished from `parent`, or whose `name` now means another inode.
 
     The kernel has to be told: forget the name, and the pages of the inode. An empty `name` is a
@@ -320,7 +320,7 @@ class Index:
         self._running.add(stamp)
         return stamp
 
-    def merge(self, stamp: int, parent: int, page: Sequence[Listed]) -> list[Change]:
+    def merge(self, stamp: int, parent: int, page: Sequence[Listed]) -> list[Invalidation]:
         """Merge a page of children into `parent`; returns the entries it replaced.
 
         A directory also replaces an object that an earlier page of the same listing showed.
@@ -335,7 +335,7 @@ class Index:
             if removed.get((parent, item.name), 0) < stamp
         ]  # fmt: skip
 
-        def work() -> list[Change]:
+        def work() -> list[Invalidation]:
             last = self.last_child(parent)
             self._upsert(rows)
             changes = self._replaced(stamp, parent, rows)
@@ -350,13 +350,13 @@ class Index:
 
     def finish_listing(
         self, stamp: int, parent: int, listed_at: float | None = None
-    ) -> list[Change]:
+    ) -> list[Invalidation]:
         """Remove what the LIST of `parent` no longer showed and note the time of listing.
 
         `listed_at` is in seconds since the epoch.
         """
         gone = [
-            Change(parent, name, ino)
+            Invalidation(parent, name, ino)
             for ino, name in self._execute(
                 "SELECT ino, name FROM entries WHERE parent = ? AND stamp < ? AND NOT staged",
                 (parent, stamp),
@@ -366,7 +366,7 @@ class Index:
             listed_at = 0.0
         noted_at = time.time() if listed_at is None else listed_at
 
-        def work() -> list[Change]:
+        def work() -> list[Invalidation]:
             self._delete_subtree([change.ino for change in gone])
             changes = gone + (self._note_seen(parent, time.time_ns()) if gone else [])
             self._execute(
@@ -429,15 +429,17 @@ class Index:
             (str(now), now, directory),
         )
 
-    def _note_seen(self, directory: int, now: int) -> list[Change]:
+    def _note_seen(self, directory: int, now: int) -> list[Invalidation]:
         """A LIST has shown what others changed in a directory; not if it is the first one."""
         cursor = self._execute(
             "UPDATE entries SET mtime_ns = ?, ctime_ns = ? WHERE ino = ? AND mtime_ns IS NOT NULL",
             (str(now), now, directory),
         )
-        return [Change(0, "", directory)] if cursor.rowcount else []
+        return [Invalidation(0, "", directory)] if cursor.rowcount else []
 
-    def _replaced(self, stamp: int, parent: int, rows: Sequence[Sequence[Any]]) -> list[Change]:
+    def _replaced(
+        self, stamp: int, parent: int, rows: Sequence[Sequence[Any]]
+    ) -> list[Invalidation]:
         names = json.dumps([row[1] for row in rows])
         directories = json.dumps([row[1] for row in rows if row[2] is Kind.DIRECTORY])
         cursor = self._execute(
@@ -448,7 +450,7 @@ class Index:
             " AND kind = ? AND name IN (SELECT value FROM json_each(?))",
             (parent, stamp, names, parent, stamp, Kind.OBJECT, directories),
         )
-        return [Change(parent, name, ino) for ino, name in cursor]
+        return [Invalidation(parent, name, ino) for ino, name in cursor]
 
     def _remove_orphans(self) -> None:
         """A listing may end after its directory was removed."""

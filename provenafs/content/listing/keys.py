@@ -13,7 +13,7 @@ _MAX_NAME_BYTES = 255
 
 
 @dataclass(frozen=True, slots=True)
-class Unfit:
+class UnrepresentableKey:
     """A key that cannot be shown as a file, and why."""
 
     key: str
@@ -26,7 +26,7 @@ class Children:
 
     prefix: str
     listed: list[Listed] = field(default_factory=list)
-    unfit: list[Unfit] = field(default_factory=list)
+    unfit: list[UnrepresentableKey] = field(default_factory=list)
 
 
 IsHidden = Callable[[str], bool]
@@ -45,7 +45,7 @@ def unfit_reason(name: str) -> str | None:
     return None
 
 
-class Folder:
+class ChildrenOfPage:
     """Turns the pages of one directory's delimited LIST into its children, in byte order."""
 
     def __init__(self, prefix: str, is_hidden: IsHidden) -> None:
@@ -68,7 +68,7 @@ class Folder:
         return found
 
 
-class Unfolding:
+class TreeFromKeys:
     """Turns an undelimited listing, whose keys come in byte order, into directories.
 
     A directory is complete once a key behind all its own has come; those that began before the
@@ -137,7 +137,7 @@ class _Shadows:
         self._trim(name)
         if self._files and self._files[-1][0] == name:
             _, shadowed = self._files.pop()
-            into.unfit.append(Unfit(shadowed, "a directory has the same name"))
+            into.unfit.append(UnrepresentableKey(shadowed, "a directory has the same name"))
             into.listed = [listed for listed in into.listed if listed.name != name]
         into.listed.append(Listed(name))
         return True
@@ -151,5 +151,5 @@ def _fits(name: str, key: str, into: Children) -> bool:
     reason = unfit_reason(name)
     if reason is None:
         return True
-    into.unfit.append(Unfit(key, reason))
+    into.unfit.append(UnrepresentableKey(key, reason))
     return False

@@ -8,7 +8,7 @@ from collections import deque
 
 import trio
 
-from provenafs.content.listing.listing import DeepListing, Tree
+from provenafs.content.listing.listing import DeepListing, ListingScope
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ _PAGES_WAITED = 2
 _IDLE_S = 3.0
 
 
-class Footsteps:
+class WalkDetector:
     """Where a directory tree was listed lately; three steps onwards in key order are a walk."""
 
     def __init__(self) -> None:
@@ -38,12 +38,12 @@ class Footsteps:
         return _common(first, prefix)
 
 
-class Walker:
+class ListAhead:
     """Lists ahead of walks through one dataset; at most one at a time."""
 
-    def __init__(self, tree: Tree) -> None:
+    def __init__(self, tree: ListingScope) -> None:
         self._tree = tree
-        self._footsteps = Footsteps()
+        self._footsteps = WalkDetector()
         self._walk: _Walk | None = None
 
     def passed(self, prefix: str) -> None:

@@ -11,8 +11,13 @@ from dataclasses import dataclass
 
 import trio
 
-from provenafs.content.listing.index import Change, Entry, Index, Kind
-from provenafs.content.listing.keys import Children, Folder, Unfit, Unfolding
+from provenafs.content.listing.index import Entry, Index, Invalidation, Kind
+from provenafs.content.listing.keys import (
+    Children,
+    ChildrenOfPage,
+    TreeFromKeys,
+    UnrepresentableKey,
+)
 from provenafs.errors import FSError
 from provenafs.guard import Background
 from provenafs.s3.bucket import Bucket
@@ -26,7 +31,7 @@ _PAGES_BUFFERED = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Tree:
+class ListingScope:
     """What is listed: the keys below `prefix`, which ends in a slash, into the index.
 
     `root` is the inode number that stands for the prefix; `nursery` owns the requests.
@@ -38,8 +43,8 @@ class Tree:
     root: int
     prefix: str
     is_hidden: Callable[[str], bool]
-    changed: Callable[[Sequence[Change]], None]
-    unfit: dict[str, list[Unfit]]
+    changed: Callable[[Sequence[Invalidation]], None]
+    unfit: dict[str, list[UnrepresentableKey]]
     """Keys that cannot be shown, by directory, as of its last listing."""
     follow: Callable[[Sequence[ObjectInfo]], Awaitable[None]]
     """Told of each page before it is merged."""
@@ -62,10 +67,10 @@ class Tree:
         kept.extend(found.unfit[: _UNFIT_KEPT - len(kept)])
 
 
-class Listing:
+class ListRequest:
     """A LIST of one directory under way; others may wait for it, or for one of its names."""
 
-    def __init__(self, tree: Tree, ino: int, prefix: str) -> None:
+    def __init__(self, tree: ListingScope, ino: int, prefix: str) -> None:
         self._tree = tree
         self._ino = ino
         self._prefix = prefix
@@ -79,7 +84,7 @@ class Listing:
         """List, and merge page by page. A failure is kept for those who wait."""
         index = self._tree.index
         started: float | None = None
-        folder = Folder(self._prefix, self._tree.is_hidden)
+        folder = ChildrenOfPage(self._prefix, self._tree.is_hidden)
         try:
             async with pages(self._tree, self._prefix) as arriving:
                 async for asked_at, page in arriving:
@@ -126,14 +131,14 @@ class DeepListing:
     `start` is the first directory that it will complete; both prefixes end in a slash.
     """
 
-    def __init__(self, tree: Tree, prefix: str, start: str) -> None:
+    def __init__(self, tree: ListingScope, prefix: str, start: str) -> None:
         self.prefix = prefix
         self.start = start
         self.last = ""  # the last key that came
         self.is_complete = False
         self._tree = tree
         self._stamp = tree.index.begin_listing()
-        self._unfolding = Unfolding(prefix, start, tree.is_hidden)
+        self._unfolding = TreeFromKeys(prefix, start, tree.is_hidden)
         self._inos = {tree.prefix: tree.root}
         self._begun: dict[str, float] = {}  # when the first page of a directory was asked for
 
@@ -202,7 +207,7 @@ class DeepListing:
 
 @asynccontextmanager
 async def pages(
-    tree: Tree, prefix: str, *, delimiter: str = "/", start_after: str | None = None
+    tree: ListingScope, prefix: str, *, delimiter: str = "/", start_after: str | None = None
 ) -> AsyncIterator[AsyncIterator[tuple[float, ListPage]]]:
     """The pages of a LIST with the time at which each was asked for.
 

@@ -49,7 +49,7 @@ class _Pending:
     file: File | None = None  # that may be open
 
 
-class Deletions:
+class DeferredDeletes:
     """The deletions of a mount that are still to be made, by key."""
 
     def __init__(

@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 
 import trio
 
-from provenafs.content.claims import Names
+from provenafs.content.claims import Claims
 from provenafs.content.journal import Action, Intent, new_intent
 from provenafs.content.listing.index import Entry, Kind
 from provenafs.content.volume import Volume
 from provenafs.content.writing.file import File
-from provenafs.content.writing.open_files import Files
+from provenafs.content.writing.open_files import OpenFiles
 from provenafs.content.writing.publisher import Attributes
 from provenafs.errors import FSError
 from provenafs.guard import Background
@@ -37,11 +37,11 @@ class _Touch:
     ino: int
 
 
-class Touches:
+class AttributeUpdates:
     """The self-copies that are still to be made, one for an inode at most."""
 
     def __init__(
-        self, files: Files, names: Names, failed: Callable[[int, Exception], None]
+        self, files: OpenFiles, names: Claims, failed: Callable[[int, Exception], None]
     ) -> None:
         """`failed` is told of what could not be stored: the inode and the error."""
         self._files = files

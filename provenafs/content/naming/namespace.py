@@ -27,7 +27,7 @@ from provenafs.s3.types import ObjectInfo
 USUAL_MODE = 0o644  # what a file shows without any of its own
 
 
-class Changes:
+class Namespace:
     """What can be done to the names of a mount's datasets."""
 
     def __init__(self, services: NamingServices, rename_limit: int) -> None:

@@ -22,7 +22,7 @@ from typing import NoReturn
 
 from provenafs.content.claims import Place
 from provenafs.content.journal import Action, Intent, Move, Statement, new_intent
-from provenafs.content.listing.index import Change, Entry, Kind
+from provenafs.content.listing.index import Entry, Invalidation, Kind
 from provenafs.content.naming.moves import Removals, copy_all, move_below, objects_below, take_back
 from provenafs.content.naming.services import NamingServices
 from provenafs.content.volume import check_length, is_scratch
@@ -286,6 +286,6 @@ class Renames:
         await self._services.journal.fulfil(rename.intent.id)
         for place in (source, target):
             self._index.expire(place.directory.ino)
-            change = Change(place.directory.ino, place.name, rename.entry.ino)
+            change = Invalidation(place.directory.ino, place.name, rename.entry.ino)
             self._services.content.changed([change])
         raise FSError(number, f"{message} ({error})") from error

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from provenafs.content.claims import Names
+from provenafs.content.claims import Claims
 from provenafs.content.content import Content
 from provenafs.content.journal import Journal
-from provenafs.content.naming.deferred_deletes import Deletions
-from provenafs.content.naming.mtime_updates import Touches
-from provenafs.content.writing.open_files import Files
+from provenafs.content.naming.deferred_deletes import DeferredDeletes
+from provenafs.content.naming.mtime_updates import AttributeUpdates
+from provenafs.content.writing.open_files import OpenFiles
 from provenafs.lib.progress import Progress
 
 
@@ -18,9 +18,9 @@ class NamingServices:
     """The files that names stand for, who is at work on which name, and what is owed."""
 
     content: Content
-    files: Files
-    names: Names
+    files: OpenFiles
+    names: Claims
     journal: Journal
-    deletions: Deletions
-    touches: Touches
+    deletions: DeferredDeletes
+    touches: AttributeUpdates
     progress: Progress

@@ -13,7 +13,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from provenafs.content.cache.segments import GRANULE
-from provenafs.content.reading.strides import AHEAD, Lattice, Range
+from provenafs.content.reading.strides import AHEAD, Range, StrideDetector
 
 SMALL_READ = 128 * 1024  # bytes fetched for a smaller read out of sequence
 WHOLE_OBJECT = 512 * 1024  # bytes; up to here an object is fetched in one piece
@@ -59,13 +59,13 @@ class Wanted:
     places: tuple[Range, ...] = ()
 
 
-class Access:
+class AccessPattern:
     """The pattern in which one handle reads an object of `size` bytes."""
 
     def __init__(self, size: int) -> None:
         self._size = size
         self._streams: list[_Stream] = []  # the one used last at the end
-        self._lattice = Lattice(size)
+        self._lattice = StrideDetector(size)
         self._expected: deque[Range] = deque(maxlen=2 * AHEAD)  # fetched at equal distances
 
     def read(self, offset: int, length: int, limit: int) -> Wanted:

@@ -18,7 +18,7 @@ class Holder(Protocol):
         """Drop what is held but was not asked for; it can be fetched again."""
 
 
-class Budget:
+class ReadAheadBudget:
     """Counts bytes held or under way.
 
     What is asked for is always granted: it is bounded by the requests under way. Reading ahead

@@ -13,9 +13,9 @@ from collections.abc import Callable
 import trio
 
 from provenafs.content.listing.index import Entry, Index, Kind
-from provenafs.content.reading.budget import Budget
-from provenafs.content.reading.fetched_range import Block, Purpose
-from provenafs.content.reading.object_source import Source
+from provenafs.content.reading.budget import ReadAheadBudget
+from provenafs.content.reading.fetched_range import FetchedRange, Purpose
+from provenafs.content.reading.object_source import ObjectSource
 from provenafs.guard import Background
 
 LARGEST = 1024 * 1024  # bytes; larger files are left to the read-ahead of their own
@@ -31,7 +31,7 @@ _BATCH = 256
 _LOOKED_AT = 64  # names at an open: each costs a look into the cache
 
 
-class Siblings:
+class DirectoryPrefetch:
     """The directory read-ahead of one drive.
 
     `source` makes the source of an entry; None where its bytes are at hand anyway.
@@ -40,8 +40,8 @@ class Siblings:
     def __init__(
         self,
         index: Index,
-        source: Callable[[Entry], Source | None],
-        budget: Budget,
+        source: Callable[[Entry], ObjectSource | None],
+        budget: ReadAheadBudget,
         nursery: Background,
     ) -> None:
         self._index = index
@@ -52,7 +52,7 @@ class Siblings:
         self._walks: dict[int, _Walk] = {}
         self._is_sweeping = False
 
-    def first_read(self, entry: Entry) -> Block | None:
+    def first_read(self, entry: Entry) -> FetchedRange | None:
         """Note that a file is read from; returns its bytes if they were fetched ahead."""
         now = trio.current_time()
         walk = self._walks.get(entry.parent)
@@ -105,7 +105,7 @@ class Siblings:
             if not self._budget.try_take(entry.size, self):
                 walk.put_back(entry)
                 return
-            block = Block(self._budget, 0, entry.size, Purpose.AHEAD)
+            block = FetchedRange(self._budget, 0, entry.size, Purpose.AHEAD)
             walk.fetched[entry.ino] = (entry, block)
             walk.bytes += entry.size
             self._nursery.start_soon(block.fetch, source)
@@ -130,7 +130,7 @@ class _Walk:
 
     def __init__(self, directory: int, opened: set[int], now: float) -> None:
         self.used_at = now
-        self.fetched: OrderedDict[int, tuple[Entry, Block]] = OrderedDict()
+        self.fetched: OrderedDict[int, tuple[Entry, FetchedRange]] = OrderedDict()
         self.bytes = 0
         self._directory = directory
         self._opened = opened
@@ -151,7 +151,7 @@ class _Walk:
         most = min(MOST_AHEAD, _FIRST_AHEAD + 2 * self._hits)
         return len(self.fetched) < most and self.bytes < _BYTES_AHEAD
 
-    def open(self, entry: Entry) -> Block | None:
+    def open(self, entry: Entry) -> FetchedRange | None:
         """Take the bytes of a file that is opened."""
         if entry.ino in self._opened:
             return None

@@ -7,8 +7,8 @@ from enum import Enum
 
 import trio
 
-from provenafs.content.reading.budget import Budget
-from provenafs.content.reading.object_source import Source
+from provenafs.content.reading.budget import ReadAheadBudget
+from provenafs.content.reading.object_source import ObjectSource
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ class Purpose(Enum):
     AHEAD = 2  # somebody may: tried once, and again when somebody waits
 
 
-class Block:
+class FetchedRange:
     """The bytes [start, end) of an object version.
 
     They count in the budget until the block is dropped; if that is while it is on its way or being
@@ -32,7 +32,7 @@ class Block:
         "data", "done", "end", "error", "purpose", "start", "unread",
     )  # fmt: skip
 
-    def __init__(self, budget: Budget, start: int, end: int, purpose: Purpose) -> None:
+    def __init__(self, budget: ReadAheadBudget, start: int, end: int, purpose: Purpose) -> None:
         """The caller has taken the bytes from `budget`."""
         self.start = start
         self.end = end
@@ -46,7 +46,7 @@ class Block:
         self._dropped = False
         self._is_over = False
 
-    async def fetch(self, source: Source) -> None:
+    async def fetch(self, source: ObjectSource) -> None:
         """Get the bytes; a failure is kept in `error`, for those who wait."""
         try:
             await self._get(source)
@@ -59,7 +59,7 @@ class Block:
             if self._dropped or self.data is None:
                 self._give_back()
 
-    async def _get(self, source: Source) -> None:
+    async def _get(self, source: ObjectSource) -> None:
         try:
             retry = self.purpose is Purpose.NOW
             self.data = await source.fetch(self.start, self.end, retry=retry)

@@ -12,7 +12,7 @@ from provenafs.s3.bucket import Bucket
 from provenafs.s3.errors import NoSuchKey, PreconditionFailed
 
 
-class Source:
+class ObjectSource:
     """An object version, on disk or in the bucket.
 
     Every request carries its ETag, so that versions never mix. What is on disk is served whatever

@@ -7,10 +7,10 @@ import errno
 from collections.abc import Callable
 from operator import attrgetter
 
-from provenafs.content.reading.access_pattern import Access
-from provenafs.content.reading.budget import Budget
-from provenafs.content.reading.fetched_range import Block, Purpose
-from provenafs.content.reading.object_source import Source
+from provenafs.content.reading.access_pattern import AccessPattern
+from provenafs.content.reading.budget import ReadAheadBudget
+from provenafs.content.reading.fetched_range import FetchedRange, Purpose
+from provenafs.content.reading.object_source import ObjectSource
 from provenafs.content.reading.strides import Range
 from provenafs.errors import FSError
 from provenafs.guard import Background
@@ -27,18 +27,18 @@ class Reader:
 
     def __init__(
         self,
-        source: Source,
-        budget: Budget,
+        source: ObjectSource,
+        budget: ReadAheadBudget,
         nursery: Background,
-        first_read: Callable[[], Block | None] = lambda: None,
+        first_read: Callable[[], FetchedRange | None] = lambda: None,
     ) -> None:
         """`nursery` owns the requests; `first_read` may have the whole object ready."""
         self._source = source
         self._budget = budget
         self._nursery = nursery
-        self._first_read: Callable[[], Block | None] | None = first_read
-        self._access = Access(source.size)
-        self._blocks: list[Block] = []
+        self._first_read: Callable[[], FetchedRange | None] | None = first_read
+        self._access = AccessPattern(source.size)
+        self._blocks: list[FetchedRange] = []
 
     async def read(self, offset: int, size: int) -> bytes | memoryview:
         """Up to `size` bytes from `offset`. ESTALE if the object was changed or deleted."""
@@ -118,24 +118,24 @@ class Reader:
                 raise block.error or FSError(errno.EIO, "the mount is ending")
         return parts
 
-    def _start(self, start: int, end: int, purpose: Purpose) -> Block:
-        block = Block(self._budget, start, end, purpose)
+    def _start(self, start: int, end: int, purpose: Purpose) -> FetchedRange:
+        block = FetchedRange(self._budget, start, end, purpose)
         bisect.insort(self._blocks, block, key=_start_of)
         self._nursery.start_soon(self._fetch, block)
         return block
 
-    async def _fetch(self, block: Block) -> None:
+    async def _fetch(self, block: FetchedRange) -> None:
         try:
             await block.fetch(self._source)
         finally:
             if block.data is None:
                 self._forget(block)
 
-    def _forget(self, block: Block) -> None:
+    def _forget(self, block: FetchedRange) -> None:
         if block in self._blocks:
             self._blocks.remove(block)
 
-    def _block_at(self, position: int) -> Block | None:
+    def _block_at(self, position: int) -> FetchedRange | None:
         index = bisect.bisect_right(self._blocks, position, key=_start_of) - 1
         if index < 0 or self._blocks[index].end <= position:
             return None
@@ -166,7 +166,7 @@ class Reader:
             ]
         )
 
-    def _drop(self, blocks: list[Block]) -> None:
+    def _drop(self, blocks: list[FetchedRange]) -> None:
         for block in blocks:
             block.drop()
         dropped = set(map(id, blocks))

@@ -20,7 +20,7 @@ _TOLERANCE = 16 * 1024  # bytes: a header is not as long as the next
 AHEAD = 32  # places fetched at once, at most
 
 
-class Lattice:
+class StrideDetector:
     """The places of one object, of `size` bytes, at which reads out of sequence began."""
 
     def __init__(self, size: int) -> None:

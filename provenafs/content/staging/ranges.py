@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 Range = tuple[int, int]  # first byte and the byte after the last
 
 
-class Extents:
+class Ranges:
     """Disjoint, sorted ranges [start, end) in bytes; ranges that touch are joined."""
 
     def __init__(self, ranges: Iterable[Range] = ()) -> None:
@@ -24,7 +24,7 @@ class Extents:
         return bool(self._starts)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Extents) and list(self) == list(other)
+        return isinstance(other, Ranges) and list(self) == list(other)
 
     def __hash__(self) -> int:
         raise TypeError("extents change")
@@ -42,9 +42,9 @@ class Extents:
         """The byte after the last one in the set; 0 when empty."""
         return self._ends[-1] if self._ends else 0
 
-    def copy(self) -> Extents:
+    def copy(self) -> Ranges:
         """An independent set of the same ranges."""
-        twin = Extents()
+        twin = Ranges()
         twin._starts, twin._ends = self._starts.copy(), self._ends.copy()
         return twin
 

@@ -26,8 +26,8 @@ from typing import TypeVar
 import trio
 
 from provenafs import private
-from provenafs.content.staging.ranges import Extents
-from provenafs.content.staging.write_buffer import Tail, Tails
+from provenafs.content.staging.ranges import Ranges
+from provenafs.content.staging.write_buffer import WriteBuffer, WriteBuffers
 from provenafs.errors import FSError
 from provenafs.guard import Background, in_thread
 from provenafs.lib.buffers import Buffers
@@ -67,7 +67,7 @@ class StagingArea:
         self.used = 0
         self.reclaim: Callable[[], Awaitable[bool]] | None = None
         self.buffers = buffers
-        self.tails = Tails(buffers, nursery)
+        self.tails = WriteBuffers(buffers, nursery)
         self._limiter = trio.CapacityLimiter(_THREADS)
 
     async def create(self, name: str, base_size: int, read_base: ReadBase | None) -> StagedBytes:
@@ -165,13 +165,13 @@ class StagedBytes:
         self.size = size
         self.base_size = 0
         self.read_base: ReadBase | None = None
-        self.local = Extents()
-        self.dirty = Extents()
-        self.punched = Extents()
+        self.local = Ranges()
+        self.dirty = Ranges()
+        self.punched = Ranges()
         self._area = area
         self._file = file
         self._log_file = log_file
-        self._tail = Tail(area.tails, self._write_behind)
+        self._tail = WriteBuffer(area.tails, self._write_behind)
         if size:
             os.ftruncate(file, size)
 
@@ -287,9 +287,9 @@ class StagedBytes:
             )
             raise FSError(errno.EIO, message)
 
-    def give_up(self, ranges: Iterable[tuple[int, int]]) -> Extents:
+    def give_up(self, ranges: Iterable[tuple[int, int]]) -> Ranges:
         """Make ranges punched, so that nobody reads or writes there; returns what was local."""
-        given_up = Extents()
+        given_up = Ranges()
         for start, end in ranges:
             for first, stop in self.local.within(start, end):
                 given_up.add(first, stop)
@@ -297,13 +297,13 @@ class StagedBytes:
             self.punched.add(start, end)
         return given_up
 
-    def take_back(self, given_up: Extents) -> None:
+    def take_back(self, given_up: Ranges) -> None:
         """Undo `give_up`."""
         for start, end in given_up:
             self.punched.remove(start, end)
             self.local.add(start, end)
 
-    async def punch(self, given_up: Extents) -> None:
+    async def punch(self, given_up: Ranges) -> None:
         """Give the disk space of what was given up back."""
 
         def work() -> None:

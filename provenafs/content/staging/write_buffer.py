@@ -27,7 +27,7 @@ _BEHIND = BLOCK  # bytes that the disk may lack before the writer waits for it
 WriteOut = Callable[[int, memoryview], Awaitable[None]]
 
 
-class Tails:
+class WriteBuffers:
     """What the tails of a mount share; `nursery` owns the tasks that write them to disk."""
 
     def __init__(self, buffers: Buffers, nursery: Background) -> None:
@@ -42,13 +42,13 @@ class _Block(NamedTuple):
     data: memoryview
 
 
-class Tail:
+class WriteBuffer:
     """Blocks of one file, oldest first.
 
     What comes before `begin` was never here; up to `on_disk` it is on disk, up to `end` in memory.
     """
 
-    def __init__(self, shared: Tails, write_out: WriteOut) -> None:
+    def __init__(self, shared: WriteBuffers, write_out: WriteOut) -> None:
         """`write_out` puts bytes on disk. FSError if it cannot."""
         self.begin = 0
         self.on_disk = 0

@@ -20,7 +20,7 @@ from typing import Protocol
 import trio
 
 from provenafs.content.journal import (
-    NOBODY,
+    UNOWNED,
     Row,
     State,
     Statement,
@@ -31,7 +31,7 @@ from provenafs.content.journal import (
 from provenafs.content.listing.index import Entry, Kind
 from provenafs.content.staging.staged_bytes import ReadBase, StagedBytes
 from provenafs.content.volume import Volume, is_scratch
-from provenafs.content.writing.multipart import Base
+from provenafs.content.writing.multipart import BaseVersion
 from provenafs.content.writing.publisher import Attributes, Publisher
 from provenafs.content.writing.services import FileServices
 from provenafs.content.writing.upload_plan import SINGLE_PUT
@@ -323,7 +323,7 @@ class File:
         if end <= SINGLE_PUT or staged.base_size or self.is_scratch or self.unlinked:
             return
         await self._publisher.send_ahead(
-            staged, Base(self.key, self.etag), self._attributes, end, self._services.nursery
+            staged, BaseVersion(self.key, self.etag), self._attributes, end, self._services.nursery
         )
 
     @property
@@ -407,7 +407,7 @@ class File:
         staged = await self._ensure_staged()
         try:
             await self.volume.may_write()
-            base = Base(self.key, self.etag)
+            base = BaseVersion(self.key, self.etag)
             etag = await self._publisher.publish(staged, base, self._attributes)
         except Exception as error:
             await self._note_failure(error)
@@ -534,7 +534,7 @@ class File:
         except FSError as error:
             log.error("the last bytes written to %s are lost: %s", self.key, error)
             self._state = State.OPEN  # incomplete
-        await self._services.journal.update(self._row, owner=NOBODY, state=self._state)
+        await self._services.journal.update(self._row, owner=UNOWNED, state=self._state)
 
     def close(self) -> None:
         """Let go of recovered bytes without a change to them."""

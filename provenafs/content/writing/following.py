@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 import trio
 
 from provenafs.content.drive import Drive
-from provenafs.content.listing.index import Change
+from provenafs.content.listing.index import Invalidation
 from provenafs.content.writing.file import File
-from provenafs.content.writing.open_files import Files
+from provenafs.content.writing.open_files import OpenFiles
 from provenafs.s3.errors import PreconditionFailed
 from provenafs.s3.types import ObjectInfo
 
@@ -30,7 +30,7 @@ _TRIES = 3  # of an object that grows while it is looked at
 class Following:
     """Follows the objects behind the open files of a mount."""
 
-    def __init__(self, files: Files, forget_attributes: Callable[[int], object]) -> None:
+    def __init__(self, files: OpenFiles, forget_attributes: Callable[[int], object]) -> None:
         """`forget_attributes`: those set for an inode are not the grown object's."""
         self._files = files
         self._forget_attributes = forget_attributes
@@ -70,7 +70,7 @@ class Following:
         )
         entry = index.get(file.ino)
         if entry is not None:
-            self._files.content.changed([Change(entry.parent, entry.name, entry.ino)])
+            self._files.content.changed([Invalidation(entry.parent, entry.name, entry.ino)])
 
 
 async def _grown(

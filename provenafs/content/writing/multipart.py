@@ -10,12 +10,12 @@ from functools import partial
 import trio
 
 from provenafs.content.journal import JournalPart
-from provenafs.content.staging.ranges import Extents
+from provenafs.content.staging.ranges import Ranges
 from provenafs.content.staging.staged_bytes import StagedBytes
-from provenafs.content.writing.upload_plan import Part, Source, part_range
+from provenafs.content.writing.upload_plan import Part, PartOrigin, part_range
 from provenafs.guard import Background
 from provenafs.lib.parallel import run_all
-from provenafs.lib.progress import Memory, Progress
+from provenafs.lib.progress import ByteSemaphore, Progress
 from provenafs.s3.metadata import Head, Metadata
 from provenafs.s3.writing import ObjectWriter, UploadedPart
 
@@ -36,7 +36,7 @@ class _Sent:
 
 
 @dataclass(frozen=True, slots=True)
-class Base:
+class BaseVersion:
     """The object version that a change starts from; `etag` None for no object."""
 
     key: str
@@ -53,12 +53,12 @@ class _Sending:
     spoilt: bool = False
 
 
-class Uploads:
+class UploadContext:
     """What the uploads of a mount share."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
-        self.memory = Memory(_BODIES_IN_MEMORY)
+        self.memory = ByteSemaphore(_BODIES_IN_MEMORY)
 
 
 class Upload:
@@ -70,7 +70,7 @@ class Upload:
 
     def __init__(
         self,
-        uploads: Uploads,
+        uploads: UploadContext,
         writer: ObjectWriter,
         key: str,
         metadata: Metadata,
@@ -105,7 +105,7 @@ class Upload:
         """The ranges that the server has."""
         return [(sent.start, sent.end) for sent in self._sent.values()]
 
-    def parts(self, within: Extents) -> tuple[JournalPart, ...]:
+    def parts(self, within: Ranges) -> tuple[JournalPart, ...]:
         """The acknowledged parts of these ranges, for the journal."""
         return tuple(
             (number, sent.start, sent.end, sent.part.etag, sent.part.crc32)
@@ -162,7 +162,7 @@ class Upload:
             await sending.done.wait()
             return
 
-    async def complete(self, staged: StagedBytes, plan: tuple[Part, ...], base: Base) -> str:
+    async def complete(self, staged: StagedBytes, plan: tuple[Part, ...], base: BaseVersion) -> str:
         """Send what is missing and make the object; returns its ETag. Raises S3Error, FSError."""
         while self._sending:
             # A late copy of an old part must not arrive after the new one.
@@ -189,8 +189,10 @@ class Upload:
         sent = self._sent.get(number)
         return sent is not None and (sent.start, sent.end) == (part.start, part.end)
 
-    async def _provide(self, staged: StagedBytes, number: int, part: Part, base: Base) -> None:
-        if part.source is Source.SEND:
+    async def _provide(
+        self, staged: StagedBytes, number: int, part: Part, base: BaseVersion
+    ) -> None:
+        if part.source is PartOrigin.SEND:
             sent = await self._send(staged, number, part.start, part.end)
             self._sent[number] = _Sent(part.start, part.end, sent)
             return
@@ -223,7 +225,11 @@ class Upload:
 
 
 async def put(
-    uploads: Uploads, writer: ObjectWriter, staged: StagedBytes, base: Base, metadata: Metadata
+    uploads: UploadContext,
+    writer: ObjectWriter,
+    staged: StagedBytes,
+    base: BaseVersion,
+    metadata: Metadata,
 ) -> str:
     """Send all of a small file in one request; returns the new ETag. Raises S3Error, FSError."""
     async with uploads.memory.hold(staged.size):

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 class FileHandle:
     """One open of a file. Reads go to the object until something is written."""
 
-    def __init__(self, files: Files, file: File, reader: Reader, *, writing: bool) -> None:
+    def __init__(self, files: OpenFiles, file: File, reader: Reader, *, writing: bool) -> None:
         self.file = file
         self._writes_to = file.ino if writing else None
         if writing:
@@ -90,7 +90,7 @@ class FileHandle:
             await self._files.released(self.file)
 
 
-class Files:
+class OpenFiles:
     """The files that are open or not stored."""
 
     def __init__(

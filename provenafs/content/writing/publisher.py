@@ -11,7 +11,7 @@ import trio
 from provenafs.content.journal import Journal, Row
 from provenafs.content.staging.staged_bytes import ReadBase, StagedBytes
 from provenafs.content.volume import Volume
-from provenafs.content.writing.multipart import Base, Upload, Uploads, put
+from provenafs.content.writing.multipart import BaseVersion, Upload, UploadContext, put
 from provenafs.content.writing.upload_plan import in_other_parts, plan, send_parts
 from provenafs.errors import FSError
 from provenafs.guard import Background
@@ -42,7 +42,9 @@ class Publisher:
     told from a conflict. What others have stored beside the bytes of the object goes with it.
     """
 
-    def __init__(self, uploads: Uploads, volume: Volume, journal: Journal, *, is_new: bool) -> None:
+    def __init__(
+        self, uploads: UploadContext, volume: Volume, journal: Journal, *, is_new: bool
+    ) -> None:
         """`is_new`: there is no object yet whose metadata would have to be kept."""
         self.row = ""  # of the journal
         self.stored = Attributes()  # that the object carries, by what was sent
@@ -109,7 +111,7 @@ class Publisher:
     async def send_ahead(
         self,
         staged: StagedBytes,
-        base: Base,
+        base: BaseVersion,
         attributes: Attributes,
         end: int,
         nursery: Background,
@@ -163,7 +165,7 @@ class Publisher:
 
     # The object
 
-    async def publish(self, staged: StagedBytes, base: Base, attributes: Attributes) -> str:
+    async def publish(self, staged: StagedBytes, base: BaseVersion, attributes: Attributes) -> str:
         """Make the object at `base` what the staged bytes are; returns its ETag.
 
         Raises S3Error, FSError; PreconditionFailed or NoSuchKey if the base is another by now.
@@ -186,7 +188,7 @@ class Publisher:
             except (S3Error, FSError) as error:
                 log.warning("an unfinished upload is left behind: %s", error)
 
-    async def _send(self, staged: StagedBytes, base: Base, attributes: Attributes) -> str:
+    async def _send(self, staged: StagedBytes, base: BaseVersion, attributes: Attributes) -> str:
         """Send; again over what an attempt taken for failed has made, or with a new upload."""
         for _ in range(_RETRIES):
             try:
@@ -201,10 +203,10 @@ class Publisher:
                     raise
                 if made is not None:
                     staged.read_base = self.reader(base.key, made.etag, made.size)
-                    base = Base(base.key, made.etag)
+                    base = BaseVersion(base.key, made.etag)
         return await self._send_once(staged, base, attributes)
 
-    async def _made(self, base: Base) -> Head | None:
+    async def _made(self, base: BaseVersion) -> Head | None:
         """What an earlier attempt made that was taken for failed, if that is the object."""
         try:
             head = await self._volume.writer.head(base.key)
@@ -213,14 +215,16 @@ class Publisher:
         ours = head.metadata.write_id.startswith(f"{self.row}-") and head.etag != base.etag
         return head if ours else None
 
-    async def _start_anew(self, staged: StagedBytes, base: Base) -> None:
+    async def _start_anew(self, staged: StagedBytes, base: BaseVersion) -> None:
         """The upload was cleaned away, or the base is gone, which fails again."""
         if staged.punched:
             message = f"the server gave up the upload of {base.key} before it was complete"
             raise FSError(errno.EIO, message)
         await self.drop()
 
-    async def _send_once(self, staged: StagedBytes, base: Base, attributes: Attributes) -> str:
+    async def _send_once(
+        self, staged: StagedBytes, base: BaseVersion, attributes: Attributes
+    ) -> str:
         late = staged.size > 0 and self._volume.drive.bucket.late_deletes.may_come(base.key)
         if staged.punched:
             parts = tuple(send_parts(0, staged.size, 1, last=True))
@@ -235,7 +239,7 @@ class Publisher:
         upload = self._upload = self._upload or await self._new_upload(base, attributes)
         return await upload.complete(staged, parts, base)
 
-    async def _new_upload(self, base: Base, attributes: Attributes) -> Upload:
+    async def _new_upload(self, base: BaseVersion, attributes: Attributes) -> Upload:
         return self._upload_of(base.key, await self._new_metadata(base, attributes))
 
     def _upload_of(self, key: str, metadata: Metadata) -> Upload:
@@ -244,7 +248,7 @@ class Publisher:
 
         return Upload(self._uploads, self._volume.writer, key, metadata, begun)
 
-    async def _new_metadata(self, base: Base, attributes: Attributes) -> Metadata:
+    async def _new_metadata(self, base: BaseVersion, attributes: Attributes) -> Metadata:
         """What is to be stored beside the new bytes; PreconditionFailed if the base is another."""
         if self._found is None:
             head = await self._volume.writer.describe(base.key)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from provenafs.content.journal import Journal
 from provenafs.content.listing.index import Index
 from provenafs.content.staging.staged_bytes import StagingArea
-from provenafs.content.writing.multipart import Uploads
+from provenafs.content.writing.multipart import UploadContext
 from provenafs.guard import Background
 
 
@@ -21,6 +21,6 @@ class FileServices:
     index: Index
     journal: Journal
     area: StagingArea
-    uploads: Uploads
+    uploads: UploadContext
     nursery: Background
     writeback: bool

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from provenafs.content.staging.ranges import Extents
+from provenafs.content.staging.ranges import Ranges
 
 MIB = 1024 * 1024
 MIN_PART = 5 * MIB  # S3's minimum for all parts but the last
@@ -27,7 +27,7 @@ _COPY_PART = 256 * MIB  # the server copies parts in parallel
 _COPIES = 5000  # how many copies a plan has at most, half of the parts
 
 
-class Source(Enum):
+class PartOrigin(Enum):
     """Where the bytes of a part come from."""
 
     COPY = "copy"
@@ -38,7 +38,7 @@ class Source(Enum):
 class Part:
     """The range [start, end) of the new object, in bytes."""
 
-    source: Source
+    source: PartOrigin
     start: int
     end: int
 
@@ -48,7 +48,7 @@ class Part:
         return self.end - self.start
 
 
-def plan(dirty: Extents, base_size: int, size: int) -> tuple[Part, ...]:
+def plan(dirty: Ranges, base_size: int, size: int) -> tuple[Part, ...]:
     """The parts of an object of `size` bytes, in order; a single sent part means one PUT.
 
     `base_size` is how many leading bytes of the old object still count (0: there is none), and
@@ -59,7 +59,7 @@ def plan(dirty: Extents, base_size: int, size: int) -> tuple[Part, ...]:
     if len(whole) == 1:
         return whole
     parts = tuple(_cut(_grow(_runs(dirty, min(base_size, size), size), size), size))
-    moved = sum(part.length for part in parts if part.source is Source.SEND)
+    moved = sum(part.length for part in parts if part.source is PartOrigin.SEND)
     if moved * 2 > size or len(parts) > MAX_PARTS:
         return whole
     return parts
@@ -70,7 +70,9 @@ def in_other_parts(parts: tuple[Part, ...]) -> tuple[Part, ...]:
     if len(parts) < 2:
         return parts
     *others, before, last = parts
-    if {before.source, last.source} != {Source.SEND} or last.end - before.start > _LARGEST_JOINED:
+    if {before.source, last.source} != {
+        PartOrigin.SEND
+    } or last.end - before.start > _LARGEST_JOINED:
         return parts
     return (*others, _send(before.start, last.end))
 
@@ -99,13 +101,13 @@ def send_parts(start: int, end: int, number: int, *, last: bool) -> Iterator[Par
         number += 1
 
 
-def _runs(dirty: Extents, base_size: int, size: int) -> list[Part]:
+def _runs(dirty: Ranges, base_size: int, size: int) -> list[Part]:
     """Alternating runs: what the old object has is a copy, all else is sent."""
     sent = dirty.copy()
     sent.truncate(size)
     sent.add(base_size, size)
     runs = [_send(*run) for run in sent.within(0, size)]
-    runs += [Part(Source.COPY, *run) for run in sent.gaps(0, size)]
+    runs += [Part(PartOrigin.COPY, *run) for run in sent.gaps(0, size)]
     return sorted(runs, key=lambda run: run.start)
 
 
@@ -114,7 +116,7 @@ def _grow(runs: list[Part], size: int) -> Iterator[Part]:
     start = 0  # of the sent run that is being grown
     end = 0
     for run in runs:
-        if run.source is Source.SEND:
+        if run.source is PartOrigin.SEND:
             end = run.end
             continue
         missing = max(0, MIN_PART - (end - start)) if end > start else 0
@@ -125,7 +127,7 @@ def _grow(runs: list[Part], size: int) -> Iterator[Part]:
         if end > start:
             end += missing
             yield _send(start, end)
-        yield Part(Source.COPY, run.start + missing, run.end)
+        yield Part(PartOrigin.COPY, run.start + missing, run.end)
         start = end = run.end
     if end > start:
         yield _send(start, end)
@@ -136,7 +138,7 @@ def _cut(runs: Iterator[Part], size: int) -> Iterator[Part]:
     number = 1
     copy_part = max(_COPY_PART, -(-size // _COPIES))
     for run in runs:
-        if run.source is Source.SEND:
+        if run.source is PartOrigin.SEND:
             parts = list(send_parts(run.start, run.end, number, last=run.end == size))
         else:
             parts = _even(run, copy_part)
@@ -148,8 +150,8 @@ def _even(run: Part, limit: int) -> list[Part]:
     """Copies of about equal length, none above `limit`."""
     count = -(-run.length // limit)
     edges = [run.start + run.length * index // count for index in range(count + 1)]
-    return [Part(Source.COPY, *edge) for edge in itertools.pairwise(edges)]
+    return [Part(PartOrigin.COPY, *edge) for edge in itertools.pairwise(edges)]
 
 
 def _send(start: int, end: int) -> Part:
-    return Part(Source.SEND, start, end)
+    return Part(PartOrigin.SEND, start, end)
