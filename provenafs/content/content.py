@@ -103,7 +103,7 @@ def _open_index(cache_dir: Path) -> tuple[int | None, Index]:
             private.prepare_database(path)
             index = Index(path)
             if os.pread(lock, 1, 0):
-                index.distrust()
+                index.expire_all()
             os.pwrite(lock, _IN_USE, 0)
             return lock, index
     except OSError as error:

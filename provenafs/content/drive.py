@@ -93,7 +93,7 @@ class Drive:
             entry = parent
         return self.prefix + "/".join(reversed(names))
 
-    def look_again(self, entry: Entry) -> None:
+    def invalidate(self, entry: Entry) -> None:
         """An entry was found out of date: the next use of its name, also the kernel's, lists."""
         self._index.expire(entry.parent)
         self._content.changed([Invalidation(entry.parent, entry.name, entry.ino)])
@@ -270,7 +270,7 @@ class Drive:
             self.key(entry),
             entry.size,
             entry.etag or "",
-            lambda: self.look_again(entry),
+            lambda: self.invalidate(entry),
             self._content.blocks,
             is_lost,
         )

@@ -283,15 +283,15 @@ class Journal:
 
     # Intents
 
-    async def intend(self, intent: Intent) -> None:
+    async def record_intent(self, intent: Intent) -> None:
         """Write an intent; it is on disk when this returns."""
         await self._run([_insert("intents", _intent_values(intent))])
 
-    async def fulfil(self, *intent_ids: str) -> None:
+    async def complete_intent(self, *intent_ids: str) -> None:
         """Remove intents that were carried out."""
         await self._run([("DELETE FROM intents WHERE id = ?", (name,)) for name in intent_ids])
 
-    def fulfil_later(self, intent_id: str) -> None:
+    def complete_intent_later(self, intent_id: str) -> None:
         """Remove an intent with the next transaction."""
         statement = ("DELETE FROM intents WHERE id = ?", (intent_id,))
         self._waiting.append(_Ticket([statement]))

@@ -93,7 +93,7 @@ class Recovery:
             return
         for intent in intents:
             if intent.action is Action.DELETE:
-                self._store.deletions.adopt(intent)
+                self._store.deferred_deletes.adopt(intent)
             else:
                 keys = [key.rstrip("/") for key in (intent.key, intent.target) if key]
                 self._hold(intent.id, intent.dataset, keys)
@@ -108,7 +108,7 @@ class Recovery:
 
     def _hold(self, owed: str, dataset: str, keys: Sequence[str]) -> None:
         """Let nobody change these names until what is owed is done, or refused."""
-        claim = self._store.names.reserve(dataset, keys, _LEFT)
+        claim = self._store.claims.reserve(dataset, keys, _LEFT)
         self._claims.setdefault(owed, []).append(claim)
 
     async def _sweep(self) -> None:
@@ -136,7 +136,7 @@ class Recovery:
 
     def _free(self, claims: Sequence[Claim]) -> None:
         for claim in claims:
-            self._store.names.end(claim)
+            self._store.claims.end(claim)
 
     async def items(self) -> list[Item]:
         """Everything in the journal that the bucket does not have, oldest first."""
@@ -192,7 +192,7 @@ class Recovery:
         """Delete the bytes of a file for good; forget a rename, which leaves all where it is."""
         intent = await self._rename(item_id)
         if intent is not None:
-            await self._store.journal.fulfil(intent.id)
+            await self._store.journal.complete_intent(intent.id)
             return
         row = await self._row(item_id)
         if row.upload_id is not None:
@@ -296,7 +296,7 @@ class Recovery:
         except (PreconditionFailed, NoSuchKey):
             log.info("%s was changed by another client: it stays", intent.key)
         volume.drive.expire(intent.key)
-        await self._store.journal.fulfil(intent.id)
+        await self._store.journal.complete_intent(intent.id)
 
     async def _finish(self, volume: Volume, intent: Intent) -> None:
         """Carry a rename to its end; what is refused is left to the user."""
@@ -316,10 +316,10 @@ class Recovery:
             left = replace(intent, moves=tuple(ending.refused), rows=(), replaced=())
             await self._leave(left, reason)
         else:
-            await self._store.journal.fulfil(intent.id)
+            await self._store.journal.complete_intent(intent.id)
 
     async def _leave(self, intent: Intent, reason: str) -> None:
-        await self._store.journal.intend(replace(intent, owner=UNOWNED, reason=reason))
+        await self._store.journal.record_intent(replace(intent, owner=UNOWNED, reason=reason))
 
     async def _bring_along(self, intent: Intent, stay: set[str]) -> None:
         """Let staged files follow the objects they change, and forget those that were replaced.
@@ -353,9 +353,9 @@ class Recovery:
             volume = await self._volume_of(intent.dataset)
         except Exception as error:
             if not is_transient(error):
-                self._store.deletions.abandon(intent)
+                self._store.deferred_deletes.abandon(intent)
             raise
-        await self._store.deletions.resume(volume, intent)
+        await self._store.deferred_deletes.resume(volume, intent)
 
     async def _is_done(self, key: str, work: Callable[[], Awaitable[None]]) -> bool:
         """Whether trying again would change nothing: it is done, or it cannot be."""

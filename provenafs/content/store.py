@@ -63,8 +63,8 @@ class Store:
         self.journal = journal
         self.area = area
         self.uploads = UploadContext(Progress(content.s3.io_timeout))
-        self.names = Claims(content.index, self.uploads.progress)
-        self.deletions = DeferredDeletes(
+        self.claims = Claims(content.index, self.uploads.progress)
+        self.deferred_deletes = DeferredDeletes(
             journal, nursery, content.hidden, failed, content.s3.io_timeout
         )
         services = FileServices(content.index, journal, area, self.uploads, nursery, writeback)
@@ -72,23 +72,23 @@ class Store:
             content,
             services,
             failed=failed,
-            name_freed=self.deletions.released,
+            name_freed=self.deferred_deletes.released,
             attributes_set=self._touch,
         )
-        self.touches = AttributeUpdates(self.files, self.names, failed)
+        self.attribute_updates = AttributeUpdates(self.files, self.claims, failed)
         self.changes = Namespace(
             NamingServices(
                 content,
                 self.files,
-                self.names,
+                self.claims,
                 journal,
-                self.deletions,
-                self.touches,
+                self.deferred_deletes,
+                self.attribute_updates,
                 self.uploads.progress,
             ),
             rename_limit,
         )
-        content.follow = Following(self.files, self.touches.cancel).listed
+        content.follow = Following(self.files, self.attribute_updates.cancel).listed
         area.reclaim = self.files.reclaim
         nursery.start_soon(self._keep_journal)
 
@@ -99,7 +99,7 @@ class Store:
 
     def _touch(self, file: File) -> None:
         """Let the object carry the attributes that were set after it was stored."""
-        self.touches.add(file.volume, file.ino)
+        self.attribute_updates.add(file.volume, file.ino)
 
     async def sync(self, volume: Volume | None = None) -> None:
         """Return once everything is stored that was written so far; raises the first failure.
@@ -108,10 +108,10 @@ class Store:
         """
         failures = await self.files.store_all(volume)
         try:
-            await self.deletions.sync(volume)
+            await self.deferred_deletes.sync(volume)
         except Exception as error:
             failures.append(error)
-        await self.touches.flush()
+        await self.attribute_updates.flush()
         await self.journal.flush()
         if failures:
             raise failures[0]
@@ -119,8 +119,8 @@ class Store:
     async def drain(self) -> None:
         """Before unmounting: wait until nothing is owed to the bucket any more."""
         await self.files.drained()
-        await self.touches.flush()
-        await self.deletions.flush()
+        await self.attribute_updates.flush()
+        await self.deferred_deletes.flush()
 
     def transfers(self) -> list[PendingTransfer]:
         """What is not stored, or not deleted, for people to look at."""
@@ -132,7 +132,7 @@ class Store:
         ]
         deleted = [
             PendingTransfer(intent.dataset, intent.key, 0, 0, intent.action.value)
-            for intent in self.deletions.owed()
+            for intent in self.deferred_deletes.owed()
         ]
         return stored + deleted
 

@@ -71,9 +71,9 @@ class Context:
         """The entries and their inode numbers."""
         return self.content.index
 
-    def allot(self, parent: int, name: str) -> Entry:
+    def get_or_create(self, parent: int, name: str) -> Entry:
         """The entry of something the tree makes itself."""
-        return self.index.allot(parent, name, Kind.VIRTUAL)
+        return self.index.get_or_create(parent, name, Kind.VIRTUAL)
 
     def timeout(self, fetched_at: float) -> float:
         """For how many seconds what was fetched then may still be trusted."""
@@ -108,8 +108,8 @@ class Context:
         """The object tree of a dataset by its handle, wherever the user is in the mount."""
         with as_file_errors():
             dataset = await self.catalog.dataset(handle)
-        directory = self.allot(ROOT_INO, directory_name(handle))
-        return self.volume(dataset, self.allot(directory.ino, "data"))
+        directory = self.get_or_create(ROOT_INO, directory_name(handle))
+        return self.volume(dataset, self.get_or_create(directory.ino, "data"))
 
     async def check_writable(self, handle: str) -> None:
         """Raise why the files cannot be changed now: EACCES for role and lock, EROFS else."""

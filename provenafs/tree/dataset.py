@@ -116,7 +116,7 @@ class DatasetDirectory(EditableDirectory):
             raise FSError(errno.EPERM, f"{name} cannot be removed: it is a part of the dataset")
         if entry is None:
             await self.context.check_metadata_writable(self._handle)
-            entry = self.context.allot(self.ino, name)
+            entry = self.context.get_or_create(self.ino, name)
             self._edits.remove(self._handle)
         self.scratch.drop(entry.ino)
         self.context.index.remove(entry.ino)
@@ -136,7 +136,7 @@ class DatasetDirectory(EditableDirectory):
         """Make metadata.json a backup with its text; its name is removed by that."""
         await self.context.check_metadata_writable(self._handle)
         text = self.scratch.text(await self._metadata().read())
-        entry = self.context.allot(self.ino, metadata_file.NAME)
+        entry = self.context.get_or_create(self.ino, metadata_file.NAME)
         self.scratch.put(entry.ino, text)
         self._edits.remove(self._handle)
         return entry
@@ -149,7 +149,7 @@ class DatasetDirectory(EditableDirectory):
         self.scratch.drop(entry.ino)
 
     def _metadata(self) -> MetadataFile:
-        entry = self.context.allot(self.ino, metadata_file.NAME)
+        entry = self.context.get_or_create(self.ino, metadata_file.NAME)
         return MetadataFile(self.context, entry.ino, self._handle)
 
 

@@ -33,7 +33,7 @@ class VirtualDirectory(Node):
 
     def child_called(self, name: str) -> Node:
         """The node of a name that is known to be in this directory."""
-        return self.child(self.context.allot(self.ino, name))
+        return self.child(self.context.get_or_create(self.ino, name))
 
     async def entries(self, names: Sequence[str]) -> list[tuple[str, Attributes]]:
         """The children of these names with their attributes."""

@@ -80,7 +80,7 @@ class EditableDirectory(VirtualDirectory):
     def make_scratch(self, name: str) -> None:
         """Make an empty scratch file; ENOSPC."""
         text = self.scratch.text()
-        self.scratch.put(self.context.allot(self.ino, name).ino, text)
+        self.scratch.put(self.context.get_or_create(self.ino, name).ino, text)
 
     def scratch_entry(self, name: str) -> Entry | None:
         """The scratch file of this name, if there is one."""

@@ -162,5 +162,5 @@ class Edits:
     def _change(self, *path: str) -> Invalidation:
         parent, ino = 0, ROOT_INO
         for name in path:
-            parent, ino = ino, self._content.index.allot(ino, name, Kind.VIRTUAL).ino
+            parent, ino = ino, self._content.index.get_or_create(ino, name, Kind.VIRTUAL).ino
         return Invalidation(parent, path[-1], ino)

@@ -81,7 +81,7 @@ class MintDirectory(EditableDirectory):
     async def make(self, name: str, flags: int) -> tuple[Node, Handle]:
         if _IS_DOCUMENT.fullmatch(name):
             text = Text(self.context.memory, MAX_TEXT)
-            self._begin_draft(self.context.allot(self.ino, name).ino, text)
+            self._begin_draft(self.context.get_or_create(self.ino, name).ino, text)
         else:
             self.make_scratch(name)
         node = self.child_called(name)
@@ -186,7 +186,7 @@ class MintDirectory(EditableDirectory):
 
 
 def _change(context: Context, parent: int, name: str) -> Invalidation:
-    return Invalidation(parent, name, context.index.allot(parent, name, Kind.VIRTUAL).ino)
+    return Invalidation(parent, name, context.index.get_or_create(parent, name, Kind.VIRTUAL).ino)
 
 
 class _DraftFile(Node):

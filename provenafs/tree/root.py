@@ -58,7 +58,7 @@ class Root(VirtualDirectory):
         shown = await self.entries(_FIXED)
         # From the list alone: what is wrong with one dataset must not hide the others.
         for name in sorted(updated):
-            entry = self.context.allot(self.ino, name)
+            entry = self.context.get_or_create(self.ino, name)
             shown.append((name, dataset_attributes(self.context, entry.ino, updated[name])))
         return _RootListing(self.context, shown)
 

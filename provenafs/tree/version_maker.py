@@ -63,7 +63,7 @@ class VersionMaker(Node):
         """Let the kernel forget what it knows of a name, or that there was none."""
         parent, ino = 0, ROOT_INO
         for name in path:
-            parent, ino = ino, self._context.index.allot(ino, name, Kind.VIRTUAL).ino
+            parent, ino = ino, self._context.index.get_or_create(ino, name, Kind.VIRTUAL).ino
         self._context.content.changed([Invalidation(parent, path[-1], ino)])
 
 

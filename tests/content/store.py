@@ -27,12 +27,14 @@ class Store:
     def __init__(self, store: MountStore, bucket: RecordingBucket, prefix: str) -> None:
         self.store = store
         self.files, self.index, self.journal = store.files, store.index, store.journal
-        self.area, self.touches, self.deletions = store.area, store.touches, store.deletions
+        self.area = store.area
+        self.attribute_updates = store.attribute_updates
+        self.deferred_deletes = store.deferred_deletes
         self.bucket = bucket
         self.prefix = prefix
         self.refusal: FSError | None = None
         self.failures: list[Exception] = []
-        self.top = store.index.allot(ROOT_INO, "data")
+        self.top = store.index.get_or_create(ROOT_INO, "data")
         self.drive = Drive(store.content, bucket, self.top, prefix)
         self.volume = Volume(self.drive, "10.1/2", self._may_write)
         self.changes = store.changes

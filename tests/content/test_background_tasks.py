@@ -82,7 +82,7 @@ async def test_a_listing(store: Store, fail: Any, monkeypatch: pytest.MonkeyPatc
 
 
 async def test_merging_a_listing(store: Store, fail: Any) -> None:
-    fail(listings.Folder, "feed", once=True)
+    fail(listings.ChildrenOfPage, "feed", once=True)
     await fails(store.names, "d")
     assert await store.names("d") == list("012345")
 
@@ -142,7 +142,7 @@ async def test_a_deletion_that_is_made_behind(store: Store, fail: Any) -> None:
     await store.unlink("d/0")
     fail(ObjectWriter, "delete", once=True)
     await store.unlink("d/1")
-    await store.deletions.flush()
+    await store.deferred_deletes.flush()
     assert "d/1" in [f"d/{name}" for name in await store.names("d")]
     await store.write("d/1", b"again")
     assert await store.read("d/1") == b"again"
@@ -155,11 +155,11 @@ async def test_a_time_brought_into_the_object(
     fail(touches, "copy_with_attributes", once=True)
     await store.set_mtime("d/0", 1e9)
     await store.set_mtime("d/1", 1e9)
-    while store.touches._running:
+    while store.attribute_updates._running:
         await trio.testing.wait_all_tasks_blocked(0.01)
     await store.set_mtime("d/2", 1e9)
-    assert store.touches._running
-    await store.touches.flush()
+    assert store.attribute_updates._running
+    await store.attribute_updates.flush()
 
 
 async def test_storing_behind(

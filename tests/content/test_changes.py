@@ -323,7 +323,7 @@ async def test_a_name_that_a_listing_saw_first_is_taken(store: Store) -> None:
     index = store.index
     await store.write("a", b"x")
     entry = await store.entry("a")
-    index.allot(store.top.ino, "b", Kind.OBJECT)
+    index.get_or_create(store.top.ino, "b", Kind.OBJECT)
     index.move(entry.ino, store.top.ino, "b")
     assert [(child.ino, child.name) for child in index.children(store.top.ino)] == [
         (entry.ino, "b")
@@ -350,7 +350,7 @@ async def test_a_file_is_changed_while_its_time_is_stored(store: Store, other_us
     for holder in holders:
         uploads.acquire_on_behalf_of_nowait(holder)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(store.touches.flush)
+        nursery.start_soon(store.attribute_updates.flush)
         await trio.testing.wait_all_tasks_blocked()
         nursery.start_soon(store.write, "a", b"after")
         await trio.testing.wait_all_tasks_blocked()

@@ -160,7 +160,7 @@ async def test_a_failure_that_is_not_foreseen_leaves_the_mount_alive(
     await store.unlink("d/00")
 
     async def refuse() -> None:
-        if store.deletions.owed():
+        if store.deferred_deletes.owed():
             raise ValueError("of somebody else's code")
 
     store.volume = replace(store.volume, may_write=refuse)
@@ -340,14 +340,14 @@ async def test_a_deletion_that_cannot_be_struck_off_is_not_made_twice(
     store: Store, other_user: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await store.unlink("d/00")
-    fulfil, failures = store.journal.fulfil, [FSError(errno.ENOSPC, "full")]
+    fulfil, failures = store.journal.complete_intent, [FSError(errno.ENOSPC, "full")]
 
     async def fail_once(intent: str) -> None:
         if failures:
             raise failures.pop()
         await fulfil(intent)
 
-    monkeypatch.setattr(store.journal, "fulfil", fail_once)
+    monkeypatch.setattr(store.journal, "complete_intent", fail_once)
     await store.unlink("d/01")
     await store.write("d/01", b"x")
     assert await store.journal.intents() == []
@@ -380,7 +380,7 @@ async def mounted_again(
             await remove_two(store, proxy, stall())
     assert "d/01" in objects(other_user, prefix)
     async with recovering(address, prefix, folder) as (store, recovery):
-        store.index.distrust()
+        store.index.expire_all()
         yield store, recovery
 
 
@@ -433,7 +433,7 @@ async def test_one_name_in_the_journals_of_two_mounts(
         journal = store.journal
         for tag in (etag, '"other"'):
             intent = new_intent(journal, Action.DELETE, "d", prefix + "a", etag=tag)
-            await journal.intend(intent)
+            await journal.record_intent(intent)
     async with recovering(moto_address, prefix, tmp_path) as (store, recovery):
         await recovery.resume()
         await store.store.drain()
@@ -466,7 +466,9 @@ async def test_a_deletion_of_an_earlier_mount_does_not_take_what_is_written_now(
     etag = other_user.put_object(Bucket=BUCKET, Key=prefix + "a", Body=b"x")["ETag"]
     async with open_store(proxy.address, prefix, tmp_path) as store:
         journal = store.journal
-        await journal.intend(new_intent(journal, Action.DELETE, "d", prefix + "a", etag=etag))
+        await journal.record_intent(
+            new_intent(journal, Action.DELETE, "d", prefix + "a", etag=etag)
+        )
     async with recovering(proxy.address, prefix, tmp_path) as (store, recovery):
         proxy.fail(is_delete, s3_failure("503 Slow Down", "SlowDown"), times=2)
         await recovery.resume()

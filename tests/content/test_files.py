@@ -154,7 +154,7 @@ async def test_a_large_file_is_sent_while_it_is_written(store: Store, other_user
         await handle.write(offset, data[offset : offset + MIB])
     with trio.fail_after(20):
         while handle.file.sent_bytes < 24 * MIB:
-            await handle.file.a_part()
+            await handle.file.wait_for_part()
     await handle.write(10, b"header")  # the first part has to be sent again
     await handle.flush()
     await handle.release()

@@ -141,7 +141,7 @@ async def test_a_file_that_is_being_changed_here_is_not_followed(
     handle = await opened(store, b"one\n", os.O_RDWR)
     etag = handle.file.etag
     put(store, other_user, b"one\ntwo\n")
-    async with handle.file.moving:
+    async with handle.file.name_lock:
         await look(store)
         assert handle.file.etag == etag
     await handle.release()

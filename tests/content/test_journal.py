@@ -71,13 +71,13 @@ async def test_rows_of_a_living_mount_are_left_alone(tmp_path: Path) -> None:
 async def test_intents_are_handed_on_too(tmp_path: Path) -> None:
     first = Journal(tmp_path)
     intent = new_intent(first, Action.RENAME, "d", "a/", target="b/")
-    await first.intend(intent)
+    await first.record_intent(intent)
     await first.close()
     second = Journal(tmp_path)
     assert await second.intents() == []
     await second.adopt()
     assert [(found.id, found.target) for found in await second.intents()] == [(intent.id, "b/")]
-    await second.fulfil(intent.id)
+    await second.complete_intent(intent.id)
     assert await second.intents() == []
     await second.close()
 

@@ -66,7 +66,7 @@ def _check_kept(client: Any, key: str, *, same_bytes: bool) -> None:
 
 async def _touch(store: Store, path: str) -> str:
     await store.set_mtime(path, 1e9)
-    await store.touches.flush()
+    await store.attribute_updates.flush()
     assert any(line.startswith("PUT") for line in store.requests())
     return path
 
@@ -234,7 +234,7 @@ async def test_a_time_is_not_forgotten_when_a_rename_fails(
         patched.setattr(ObjectWriter, "copy", failing)
         with pytest.raises(Unavailable):
             await store.rename("f", "g")
-    await store.touches.flush()
+    await store.attribute_updates.flush()
     head = other_user.head_object(Bucket=BUCKET, Key=store.prefix + "f")
     assert head["Metadata"]["mtime"] == "1000000000"
 
@@ -314,7 +314,7 @@ async def test_a_mode_goes_with_the_store_or_behind(store: Store, other_user: An
     shown = await store.entry("plain")
     assert (shown.mode, shown.mtime_ns) == (0o700, plain.mtime_ns)
     assert stored("plain") is None
-    await store.touches.flush()
+    await store.attribute_updates.flush()
     assert stored("plain") == "0100700"
     assert len(store.requests()) == 3
     await _append(store, "script")
@@ -329,6 +329,6 @@ async def test_a_mode_set_on_anothers_file_keeps_its_time(store: Store, other_us
     for name in ("f", "g"):
         entry = await store.entry(name)
         await store.files.set_attributes(store.volume, entry, None, 0o755)
-        await store.touches.flush()
+        await store.attribute_updates.flush()
         assert (await store.entry(name)).shown_mtime_ns == entry.shown_mtime_ns
     assert other_user.head_object(Bucket=BUCKET, Key=key)["Metadata"]["mtime"] == "12.5"

@@ -243,8 +243,10 @@ async def test_changes_of_names_are_carried_to_their_end(
     async with open_store(moto_address, prefix, tmp_path) as store:
         journal = store.journal
         rename = new_intent(journal, Action.RENAME, "d", f"{prefix}old/", target=f"{prefix}new/")
-        await journal.intend(rename)
-        await journal.intend(new_intent(journal, Action.DELETE, "d", f"{prefix}gone", etag=etag))
+        await journal.record_intent(rename)
+        await journal.record_intent(
+            new_intent(journal, Action.DELETE, "d", f"{prefix}gone", etag=etag)
+        )
     async with recovering(moto_address, prefix, tmp_path) as (store, recovery):
         await recovery.resume()
         await store.store.drain()
@@ -330,7 +332,7 @@ async def test_a_rename_that_is_resumed_removes_no_original_without_its_copy(
     async with open_store(moto_address, prefix, tmp_path) as store:
         journal = store.journal
         rename = new_intent(journal, Action.RENAME, "d", f"{prefix}old/", target=f"{prefix}new/")
-        await journal.intend(rename)
+        await journal.record_intent(rename)
     async with recovering(moto_address, prefix, tmp_path) as (store, recovery):
         await recovery.resume()
         assert await store.journal.intents() == []

@@ -166,7 +166,7 @@ async def _left(
         intent = new_intent(
             journal, Action.RENAME, "10.1/2", f"{prefix}d/", target=f"{prefix}e/", moves=noted
         )
-        await journal.intend(intent)
+        await journal.record_intent(intent)
     async with recovering(address, prefix, folder) as found:
         yield found
 
@@ -269,7 +269,7 @@ async def test_what_is_not_stored_yet_goes_with_its_directory(
             store.journal, Action.RENAME, "10.1/2", f"{prefix}d/", target=f"{prefix}e/",
             moves=moves, rows=tuple(rows),
         )  # fmt: skip
-        await store.journal.intend(intent)
+        await store.journal.record_intent(intent)
     async with recovering(moto_address, prefix, tmp_path / "first") as (store, recovery):
         with trio.fail_after(20):
             await recovery.resume()
@@ -362,7 +362,7 @@ async def test_what_is_staged_does_not_replace_what_others_put_in_place_of_a_cop
             store.journal, Action.RENAME, "10.1/2", f"{prefix}d/", target=f"{prefix}e/",
             moves=tuple(moves.values()), rows=(row.id,),
         )  # fmt: skip
-        await store.journal.intend(intent)
+        await store.journal.record_intent(intent)
     other_user.delete_object(Bucket=BUCKET, Key=f"{prefix}d/a")
     _put(other_user, prefix, {"e/a": b"theirs"})
     async with recovering(moto_address, prefix, tmp_path) as (store, recovery):
@@ -381,7 +381,7 @@ async def test_a_rename_of_an_earlier_version_moves_what_is_older(
     async with open_store(moto_address, prefix, tmp_path) as store:
         journal = store.journal
         intent = new_intent(journal, Action.RENAME, "d", f"{prefix}d/", target=f"{prefix}e/")
-        await journal.intend(dataclasses.replace(intent, changed_at=time.time() - 60))
+        await journal.record_intent(dataclasses.replace(intent, changed_at=time.time() - 60))
     async with recovering(moto_address, prefix, tmp_path) as (_, recovery):
         await recovery.resume()
     assert objects(other_user, prefix) == _FILES

@@ -38,7 +38,7 @@ class Folder:
         self.index = Index(None)
         self.budget = ReadAheadBudget(memory)
         self.fetched: list[str] = []
-        self.directory = self.index.allot(ROOT_INO, "data")
+        self.directory = self.index.get_or_create(ROOT_INO, "data")
         self.list_files(self.directory, size)
         self._bucket = Bucket(BUCKET, credentials, S3Context("http://127.0.0.1:9", 1.0))
         self.siblings = DirectoryPrefetch(self.index, self._source, self.budget, nursery)
@@ -132,7 +132,7 @@ async def test_the_next_directory_of_a_walk_is_fetched_at_once(
     folder = Folder(nursery)
     for entry in folder.files:
         await folder.read(entry)
-    following = folder.index.allot(folder.directory.ino, "next")
+    following = folder.index.get_or_create(folder.directory.ino, "next")
     folder.list_files(following, 4096)
     files = folder.index.children(following.ino)
     assert [await folder.read(entry) is not None for entry in files[:3]] == [False, True, True]

@@ -76,7 +76,7 @@ async def test_a_change_whose_time_is_set_back_shows_in_the_ctime(store: Store) 
     after = await store.entry("f")
     assert after.shown_mtime_ns == THEN
     assert after.shown_ctime_ns > before.shown_ctime_ns
-    await store.touches.flush()  # what is done behind is no further change
+    await store.attribute_updates.flush()  # what is done behind is no further change
     await relist(store)
     again = await store.entry("f")
     assert (again.ino, again.shown_mtime_ns) == (after.ino, THEN)
@@ -110,8 +110,8 @@ async def test_a_rename_changes_the_ctime_only(store: Store) -> None:
 
 
 def test_what_others_stored_keeps_its_time_through_a_rename(index: Index) -> None:
-    directory = index.allot(ROOT_INO, "d", Kind.DIRECTORY).ino
-    below = index.allot(directory, "below", Kind.DIRECTORY).ino
+    directory = index.get_or_create(ROOT_INO, "d", Kind.DIRECTORY).ino
+    below = index.get_or_create(directory, "below", Kind.DIRECTORY).ino
     show(index, below, Listed("f", 1, '"1"', STORED))
     index.move(below, directory, "moved")
     show(index, below, Listed("f", 1, '"1"', STORED + 10**9))  # the copies are younger
@@ -119,7 +119,7 @@ def test_what_others_stored_keeps_its_time_through_a_rename(index: Index) -> Non
 
 
 def test_equal_bytes_that_were_stored_again_are_a_change(index: Index) -> None:
-    directory = index.allot(ROOT_INO, "d", Kind.DIRECTORY).ino
+    directory = index.get_or_create(ROOT_INO, "d", Kind.DIRECTORY).ino
     show(index, directory, Listed("f", 1, '"1"', STORED))
     ino = only(index, directory).ino
     index.update(ino, modified_ns=0, mtime_ns=THEN, ctime_ns=THEN + 1, mode=0o700)
@@ -148,7 +148,7 @@ async def test_a_list_that_shows_our_own_copy_is_not_taken_for_anothers(
         return etag
 
     monkeypatch.setattr(ObjectWriter, "copy", copy_and_list)
-    await store.touches.flush()
+    await store.attribute_updates.flush()
     after = await store.entry("f")
     assert after.ino == before.ino
     assert (after.shown_mtime_ns, after.shown_ctime_ns) == (THEN, before.shown_ctime_ns)
@@ -168,10 +168,10 @@ async def test_what_is_set_during_a_copy_stands(
         return await copy(self, *arguments, **options)
 
     monkeypatch.setattr(ObjectWriter, "copy", set_and_copy)
-    await store.touches.flush()
+    await store.attribute_updates.flush()
     entry = await store.entry("f")
     assert (entry.shown_mtime_ns, entry.mode) == (THEN + 1, 0o711)
-    await store.touches.flush()
+    await store.attribute_updates.flush()
     assert (await store.entry("f")).shown_mtime_ns == THEN + 1
 
 
@@ -195,7 +195,7 @@ async def test_times_long_ago_and_far_ahead(
 
 
 def test_a_directory_changes_when_a_list_shows_that_others_changed_it(index: Index) -> None:
-    parent = index.allot(ROOT_INO, "d", Kind.DIRECTORY).ino
+    parent = index.get_or_create(ROOT_INO, "d", Kind.DIRECTORY).ino
     show(index, parent, Listed("below"))
     directory = only(index, parent).ino
     first = times(index, directory)
@@ -222,8 +222,8 @@ def test_a_directory_changes_when_a_list_shows_that_others_changed_it(index: Ind
 @pytest.mark.parametrize(
     "change",
     [
-        lambda index, directory: index.allot(directory, "new", Kind.OBJECT),
-        lambda index, directory: index.allot(directory, "new", Kind.DIRECTORY),
+        lambda index, directory: index.get_or_create(directory, "new", Kind.OBJECT),
+        lambda index, directory: index.get_or_create(directory, "new", Kind.DIRECTORY),
         lambda index, directory: index.remove(only(index, directory).ino),
         lambda index, directory: index.move(only(index, directory).ino, directory, "new"),
         lambda index, directory: index.move(only(index, directory).ino, ROOT_INO, "new"),
@@ -232,7 +232,7 @@ def test_a_directory_changes_when_a_list_shows_that_others_changed_it(index: Ind
 def test_a_directory_changes_at_once_with_our_own_changes(
     index: Index, change: Callable[[Index, int], object]
 ) -> None:
-    directory = index.allot(ROOT_INO, "d", Kind.DIRECTORY).ino
+    directory = index.get_or_create(ROOT_INO, "d", Kind.DIRECTORY).ino
     show(index, directory, Listed("a", 1, '"1"', STORED))
     before = times(index, directory)
     change(index, directory)
@@ -243,7 +243,7 @@ def test_a_directory_changes_at_once_with_our_own_changes(
 
 def test_a_directorys_time_is_kept_over_a_remount(tmp_path: Path) -> None:
     with closing(Index(tmp_path / "index.sqlite")) as index:
-        directory = index.allot(ROOT_INO, "d", Kind.DIRECTORY).ino
+        directory = index.get_or_create(ROOT_INO, "d", Kind.DIRECTORY).ino
         show(index, directory, Listed("below"))
         before = times(index, directory), times(index, only(index, directory).ino)
     with closing(Index(tmp_path / "index.sqlite")) as index:
@@ -257,7 +257,7 @@ def test_an_index_of_an_earlier_version_is_made_anew(tmp_path: Path) -> None:
         connection.execute("CREATE TABLE entries (ino INTEGER PRIMARY KEY, mtime REAL)")
         connection.execute("PRAGMA user_version = 1")
     with closing(Index(path)) as index:
-        assert index.allot(ROOT_INO, "d", Kind.DIRECTORY).name == "d"
+        assert index.get_or_create(ROOT_INO, "d", Kind.DIRECTORY).name == "d"
 
 
 # What the objects say, with --mtime=object

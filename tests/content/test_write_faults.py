@@ -144,7 +144,7 @@ async def test_what_went_to_recovery_is_not_stored_by_those_who_waited(
     with pytest.raises(S3Error):
         await handle.flush()
     proxy.heal()
-    async with trio.open_nursery() as nursery, handle.file.moving:
+    async with trio.open_nursery() as nursery, handle.file.name_lock:
         nursery.start_soon(handle.release)
         await trio.testing.wait_all_tasks_blocked()
         nursery.start_soon(handle.file.store_now)

@@ -191,7 +191,7 @@ class Index:
 
     # Entries of our own making
 
-    def allot(self, parent: int, name: str, kind: Kind = Kind.VIRTUAL) -> Entry:
+    def get_or_create(self, parent: int, name: str, kind: Kind = Kind.VIRTUAL) -> Entry:
         """The entry called `name` in `parent`, made if there is none, or of another kind."""
         found = self.child(parent, name)
         if found is not None:
@@ -210,12 +210,12 @@ class Index:
         assert entry is not None
         return entry
 
-    def allot_anew(self, parent: int, name: str, kind: Kind) -> Entry:
+    def create(self, parent: int, name: str, kind: Kind) -> Entry:
         """A new entry; one that a listing under way is about to remove is not taken for it."""
         found = self.child(parent, name)
         if found is not None:
             self.remove(found.ino)
-        return self.allot(parent, name, kind)
+        return self.get_or_create(parent, name, kind)
 
     def update(self, ino: int, **columns: Any) -> None:
         """Set columns of an entry after a change of our own; the inode number stays.
@@ -230,7 +230,7 @@ class Index:
             (*columns.values(), self._next_stamp(), ino),
         )
 
-    def disown(self, ino: int, size: int, etag: str) -> None:
+    def revert_to_bucket(self, ino: int, size: int, etag: str) -> None:
         """Let listings tell again what an entry is, also one that is under way.
 
         Until then it is the object version `etag` of `size` bytes: both, since a size that
@@ -308,7 +308,7 @@ class Index:
         )
         self._execute("DELETE FROM entries WHERE staged")
 
-    def distrust(self) -> None:
+    def expire_all(self) -> None:
         """Have every directory listed again: a killed process may not have noted its changes."""
         self._execute("UPDATE entries SET listed_at = 1 WHERE listed_at > 1")
 

@@ -77,7 +77,7 @@ class DeferredDeletes:
 
     # Making them
 
-    async def takes_over(self, volume: Volume) -> bool:
+    async def should_defer(self, volume: Volume) -> bool:
         """Whether an unlink now need not wait for the bucket: one right after another.
 
         Waits while many are under way. Unavailable if none of those ends within `io_timeout`.
@@ -93,7 +93,7 @@ class DeferredDeletes:
         """A name was removed."""
         self._run_until = trio.current_time() + _RUN_WITHIN_S
 
-    async def delete_behind(self, volume: Volume, key: str, etag: str) -> None:
+    async def delete_in_background(self, volume: Volume, key: str, etag: str) -> None:
         """Delete an object soon. The name is to go at once."""
         pending = await self._intend(volume, key, etag)
         pending.due.set()
@@ -118,11 +118,11 @@ class DeferredDeletes:
 
     async def _intend(self, volume: Volume, key: str, etag: str) -> _Pending:
         while key in self._pending:
-            await self.hurry(key)
+            await self.wait_for_delete(key)
         intent = new_intent(self._journal, Action.DELETE, volume.dataset, key, etag=etag)
         pending = self._add(_Pending(intent, volume, _removal(intent), is_ours=True))
         try:
-            await self._journal.intend(intent)
+            await self._journal.record_intent(intent)
         except BaseException:
             self._end(pending)
             raise
@@ -150,7 +150,7 @@ class DeferredDeletes:
     async def resume(self, volume: Volume, intent: Intent) -> None:
         """Make, behind, a deletion that was adopted. Unavailable: as hurry."""
         while (pending := self._pending.get(intent.key)) is None or pending.intent is not intent:
-            await self.hurry(intent.key)
+            await self.wait_for_delete(intent.key)
             self.adopt(intent)
         pending.volume = volume
         volume.drive.expire(intent.key)
@@ -169,7 +169,7 @@ class DeferredDeletes:
         if key in self._pending:
             self._pending[key].due.set()
 
-    async def hurry(self, key: str) -> None:
+    async def wait_for_delete(self, key: str) -> None:
         """Delete now what still waits under this key, since something else will be stored there.
 
         Whether that was possible shows in the bucket. Unavailable if it takes longer than
@@ -177,7 +177,7 @@ class DeferredDeletes:
         """
         await self._made([self._pending[key]] if key in self._pending else [])
 
-    async def hurry_below(self, prefix: str) -> None:
+    async def wait_for_deletes_below(self, prefix: str) -> None:
         """Delete now what still waits below this prefix; as hurry."""
         await self._made([one for key, one in self._pending.items() if key.startswith(prefix)])
 
@@ -214,7 +214,7 @@ class DeferredDeletes:
         for one in wanted:
             one.due.set()
         for queue in self._queues.values():
-            queue.hurry()
+            queue.wait_for_delete()
         for one in wanted:
             with trio.move_on_after(within or self._io_timeout):
                 await one.done.wait()
@@ -257,7 +257,7 @@ class DeferredDeletes:
         if file is None or not file.uses:
             return await self._is_deleted(pending, volume)
         with trio.move_on_after(self._io_timeout / 2):
-            async with file.moving:
+            async with file.name_lock:
                 await keep(file, self._io_timeout)
         file.is_lost = True
         file.is_lost = await self._is_deleted(pending, volume)
@@ -268,7 +268,7 @@ class DeferredDeletes:
         with trio.move_on_after(self._io_timeout):
             while True:
                 try:
-                    await self._journal.fulfil(*[one.intent.id for one in done])
+                    await self._journal.complete_intent(*[one.intent.id for one in done])
                     return
                 except FSError as error:
                     log.warning("%s: %s", done[0].intent.key, error)

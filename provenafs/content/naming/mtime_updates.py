@@ -86,7 +86,7 @@ class AttributeUpdates:
 
     def _is_free(self, ino: int) -> bool:
         file = self._files.known(ino)
-        return file is None or not (file.uses or file.changed or file.is_owed)
+        return file is None or not (file.uses or file.changed or file.awaits_writeback)
 
     async def _copy(self, touch: _Touch) -> None:
         entry = self._index.get(touch.ino)
@@ -98,9 +98,9 @@ class AttributeUpdates:
                 self._limiter,
                 names.use_file(volume, touch.ino),
                 self._files.using(volume, entry) as file,
-                file.moving,
+                file.name_lock,
             ):
-                if file.changed or file.is_owed or file.unlinked:
+                if file.changed or file.awaits_writeback or file.unlinked:
                     self._waiting.setdefault(touch.ino, touch)
                 else:
                     await self._copy_object(volume, file)
@@ -124,7 +124,7 @@ class AttributeUpdates:
             mode=entry.mode,
         )
         try:
-            await journal.intend(intent)
+            await journal.record_intent(intent)
             etag = await copy_with_attributes(volume, intent)
         except (S3Error, FSError) as error:
             log.warning("the attributes of %s stay on this machine: %s", file.key, error)
@@ -132,7 +132,7 @@ class AttributeUpdates:
             await journal.record(file.journal_move(file.key, etag))
             file.move(file.key, file.name, etag)
             self._note_copy(entry, intent, etag)
-        journal.fulfil_later(intent.id)
+        journal.complete_intent_later(intent.id)
 
     def _note_copy(self, before: Entry, intent: Intent, etag: str) -> None:
         """A LIST may have shown the copy meanwhile, and taken it for another client's."""

@@ -44,7 +44,7 @@ class Namespace:
         if flags & os.O_ACCMODE == os.O_RDONLY and not flags & os.O_TRUNC:
             return self._files.open(volume, entry)
         await volume.may_write()
-        async with self._services.names.use_file(volume, entry.ino):
+        async with self._services.claims.use_file(volume, entry.ino):
             if self._index.get(entry.ino) is None and self._files.known(entry.ino) is None:
                 raise FSError(errno.ESTALE, f"{entry.name} was removed")
             return await self._open(volume, entry, flags)
@@ -61,7 +61,7 @@ class Namespace:
 
     async def truncate(self, volume: Volume, entry: Entry, size: int) -> None:
         """Cut or extend a file with zeros; published at once unless a handle is open."""
-        async with self._services.names.use_file(volume, entry.ino):
+        async with self._services.claims.use_file(volume, entry.ino):
             await self._files.truncate(volume, entry, size)
 
     # Making
@@ -74,9 +74,9 @@ class Namespace:
         `mode`: the permission bits of a new one.
         """
         await volume.may_write()
-        async with self._services.names.use(volume, directory, name) as place:
+        async with self._services.claims.use(volume, directory, name) as place:
             volume.check_new(place.key)
-            await self._services.deletions.hurry(place.key)
+            await self._services.deferred_deletes.wait_for_delete(place.key)
             found = await volume.drive.lookup(place.directory, name)
             if found is not None:
                 if flags & os.O_EXCL:
@@ -85,7 +85,7 @@ class Namespace:
                     raise FSError(errno.EISDIR)
                 return found, await self._open(volume, found, flags)
             self._files.admit()
-            entry = self._index.allot_anew(directory.ino, name, Kind.OBJECT)
+            entry = self._index.create(directory.ino, name, Kind.OBJECT)
             now = time.time_ns()
             own = None if mode == USUAL_MODE else mode
             self._index.update(entry.ino, staged=1, mtime_ns=now, ctime_ns=now, mode=own)
@@ -95,16 +95,16 @@ class Namespace:
     async def mkdir(self, volume: Volume, directory: Entry, name: str) -> Entry:
         """Make a directory. EEXIST."""
         await volume.may_write()
-        async with self._services.names.use(volume, directory, name) as place:
+        async with self._services.claims.use(volume, directory, name) as place:
             volume.check_new(place.key)
             check_length(f"{place.key}/")
-            await self._services.deletions.hurry(place.key)
+            await self._services.deferred_deletes.wait_for_delete(place.key)
             if await volume.drive.lookup(place.directory, name) is not None:
                 raise FSError(errno.EEXIST)
             if not await put_marker(volume, place.key):
                 self._index.expire(directory.ino)
                 raise FSError(errno.EEXIST)
-            entry = self._index.allot(directory.ino, name, Kind.DIRECTORY)
+            entry = self._index.get_or_create(directory.ino, name, Kind.DIRECTORY)
             now = time.time_ns()
             self._index.update(entry.ino, mtime_ns=now, ctime_ns=now, listed_at=now / 1e9)
             return self._index.get(entry.ino) or entry
@@ -126,30 +126,32 @@ class Namespace:
         behind.
         """
         await volume.may_write()
-        is_one_of_many = await self._services.deletions.takes_over(volume)
-        async with self._services.names.change(volume, (directory, name)) as (place,):
+        is_one_of_many = await self._services.deferred_deletes.should_defer(volume)
+        async with self._services.claims.change(volume, (directory, name)) as (place,):
             entry = await self._existing(place)
             if entry.kind is not Kind.OBJECT:
                 raise FSError(errno.EISDIR)
-            self._services.deletions.tell(volume, place.key)
+            self._services.deferred_deletes.tell(volume, place.key)
             file = self._files.known(entry.ino)
             if file is None:
                 etag = entry.etag
                 await self._unlink_unknown(place, entry, is_one_of_many)
             else:
-                async with file.moving:
+                async with file.name_lock:
                     etag = file.etag
                     await self._unlink_known(volume, entry, file)
                 await self._files.settle(file)
-            self._services.touches.cancel(entry.ino)
+            self._services.attribute_updates.cancel(entry.ino)
             if etag is not None:
                 await self._keep_directory(volume, directory.ino)
-        self._services.deletions.unlinked()
+        self._services.deferred_deletes.unlinked()
 
     async def _unlink_unknown(self, place: Place, entry: Entry, is_one_of_many: bool) -> None:
         if entry.etag is not None and is_one_of_many:
-            self._services.touches.cancel(entry.ino)
-            await self._services.deletions.delete_behind(place.volume, place.key, entry.etag)
+            self._services.attribute_updates.cancel(entry.ino)
+            await self._services.deferred_deletes.delete_in_background(
+                place.volume, place.key, entry.etag
+            )
         else:
             await self._delete(place.volume, entry, place.key, entry.etag)
         self._index.remove(entry.ino)
@@ -158,7 +160,7 @@ class Namespace:
         """The name goes at once; the object of an open file stays until it is released."""
         await file.give_up_upload()
         if file.etag is not None and file.uses and not file.is_complete:
-            await self._services.deletions.delete_when_released(volume, file, file.etag)
+            await self._services.deferred_deletes.delete_when_released(volume, file, file.etag)
         else:
             await self._delete(volume, entry, file.key, file.etag)
         await self._services.journal.record(file.journal_unlink())
@@ -174,13 +176,13 @@ class Namespace:
             self._index.expire(entry.parent)
             raise FSError(errno.ESTALE, f"{key} was changed by somebody else") from None
         except Unavailable:  # which may have been carried out
-            volume.drive.look_again(entry)
+            volume.drive.invalidate(entry)
             raise
 
     async def rmdir(self, volume: Volume, directory: Entry, name: str) -> None:
         """Remove an empty directory. ENOENT, ENOTDIR, ENOTEMPTY."""
         await volume.may_write()
-        async with self._services.names.change(volume, (directory, name)) as (place,):
+        async with self._services.claims.change(volume, (directory, name)) as (place,):
             entry = await self._existing(place)
             if entry.kind is Kind.OBJECT:
                 raise FSError(errno.ENOTDIR)
@@ -194,7 +196,7 @@ class Namespace:
         if self._index.children(entry.ino, limit=1):
             raise FSError(errno.ENOTEMPTY)
         prefix = f"{place.key}/"
-        await self._services.deletions.hurry_below(prefix)
+        await self._services.deferred_deletes.wait_for_deletes_below(prefix)
         page = await place.volume.drive.bucket.list(prefix, delimiter="", max_keys=2)
         if any(found.key != prefix for found in page.objects):
             self._index.expire(entry.ino)
@@ -219,10 +221,10 @@ class Namespace:
         too many objects; ESTALE if another client has changed either.
         """
         await volume.may_write()
-        claimed = self._services.names.change(volume, (directory, name), (target, new_name))
+        claimed = self._services.claims.change(volume, (directory, name), (target, new_name))
         async with claimed as (source, goal):
             volume.check_new(goal.key)
-            await self._services.deletions.hurry(goal.key)
+            await self._services.deferred_deletes.wait_for_delete(goal.key)
             entry = await self._existing(source)
             found = await volume.drive.lookup(goal.directory, new_name)
             if found is not None and not replace:

@@ -110,7 +110,7 @@ class Renames:
     async def _object(
         self, file: File, entry: Entry, source: Place, target: Place, replaced: File | None
     ) -> None:
-        if file.changed or file.is_owed:
+        if file.changed or file.awaits_writeback:
             await file.store_now()
         async with AsyncExitStack() as moving:
             await lock_all(moving, filter(None, (file, replaced)))
@@ -122,7 +122,7 @@ class Renames:
                 file.key, file.etag, file.size, None, target.key, expected, current.storage_class
             )
             # Attributes that were set and that the object does not have yet go with it.
-            is_touched = self._services.touches.cancel(entry.ino)
+            is_touched = self._services.attribute_updates.cancel(entry.ino)
             intent = new_intent(
                 self._services.journal, Action.RENAME, source.volume.dataset, source.key,
                 target=target.key, mtime_ns=current.mtime_ns if is_touched else None,
@@ -135,7 +135,7 @@ class Renames:
                 )
             except BaseException:
                 if is_touched:
-                    self._services.touches.add(source.volume, entry.ino)
+                    self._services.attribute_updates.add(source.volume, entry.ino)
                 raise
 
     # A directory
@@ -150,7 +150,7 @@ class Renames:
         if new_prefix.startswith(prefix):
             raise FSError(errno.EINVAL)
         for below in (prefix, new_prefix):
-            await self._services.deletions.hurry_below(below)
+            await self._services.deferred_deletes.wait_for_deletes_below(below)
         async with AsyncExitStack() as moving:
             held = [file for file in self._files.below(prefix, volume) if not file.unlinked]
             await lock_all(moving, held)
@@ -181,7 +181,7 @@ class Renames:
 
     async def _carry_out(self, rename: _Rename) -> None:
         volume, intent, moves = rename.source.volume, rename.intent, rename.moves
-        await self._services.journal.intend(intent)
+        await self._services.journal.record_intent(intent)
         try:
             etags = await copy_all(volume, intent, moves, self._made)
         except Exception as error:
@@ -196,21 +196,23 @@ class Renames:
         await removals.make(volume, moves, self._made)
         for move in removals.late:
             if move.etag:
-                await self._services.deletions.delete_behind(volume, move.key, move.etag)
+                await self._services.deferred_deletes.delete_in_background(
+                    volume, move.key, move.etag
+                )
         if removals.refused:
             await self._refuse(rename, removals, etags)
         if rename.entry.kind is Kind.OBJECT:
             # Nothing is stored under the old name before the journal has a row, and so this.
-            self._services.journal.fulfil_later(intent.id)
+            self._services.journal.complete_intent_later(intent.id)
         else:
-            await self._services.journal.fulfil(intent.id)
+            await self._services.journal.complete_intent(intent.id)
 
     def _made(self) -> None:
         self._services.progress.made()
 
     async def _give_up(self, rename: _Rename, error: Exception) -> NoReturn:
         """Nothing was renamed."""
-        await self._services.journal.fulfil(rename.intent.id)
+        await self._services.journal.complete_intent(rename.intent.id)
         self._index.expire(rename.source.directory.ino)
         self._index.expire(rename.target.directory.ino)
         if not isinstance(error, (PreconditionFailed, NoSuchKey)):
@@ -283,7 +285,7 @@ class Renames:
             left = await take_back(source.volume, rename.moves, etags)
             message = f"{source.key} is not renamed, since {move.key} could not be removed"
             message += f"; {left} copies are left below {target.key}" if left else ""
-        await self._services.journal.fulfil(rename.intent.id)
+        await self._services.journal.complete_intent(rename.intent.id)
         for place in (source, target):
             self._index.expire(place.directory.ino)
             change = Invalidation(place.directory.ino, place.name, rename.entry.ino)

@@ -19,8 +19,8 @@ class NamingServices:
 
     content: Content
     files: OpenFiles
-    names: Claims
+    claims: Claims
     journal: Journal
-    deletions: DeferredDeletes
-    touches: AttributeUpdates
+    deferred_deletes: DeferredDeletes
+    attribute_updates: AttributeUpdates
     progress: Progress

@@ -147,7 +147,7 @@ class File:
         return is_scratch(self.name)
 
     @property
-    def is_owed(self) -> bool:
+    def awaits_writeback(self) -> bool:
         """Whether a close was acknowledged whose bytes the bucket does not have yet."""
         return self._state is State.CLOSED
 
@@ -248,7 +248,7 @@ class File:
             given["mode"] = mode
         self._ctime_ns = given["ctime_ns"]
         self._services.index.update(self.ino, **given)
-        if len(given) > 1 and not self.changed and not self.is_owed:
+        if len(given) > 1 and not self.changed and not self.awaits_writeback:
             self._touch()
 
     def _note_change(self) -> None:
@@ -264,7 +264,7 @@ class File:
         """The staged bytes, journalled as about to change; `keep` what the object has."""
         if self._conflict is not None:
             raise self._conflict
-        if self.is_owed:
+        if self.awaits_writeback:
             # What a close has promised to store must not be changed before it is stored.
             await self._publish()
         if self._staged is None:
@@ -336,9 +336,9 @@ class File:
             self._staged, self._sequential_end
         )
 
-    async def a_part(self) -> bool:
+    async def wait_for_part(self) -> bool:
         """Wait for a part that is under way; False if there is none."""
-        return await self._publisher.a_part()
+        return await self._publisher.wait_for_part()
 
     # Closing and storing
 
@@ -374,9 +374,9 @@ class File:
     async def _store(self, *, behind: bool) -> None:
         if self._conflict is not None:
             raise self._conflict
-        if self.unlinked or not (self.changed or self.is_owed):
+        if self.unlinked or not (self.changed or self.awaits_writeback):
             return
-        if behind and not self.is_owed:
+        if behind and not self.awaits_writeback:
             await self._promise()
         elif not behind:
             await self._publish()
@@ -449,8 +449,8 @@ class File:
         if self.etag is None:
             index.remove(self.ino)
         else:
-            index.disown(self.ino, self._size, self.etag)
-        self.volume.drive.look_again(entry)
+            index.revert_to_bucket(self.ino, self._size, self.etag)
+        self.volume.drive.invalidate(entry)
 
     async def _note_failure(self, error: Exception) -> None:
         if isinstance(error, (PreconditionFailed, NoSuchKey)) or (
@@ -460,7 +460,7 @@ class File:
             self._conflict = FSError(errno.ESTALE, message)
             error = self._conflict
             self._show_theirs()
-        elif self.is_owed and is_transient(error):
+        elif self.awaits_writeback and is_transient(error):
             return
         self._state, self.changed = State.FAILED, True
         try:
@@ -491,7 +491,7 @@ class File:
     async def finish(self) -> bool:
         """Let go of the staged bytes unless they are still needed; False if the file stays."""
         async with self._lock:
-            if self.uses or self.is_owed:
+            if self.uses or self.awaits_writeback:
                 return False
             if self.unlinked:
                 await self._discard()
@@ -542,7 +542,7 @@ class File:
             self._staged.close()
             self._staged = None
 
-    # Names: only with `moving` held. The journal is told first, of all that changes at once; no
+    # Names: only with `name_lock` held. The journal is told first, of all that changes at once; no
     # `await` is between that and the change.
 
     def journal_move(
@@ -612,7 +612,7 @@ class File:
         await self._publisher.drop()
 
     @property
-    def moving(self) -> trio.Lock:
+    def name_lock(self) -> trio.Lock:
         """Held while the file's key changes, so that nothing is published meanwhile."""
         return self._lock
 
@@ -620,7 +620,7 @@ class File:
 async def lock_all(stack: AsyncExitStack, files: Iterable[File]) -> None:
     """Hold `moving` of several files, in the order that keeps two holders from waiting in turn."""
     for file in sorted(files, key=lambda file: file.ino):
-        await stack.enter_async_context(file.moving)
+        await stack.enter_async_context(file.name_lock)
 
 
 async def _nothing(offset: int, size: int) -> bytes:

@@ -57,7 +57,7 @@ class Following:
             log.info("%s is not followed: %s", file.key, error)
             return
         # Whoever is about to change the file holds its lock and has looked at what it is.
-        is_free = file.may_be_followed and not file.moving.locked()
+        is_free = file.may_be_followed and not file.name_lock.locked()
         if grown is not None and file.place == place and is_free:
             self._adopt(file, grown)
 

@@ -24,7 +24,7 @@ _SHARE_OF_TIMEOUT = 0.5  # others wait for `io_timeout` until the object is dele
 async def keep(file: File, io_timeout: float, own_uses: int = 0) -> None:
     """Fetch what is not here yet of a file's object, for other uses than the caller's own.
 
-    What cannot be fetched in time, or is too large, is ESTALE later. Only with `moving` held.
+    What cannot be fetched in time, or is too large, is ESTALE later. Only with `name_lock` held.
     """
     if file.etag is None or file.uses <= own_uses or file.is_complete:
         return
@@ -42,7 +42,7 @@ async def keep(file: File, io_timeout: float, own_uses: int = 0) -> None:
 
 @asynccontextmanager
 async def being_replaced(file: File | None, io_timeout: float) -> AsyncIterator[None]:
-    """While one operation by name replaces the object of a file, if any, with `moving` held."""
+    """While one operation by name replaces the object of a file, if any, with `name_lock` held."""
     if file is None:
         yield
         return

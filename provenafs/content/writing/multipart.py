@@ -156,7 +156,7 @@ class Upload:
             del self._sending[number]
             sending.done.set()
 
-    async def a_part(self) -> None:
+    async def wait_for_part(self) -> None:
         """Wait until one of the parts under way has arrived or failed."""
         for sending in list(self._sending.values()):
             await sending.done.wait()
@@ -166,7 +166,7 @@ class Upload:
         """Send what is missing and make the object; returns its ETag. Raises S3Error, FSError."""
         while self._sending:
             # A late copy of an old part must not arrive after the new one.
-            await self.a_part()
+            await self.wait_for_part()
         numbered = dict(enumerate(plan, start=1))
         await run_all(
             partial(self._provide, staged, number, part, base)
@@ -181,7 +181,7 @@ class Upload:
     async def abort(self) -> None:
         """Give up: the server forgets the parts."""
         while self._sending:
-            await self.a_part()
+            await self.wait_for_part()
         if self.upload_id is not None:
             await self._writer.abort(self.key, self.upload_id)
 

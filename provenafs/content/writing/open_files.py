@@ -208,7 +208,7 @@ class OpenFiles:
 
     async def settle(self, file: File) -> None:
         """Forget a file that nobody uses and owes nothing; what failed is left to recovery."""
-        if file.uses or file.is_owed:
+        if file.uses or file.awaits_writeback:
             return  # without a look at the lock, which an upload may hold
         is_done = await file.finish()
         # It may have been opened meanwhile.
@@ -259,7 +259,7 @@ class OpenFiles:
 
     def unstored(self) -> list[File]:
         """The files that the bucket does not have as they are."""
-        return [file for file in self._files.values() if file.changed or file.is_owed]
+        return [file for file in self._files.values() if file.changed or file.awaits_writeback]
 
     # Room in the staging area
 
@@ -269,8 +269,8 @@ class OpenFiles:
         if any(freed):
             return True
         for file in list(self._files.values()):
-            if await file.a_part():
+            if await file.wait_for_part():
                 return True
-        if not any(file.is_owed for file in self._files.values()):
+        if not any(file.awaits_writeback for file in self._files.values()):
             return False
         return await self._writeback.one_less(within=self.content.s3.io_timeout)

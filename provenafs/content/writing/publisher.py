@@ -156,11 +156,11 @@ class Publisher:
             await staged.punch(given_up)
             return True
 
-    async def a_part(self) -> bool:
+    async def wait_for_part(self) -> bool:
         """Wait for a part that is under way; False if there is none."""
         if self._upload is None or not self._upload.is_sending:
             return False
-        await self._upload.a_part()
+        await self._upload.wait_for_part()
         return True
 
     # The object

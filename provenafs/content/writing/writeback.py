@@ -64,7 +64,7 @@ class Writeback:
 
     async def _send_until_stored(self, file: File) -> None:
         pause = _FIRST_PAUSE_S
-        while file.is_owed:
+        while file.awaits_writeback:
             try:
                 await file.store_now()
             except Exception as error:
