@@ -27,7 +27,7 @@ from provenafs.tree.memory import DocumentMemory
 
 @dataclass(frozen=True, slots=True)
 class Listeners:
-    """Who is told of what nobody asked for.
+    """Callbacks for events outside any request.
 
     `changed`: entries that vanished or were replaced. `failed`: a file, by inode, that could not
     be stored after its close was answered. `status`: asked for the mount's account of itself.

@@ -142,7 +142,7 @@ class Settings(BaseModel):
     staging_size: Bytes = ByteSize(20 * 1024 * _MIB)
     """Bytes of disk for what is written and not stored yet."""
     writeback: bool = False
-    """Acknowledge a close once the bytes are on the local disk, and store them behind."""
+    """Acknowledge a close once the bytes are on the local disk, and upload them later."""
     rename_limit: Annotated[int, Field(ge=0)] = 10_000
     """How many objects a directory may hold to be renamed; above it mv copies."""
     memory: Bytes = ByteSize(80 * _MIB)

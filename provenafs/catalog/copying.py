@@ -153,7 +153,7 @@ class DataCopy:
             return await self._copy_whole(item, key, tell)
         except (PreconditionFailed, NoSuchKey):
             raise FSError(
-                errno.ESTALE, f"{path} was changed by somebody else while it was copied"
+                errno.ESTALE, f"{path} was changed by another client while it was copied"
             ) from None
 
     async def _copy_whole(self, item: ObjectInfo, key: str, tell: Callable[[int], None]) -> str:
@@ -202,7 +202,7 @@ class DataCopy:
         if wrong:
             raise FSError(
                 errno.ESTALE,
-                f"{len(wrong)} copied files were changed or removed by somebody else, among them"
+                f"{len(wrong)} copied files were changed or removed by another client, among them"
                 f" {min(wrong)}",
             )
 

@@ -34,10 +34,10 @@ _RECORD_LIMIT = 400 * 1024
 
 
 class Saved(Enum):
-    """What a save came to."""
+    """Outcome of a save."""
 
     UNCHANGED = auto()  # the text says what was read
-    ALREADY_SO = auto()  # somebody else had made the same change
+    ALREADY_SO = auto()  # another client had made the same change
     UPDATED = auto()
     REVERTED = auto()
 
@@ -56,7 +56,7 @@ class Saving:
         Nothing is asked of the service if the text says what was read; the state of a history
         entry is reverted to. The service has no precondition: the record is fetched and compared
         right before it is changed. Raises Invalid for a text that cannot be used,
-        FSError(EACCES) for role or lock, FSError(ESTALE) if somebody else changed the record since
+        FSError(EACCES) for role or lock, FSError(ESTALE) if another client changed the record since
         it was read, and any ProvenaError.
         """
         document = parse(text)
@@ -84,7 +84,7 @@ class Saving:
         if fingerprint(dataset.record.collection_format) not in (read, wanted):
             raise FSError(
                 errno.ESTALE,
-                f"the metadata of {handle} was changed by somebody else since it was read: nothing"
+                f"the metadata of {handle} was changed by another client since it was read: nothing"
                 " was overwritten, read it again and make the change in what it says now",
             )
         return dataset

@@ -55,7 +55,7 @@ class Versioning:
             except Unavailable as error:
                 new = await self._after_no_answer(record, reason, error)
             except Invalid:
-                await self._newest(handle)  # somebody else was faster
+                await self._newest(handle)  # another client was faster
                 raise
             else:
                 new = Version(made.handle, record.version + 1)
@@ -124,7 +124,7 @@ class Versioning:
                 error.status,
             ) from None
         except (NotFound, Unauthorised):
-            pass  # who makes a version owns it: this is somebody else's
+            pass  # who makes a version owns it: this is another user's
         await self._newest(handle)
         return None
 

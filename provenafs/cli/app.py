@@ -31,7 +31,7 @@ VERBS = {
     "umount": Verb("mount", "umount", "Unmount a drive."),
     "status": Verb("mount", "status", "Show what is mounted and how it is doing."),
     "sync": Verb("transfers", "sync", "Wait until everything that was written is stored."),
-    "cache": Verb("cache", "app", "Fetch files ahead of their use, keep them, let them go."),
+    "cache": Verb("cache", "app", "Prefetch, pin and evict cached files."),
     "recover": Verb("recover", "app", "Show and resolve what could not be stored."),
     "login": Verb("login", "login", "Log in through a web browser."),
     "logout": Verb("login", "logout", "Forget the login and end its session."),
@@ -52,7 +52,7 @@ VERBS = {
     "credentials": Verb("sharing", "credentials", "Print temporary keys for other tools."),
     "manifest": Verb("contents", "manifest", "List a dataset's files with sizes and ETags."),
     "verify": Verb("contents", "verify", "Check that every file can be read."),
-    "health": Verb("records", "health", "Ask the services whether they are well."),
+    "health": Verb("records", "health", "Check that the services respond."),
     "sandbox": Verb("sandbox", "app", "Run a local Provena for trying out."),
 }
 

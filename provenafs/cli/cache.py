@@ -20,9 +20,7 @@ from provenafs.cli.output import say
 from provenafs.cli.progress import progress_of_bytes
 from provenafs.fuse.mountpoint import MountError, containing
 
-app = plain_app(
-    help="Fetch files ahead of their use, keep them, let them go.", no_args_is_help=True
-)
+app = plain_app(help="Prefetch, pin and evict cached files.", no_args_is_help=True)
 
 _CACHED = "user.provena.cached"
 _PINNED = "user.provena.pinned"
@@ -73,7 +71,7 @@ def pin(paths: _Paths) -> None:
 
 @app.command()
 def unpin(paths: _Paths) -> None:
-    """Let files be evicted again."""
+    """Unpin files."""
     _for_each(_found(paths), _set(_PINNED), "letting go of")
 
 
@@ -85,7 +83,7 @@ def evict(paths: _Paths) -> None:
 
 @app.command(name="stat")
 def stat_(
-    paths: _Paths, as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False
+    paths: _Paths, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
 ) -> None:
     """Tell how much of each path is on this machine."""
     totals = [_total(path) for path in paths]

@@ -55,7 +55,7 @@ def logout(profile: _Profile = None) -> None:
 
 def whoami(
     profile: _Profile = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show who is logged in, and where."""
     settings = load_settings(profile=profile)

@@ -58,7 +58,9 @@ def mount(
     cache_dir: Annotated[
         Path | None, typer.Option(help="Where the disposable cache lives.")
     ] = None,
-    state_dir: Annotated[Path | None, typer.Option(help="Where what must last lives.")] = None,
+    state_dir: Annotated[
+        Path | None, typer.Option(help="Directory for state that must survive.")
+    ] = None,
     ttl: Annotated[float | None, typer.Option(help="Seconds a listing is trusted.")] = None,
     mtime: Annotated[
         str | None,
@@ -75,13 +77,17 @@ def mount(
     ] = None,
     memory: Annotated[str | None, typer.Option(help="Memory for read-ahead, e.g. 128MiB.")] = None,
     writeback: Annotated[
-        bool | None, typer.Option(help="Close once written locally, store behind.")
+        bool | None,
+        typer.Option(
+            help="Let close() return once data is on the local disk; upload in the background."
+        ),
     ] = None,
     staging_size: Annotated[
         str | None, typer.Option(help="Disk for what is not stored yet, e.g. 20GiB.")
     ] = None,
     rename_limit: Annotated[
-        int | None, typer.Option(help="Most objects in a directory that is renamed.")
+        int | None,
+        typer.Option(help="Largest directory (in objects) that may be renamed; above it, EXDEV."),
     ] = None,
 ) -> None:
     """Mount the datasets of a Provena data store as a drive."""
@@ -183,7 +189,7 @@ def _has_ended(server: Server, connection: Connection | None) -> bool:
 
 
 def status(
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show what is mounted, where, and how it is doing."""
     found = [_describe(mounted) for mounted in mountpoints.our_mounts()]

@@ -24,7 +24,7 @@ from provenafs.provena.client import Provena
 app = plain_app(help="What was written and could not be stored.", no_args_is_help=True)
 
 _Profile = Annotated[str | None, typer.Option(help="Profile to use.", show_default=False)]
-_StateDir = Annotated[Path | None, typer.Option(help="Where what must last lives.")]
+_StateDir = Annotated[Path | None, typer.Option(help="Directory for state that must survive.")]
 _Id = Annotated[str, typer.Argument(help="As 'recover list' shows it; its beginning will do.")]
 
 _WORDS = {
@@ -38,7 +38,7 @@ _WORDS = {
 def list_items(
     profile: _Profile = None,
     state_dir: _StateDir = None,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show what the bucket does not have."""
 

@@ -74,7 +74,7 @@ def stop(state: _State) -> None:
 @app.command()
 def status(
     state: _State,
-    as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show where the sandbox answers; the exit status is 1 unless all of it does."""
     folder = StateFolder(state)

@@ -25,7 +25,7 @@ TargetArgument = Annotated[
     str, typer.Argument(help="A handle, a dataset's directory, or any path inside a mount.")
 ]
 ProfileOption = Annotated[str | None, typer.Option(help="Profile to use.", show_default=False)]
-JsonOption = Annotated[bool, typer.Option("--json", help="For machines.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 

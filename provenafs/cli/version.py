@@ -40,9 +40,7 @@ def version(
     ] = False,
     resume: Annotated[
         bool,
-        typer.Option(
-            "--resume", help="Make none, but go on copying into the version that follows."
-        ),
+        typer.Option("--resume", help="Resume an interrupted copy into the existing next version."),
     ] = False,
     yes: YesOption = False,
     profile: ProfileOption = None,

@@ -26,7 +26,7 @@ _ENDING = sum(
 )
 _SIGNAL_OF_EXIT = 0x7F
 _WAITS_FOR_NOTHING = "ZX"  # dead: whoever waits has inherited the file
-_EXIT_CODE = 49  # of the fields of `stat` behind the name, which are numbered from 3
+_EXIT_CODE = 49  # of the fields of `stat` after the name, which are numbered from 3
 
 
 class Callers:

@@ -1,4 +1,4 @@
-"""Tells the kernel what changed behind its back."""
+"""Tells the kernel what changed without it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a Provena service can answer but success.
+"""Failures of Provena services.
 
 ProvenaError
 ├── Unauthorised   401: missing realm role, or no role on the item

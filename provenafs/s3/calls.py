@@ -124,7 +124,7 @@ def translate(answer: ErrorAnswer, what: str) -> S3Error:
         case Cure.GONE:
             return NoSuchKey(f"{what}: not there")
         case Cure.STALE:
-            return PreconditionFailed(f"{what}: changed by somebody else")
+            return PreconditionFailed(f"{what}: changed by another client")
         case Cure.SKEWED:
             return ClockSkewed(_skew(answer.server_time))
         case Cure.REFUSED:

@@ -2,7 +2,7 @@
 
 S3Error
 ├── NoSuchKey            the object (or upload) is not there
-├── PreconditionFailed   If-Match / If-None-Match did not hold: somebody else changed the object
+├── PreconditionFailed   If-Match / If-None-Match did not hold: another client changed the object
 ├── AccessDenied         the credentials do not allow it
 ├── ClockSkewed          this machine's clock is too far from the server's
 └── Unavailable          no usable answer within the deadline: 5xx, SlowDown, cut or stalled

@@ -1,4 +1,4 @@
-"""The one table from what can go wrong below to the errno a file operation answers with."""
+"""Maps the exceptions of the rooms below to the errno of a file operation."""
 
 from __future__ import annotations
 

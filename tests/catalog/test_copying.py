@@ -170,7 +170,7 @@ async def test_an_original_that_changes_meanwhile(address: str) -> None:
     copy = case.copy()
     await copy.look()
     case.put("a", b"new")
-    with pytest.raises(FSError, match="a was changed by somebody else"):
+    with pytest.raises(FSError, match="a was changed by another client"):
         await copy.run(_ignore)
     assert case.objects(case.new) == {}
 

@@ -133,7 +133,7 @@ async def test_a_change_by_somebody_else_is_not_overwritten(
     async with editor("alice") as alice, editor("admin") as admin:
         read = await alice.read(handle)
         await admin.save(handle, await admin.read(handle), _changed(read, name="Theirs"))
-        with pytest.raises(FSError, match="changed by somebody else") as refused:
+        with pytest.raises(FSError, match="changed by another client") as refused:
             await alice.save(handle, read, _changed(read, name="Ours"))
         assert refused.value.errno == errno.ESTALE
         assert sandbox.item(handle)["display_name"] == "Theirs"

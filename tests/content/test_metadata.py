@@ -181,7 +181,7 @@ async def test_a_change_by_others_meanwhile_is_a_conflict(store: Store, other_us
     handle = await store.open("f")
     await handle.write(0, b"x")
     other_user.put_object(Bucket=BUCKET, Key=store.prefix + "f", Body=b"theirs")
-    with pytest.raises(FSError, match="changed by somebody else"):
+    with pytest.raises(FSError, match="changed by another client"):
         await handle.flush()
     await handle.release()
     assert other_user.get_object(Bucket=BUCKET, Key=store.prefix + "f")["Body"].read() == b"theirs"

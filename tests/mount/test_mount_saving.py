@@ -341,7 +341,7 @@ def test_two_people_editing(
     with pytest.raises(OSError, match=os.strerror(errno.ESTALE)):
         beside.rename(ours)
     assert sandbox.item(handle)["collection_format"]["dataset_info"]["purpose"] == "theirs"
-    assert "somebody else" in (ours.parent / ".provena/last-error.txt").read_text()
+    assert "another client" in (ours.parent / ".provena/last-error.txt").read_text()
     assert len(os.listdir(ours.parent / ".provena/rejected")) == 1
     assert _document(ours)["dataset_info"]["purpose"] == "theirs"
     ours.write_bytes(text)

@@ -3,7 +3,7 @@
 Invariants
 - An inode number is the row id of an entry, AUTOINCREMENT, never reused. Children of a directory
   get ascending numbers in listing order, so a directory is read in inode order with a cursor.
-- An object changed by somebody else gets a new row, and so a new number; our own writes and
+- An object changed by another client gets a new row, and so a new number; our own writes and
   renames keep it.
 - Every listing and every change of our own takes a stamp from one ascending counter. A listing
   touches only rows older than itself, so a LIST that was under way while we wrote or deleted
@@ -231,7 +231,7 @@ class Index:
         )
 
     def revert_to_bucket(self, ino: int, size: int, etag: str) -> None:
-        """Let listings tell again what an entry is, also one that is under way.
+        """Give up local authority over an entry: the next listing, or one under way, decides.
 
         Until then it is the object version `etag` of `size` bytes: both, since a size that
         belongs to other bytes makes readers ask for what is not there.

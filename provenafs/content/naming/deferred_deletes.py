@@ -1,7 +1,7 @@
-"""Objects that are deleted after their name: behind, or with the last release of their handles.
+"""Objects deleted after their name: in the background, or with the last release of their handles.
 
 The intent is journalled before the name goes, and the key is hidden from listings until the object
-is deleted. One that somebody else has changed meanwhile, or that may not be deleted, stays, and
+is deleted. One that another client has changed meanwhile, or that may not be deleted, stays, and
 its name comes back. What was refused is told by the next removal in its directory, or by a sync.
 """
 
@@ -78,7 +78,7 @@ class DeferredDeletes:
     # Making them
 
     async def should_defer(self, volume: Volume) -> bool:
-        """Whether an unlink now need not wait for the bucket: one right after another.
+        """Whether this unlink may be deferred: it closely follows another.
 
         Waits while many are under way. Unavailable if none of those ends within `io_timeout`.
         """
@@ -94,7 +94,7 @@ class DeferredDeletes:
         self._run_until = trio.current_time() + _RUN_WITHIN_S
 
     async def delete_in_background(self, volume: Volume, key: str, etag: str) -> None:
-        """Delete an object soon. The name is to go at once."""
+        """Delete an object in the background. The name is to go at once."""
         pending = await self._intend(volume, key, etag)
         pending.due.set()
         self._queue(volume).put(pending)
@@ -148,7 +148,7 @@ class DeferredDeletes:
             pending.due.set()
 
     async def resume(self, volume: Volume, intent: Intent) -> None:
-        """Make, behind, a deletion that was adopted. Unavailable: as hurry."""
+        """Carry out an adopted deletion in the background. Unavailable: as wait_for_delete."""
         while (pending := self._pending.get(intent.key)) is None or pending.intent is not intent:
             await self.wait_for_delete(intent.key)
             self.adopt(intent)
@@ -178,13 +178,13 @@ class DeferredDeletes:
         await self._made([self._pending[key]] if key in self._pending else [])
 
     async def wait_for_deletes_below(self, prefix: str) -> None:
-        """Delete now what still waits below this prefix; as hurry."""
+        """Delete now what still waits below this prefix; as wait_for_delete."""
         await self._made([one for key, one in self._pending.items() if key.startswith(prefix)])
 
     async def sync(self, volume: Volume | None) -> None:
         """Return once what is due is deleted, of one dataset or of all.
 
-        Raises, once, what has refused one and was told to nobody yet. As hurry; what waits for a
+        Raises, once, a refusal that nobody was shown yet. As wait_for_delete; what waits for a
         release goes on waiting.
         """
         due = [
@@ -292,7 +292,7 @@ class DeferredDeletes:
                 await volume.writer.delete(key, etag, pending.removal)
                 return True
             except PreconditionFailed:
-                log.info("%s was stored anew by somebody else: it stays", key)
+                log.info("%s was stored anew by another client: it stays", key)
                 return False
             except Exception as error:  # also of the credential source
                 if not is_transient(error):
@@ -315,7 +315,7 @@ class DeferredDeletes:
             if code == "" or code in GONE:
                 gone.append(one)
             elif code == CHANGED:
-                log.info("%s was stored anew by somebody else: it stays", one.intent.key)
+                log.info("%s was stored anew by another client: it stays", one.intent.key)
                 stays.append(one)
             else:
                 rest.append(one)

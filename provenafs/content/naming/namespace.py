@@ -120,10 +120,10 @@ class Namespace:
     # Removing
 
     async def unlink(self, volume: Volume, directory: Entry, name: str) -> None:
-        """Remove a file. ENOENT, EISDIR; ESTALE if somebody else has changed it.
+        """Remove a file. ENOENT, EISDIR; ESTALE if another client has changed it.
 
         The first of many waits for the bucket, and tells what is wrong; the others are deleted
-        behind.
+        in the background.
         """
         await volume.may_write()
         is_one_of_many = await self._services.deferred_deletes.should_defer(volume)
@@ -174,7 +174,7 @@ class Namespace:
             await volume.writer.delete(key, etag)
         except PreconditionFailed:
             self._index.expire(entry.parent)
-            raise FSError(errno.ESTALE, f"{key} was changed by somebody else") from None
+            raise FSError(errno.ESTALE, f"{key} was changed by another client") from None
         except Unavailable:  # which may have been carried out
             volume.drive.invalidate(entry)
             raise

@@ -92,5 +92,5 @@ class ObjectSource:
         if self._is_lost():
             message = f"{self._key} was replaced or deleted on this machine while it was open"
         else:
-            message = f"{self._key} was changed or deleted by somebody else"
+            message = f"{self._key} was changed or deleted by another client"
         return FSError(errno.ESTALE, message)

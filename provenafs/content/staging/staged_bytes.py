@@ -355,7 +355,7 @@ class StagedBytes:
         def work() -> memoryview:
             into = self._area.buffers.take(end - start)
             count = read(self._file, into, start)
-            into[count:] = bytes(len(into) - count)  # what lies behind the end of the file
+            into[count:] = bytes(len(into) - count)  # beyond the end of the file
             return into
 
         data = await self._area.run(work)

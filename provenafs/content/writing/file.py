@@ -351,7 +351,7 @@ class File:
         async with self._lock:
             if self.is_scratch or (self._untouched and self.size == 0):
                 return
-            await self._store(behind=self._services.writeback)
+            await self._store(in_background=self._services.writeback)
 
     async def sync(self) -> None:
         """fsync: return once the bucket has the bytes (the disk, for a scratch file)."""
@@ -359,30 +359,30 @@ class File:
             if self.is_scratch and self._staged is not None:
                 await self._staged.sync()
                 return
-            await self._store(behind=False)
+            await self._store(in_background=False)
 
     async def store(self) -> None:
-        """Store what changed, empty or not; behind when the mount writes back."""
+        """Store what changed, empty or not; in the background with --writeback."""
         async with self._lock:
-            await self._store(behind=self._services.writeback)
+            await self._store(in_background=self._services.writeback)
 
     async def store_now(self) -> None:
         """Store what changed or what an acknowledged close still owes."""
         async with self._lock:
-            await self._store(behind=False)
+            await self._store(in_background=False)
 
-    async def _store(self, *, behind: bool) -> None:
+    async def _store(self, *, in_background: bool) -> None:
         if self._conflict is not None:
             raise self._conflict
         if self.unlinked or not (self.changed or self.awaits_writeback):
             return
-        if behind and not self.awaits_writeback:
+        if in_background and not self.awaits_writeback:
             await self._promise()
-        elif not behind:
+        elif not in_background:
             await self._publish()
 
     async def _promise(self) -> None:
-        """Make the bytes last on this machine and send them behind."""
+        """Sync the bytes to the local disk, and upload them in the background."""
         await self.volume.may_write()
         staged = await self._ensure_staged()
         await staged.sync()
@@ -456,7 +456,7 @@ class File:
         if isinstance(error, (PreconditionFailed, NoSuchKey)) or (
             isinstance(error, FSError) and error.errno == errno.ESTALE
         ):
-            message = f"{self.key} was changed by somebody else; your bytes are kept in recovery"
+            message = f"{self.key} was changed by another client; your bytes are kept in recovery"
             self._conflict = FSError(errno.ESTALE, message)
             error = self._conflict
             self._show_theirs()

@@ -28,7 +28,7 @@ _TRIES = 3  # of an object that grows while it is looked at
 
 
 class Following:
-    """Follows the objects behind the open files of a mount."""
+    """Follows the objects that open files of a mount are read from."""
 
     def __init__(self, files: OpenFiles, forget_attributes: Callable[[int], object]) -> None:
         """`forget_attributes`: those set for an inode are not the grown object's."""

@@ -83,7 +83,7 @@ class Publisher:
                 end = min(offset + length, size)
                 return await bucket.read_range(key, offset, end - offset, etag, size=size)
             except (PreconditionFailed, NoSuchKey):
-                raise FSError(errno.ESTALE, f"{key} was changed by somebody else") from None
+                raise FSError(errno.ESTALE, f"{key} was changed by another client") from None
             finally:
                 self._uploads.progress.made()
 
