@@ -25,8 +25,8 @@ from provenafs.catalog.crate import ro_crate_metadata
 from provenafs.catalog.dataset import Dataset
 from provenafs.catalog.description import address, web_address
 from provenafs.catalog.saving import parse
-from provenafs.cli.output import printable
 from provenafs.errors import FSError
+from provenafs.printable import printable
 from provenafs.provena.errors import ProvenaError
 from provenafs.provena.handles import handle_of, has_name, reads_as_handle
 from provenafs.provena.reading import parse_json

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 import trio
-from faultproxy import FaultProxy, fault_proxy, s3_failure, stall
 
 from provenafs.catalog.copying import DataCopy, Folder
 from provenafs.catalog.unfinished import Unfinished, unfinished
 from provenafs.errors import FSError
 from provenafs.s3.errors import S3Error
-from tests.content.servers import BUCKET, RecordingBucket, client, make_bucket, moto
-from tests.content.store import objects
+from tests.support.faultproxy import FaultProxy, fault_proxy, s3_failure, stall
+from tests.support.moto_bucket import BUCKET, RecordingBucket, client, make_bucket, moto
+from tests.support.store import objects
 
 MIB = 1024 * 1024
 

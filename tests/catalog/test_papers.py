@@ -10,13 +10,13 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from paper_rules import check_cff, check_crate
 
 from provenafs.catalog.citation import citation_cff
 from provenafs.catalog.crate import ro_crate_metadata
 from provenafs.catalog.dataset import Dataset
 from provenafs.catalog.documents import record_json
 from provenafs.provena.records import DatasetRecord
+from tests.support.paper_rules import check_cff, check_crate
 
 HANDLE = "10378.1/1000010"
 URL = f"https://hdl.handle.net/{HANDLE}"

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running_sandbox import RunningSandbox
 
 from provenafs.catalog.catalog import Catalog
 from provenafs.catalog.documents import metadata_json
@@ -22,6 +21,7 @@ from provenafs.content.listing.database import Database
 from provenafs.errors import FSError
 from provenafs.provena.client import Provena
 from provenafs.provena.errors import Invalid, LoginRequired, ProvenaError, Unauthorised
+from tests.support.running_sandbox import RunningSandbox
 
 LOCKED = "10378.1/1451960"
 COMMON_POOL = "10378.1/1452060"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from running_sandbox import RunningSandbox
-from verbs import Verbs
+
+from tests.support.running_sandbox import RunningSandbox
+from tests.support.verbs import Verbs
 
 
 @pytest.fixture

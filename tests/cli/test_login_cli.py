@@ -12,7 +12,8 @@ from pathlib import Path
 
 import httpx
 import pytest
-from running_sandbox import RunningSandbox, clean_environment, run_cli
+
+from tests.support.running_sandbox import RunningSandbox, clean_environment, run_cli
 
 PROGRAM = Path(sys.executable).parent / "provenafs"
 

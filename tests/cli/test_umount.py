@@ -9,6 +9,7 @@ import pytest
 
 from provenafs.cli import mount as verbs
 from provenafs.cli.transfers import wait_until_stored
+from provenafs.fuse import mountpoint
 from provenafs.fuse.mountpoint import FILESYSTEM_TYPE, Mounted, MountError
 
 
@@ -20,8 +21,8 @@ def test_a_mount_that_tells_no_process_is_not_waited_for_and_that_is_told(
     unmounted: list[Path] = []
     no_connection = "0:99999999"
     mounted = Mounted(tmp_path, FILESYSTEM_TYPE, no_connection, os.getuid())
-    monkeypatch.setattr(verbs.mountpoints, "mounted_at", lambda _: mounted)
-    monkeypatch.setattr(verbs.mountpoints, "unmount", lambda path, *, lazy: unmounted.append(path))
+    monkeypatch.setattr(mountpoint, "mounted_at", lambda _: mounted)
+    monkeypatch.setattr(mountpoint, "unmount", lambda path, *, lazy: unmounted.append(path))
     with pytest.raises(MountError, match=r"is unmounted, but .* whether that has ended"):
         verbs.umount(tmp_path, force=force)
     assert unmounted == [tmp_path]

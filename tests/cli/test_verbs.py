@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from running_sandbox import RunningSandbox, run_cli
+from tests.support.running_sandbox import RunningSandbox, run_cli
 
 TABLES = "10378.1/1451880"
 PRIVATE = "10378.1/1451990"

@@ -8,9 +8,10 @@ import json
 from pathlib import Path
 
 import pytest
-from dataset_kinds import CAROL, KINDS, make, may
-from running_sandbox import RunningSandbox
-from verbs import ALICE, PEOPLE, Verbs
+
+from tests.support.dataset_kinds import CAROL, KINDS, make, may
+from tests.support.running_sandbox import RunningSandbox
+from tests.support.verbs import ALICE, PEOPLE, Verbs
 
 REFUSED = 5
 _FILE = "data.csv"

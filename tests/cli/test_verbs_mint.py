@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running_sandbox import RunningSandbox
-from verbs import PEOPLE, Verbs
+
+from tests.support.running_sandbox import RunningSandbox
+from tests.support.verbs import PEOPLE, Verbs
 
 
 @pytest.fixture

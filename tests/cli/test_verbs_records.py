@@ -7,9 +7,10 @@ import os
 from pathlib import Path
 
 import pytest
-from mount.conftest import MountAs, mount_as  # noqa: F401  a fixture
-from running_sandbox import RunningSandbox, run_cli
-from verbs import (
+
+from tests.support.mounting import MountAs
+from tests.support.running_sandbox import RunningSandbox, run_cli
+from tests.support.verbs import (
     EMBARGOED,
     LOCKED,
     NOTEBOOK,
@@ -63,7 +64,7 @@ def test_what_is_no_dataset(verbs: Verbs, target: str, status: int, words: str) 
 
 
 def test_any_path_in_a_mount_is_a_target(
-    mount_as: MountAs,  # noqa: F811
+    mount_as: MountAs,
 ) -> None:
     drive = mount_as("alice")
     for path in (
@@ -83,7 +84,7 @@ def test_any_path_in_a_mount_is_a_target(
 
 def test_a_handle_is_one_within_a_mount_too(
     verbs: Verbs,
-    mount_as: MountAs,  # noqa: F811
+    mount_as: MountAs,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     drive = mount_as("alice")

@@ -11,9 +11,14 @@ from pathlib import Path
 import boto3
 import httpx
 import pytest
-from mount.conftest import MountAs, mount_as  # noqa: F401  a fixture
-from running_sandbox import RunningSandbox, run_cli
-from verbs import (
+
+from provenafs.catalog.sharing import Keys
+from provenafs.cli.sharing import Format, _printed
+from provenafs.provena.errors import Unavailable
+from provenafs.provena.records import S3Location
+from tests.support.mounting import MountAs
+from tests.support.running_sandbox import RunningSandbox, run_cli
+from tests.support.verbs import (
     COMMON_POOL,
     EMBARGOED,
     LOCKED,
@@ -26,14 +31,9 @@ from verbs import (
     Verbs,
 )
 
-from provenafs.catalog.sharing import Keys
-from provenafs.cli.sharing import Format, _printed
-from provenafs.provena.errors import Unavailable
-from provenafs.provena.records import S3Location
-
 
 def test_a_link_downloads_a_file_of_a_mount(
-    mount_as: MountAs,  # noqa: F811
+    mount_as: MountAs,
 ) -> None:
     drive = mount_as("alice")
     path = next(path for path in drive.data(TABLES).rglob("*") if path.is_file())

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from broken_versions import mint_unversionable
-from faultproxy import FaultProxy, answer, fault_proxy, lose_answer, stall
-from mount.conftest import MountAs, mount_as  # noqa: F401  a fixture
-from running_sandbox import RunningSandbox, run_cli
-from verbs import CAROL, LARGE, OCEAN, Verbs
+
+from tests.support.broken_versions import mint_unversionable
+from tests.support.faultproxy import FaultProxy, answer, fault_proxy, lose_answer, stall
+from tests.support.mounting import MountAs
+from tests.support.running_sandbox import RunningSandbox, run_cli
+from tests.support.verbs import CAROL, LARGE, OCEAN, Verbs
 
 NOISE = "raw/noise.bin"
 
@@ -181,7 +182,7 @@ def test_a_version_that_was_not_completed(verbs: Verbs) -> None:
 
 def test_a_path_in_a_mount(
     sandbox: RunningSandbox,
-    mount_as: MountAs,  # noqa: F811
+    mount_as: MountAs,
     handle: str,
 ) -> None:
     drive = mount_as("alice", "--writeback", "--ttl", "1")

@@ -15,7 +15,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from running_services import RunningServices, running_services
+from tests.support.running_services import RunningServices, running_services
 
 HERE = Path(__file__).parent
 ENVIRONMENT = HERE.parent.parent / ".venv-provenaclient"

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running_services import RunningServices
 from typer.main import get_command
 
 from provenafs.cli.app import app
+from tests.support.running_services import RunningServices
 
 _DOCUMENT = Path(__file__).parents[2] / "docs" / "coverage.md"
 _CLASSES = ("ReviewSubModule", "InteractiveDataset", "Datastore", "IOSubModule")

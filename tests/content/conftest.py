@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from faultproxy import FaultProxy, fault_proxy
 
-from tests.content.servers import client, make_bucket, moto
+from tests.support.faultproxy import FaultProxy, fault_proxy
+from tests.support.moto_bucket import client, make_bucket, moto
 
 
 @pytest.fixture(scope="session")

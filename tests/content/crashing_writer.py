@@ -8,8 +8,7 @@ from pathlib import Path
 
 import trio
 
-from tests.content.store import MIB, open_store
-from tests.content.test_recovery import content_of
+from tests.support.store import MIB, open_store
 
 
 async def main(address: str, prefix: str, folder: Path, writeback: bool) -> None:
@@ -23,6 +22,12 @@ async def main(address: str, prefix: str, folder: Path, writeback: bool) -> None
             await handle.flush()
             print(f"closed {number}", flush=True)
             await handle.release()
+
+
+def content_of(number: int) -> bytes:
+    """What the writer writes into a file; every fifth takes several parts."""
+    size = 20 * MIB if number % 5 == 4 else 1000
+    return f"{number:8}".encode() * (size // 8)
 
 
 if __name__ == "__main__":

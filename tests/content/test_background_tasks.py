@@ -17,15 +17,15 @@ import trio.testing
 
 from provenafs.content.cache.block_cache import BlockCache
 from provenafs.content.journal import Journal
-from provenafs.content.listing import listing as listings
+from provenafs.content.listing.keys import ChildrenOfPage
 from provenafs.content.listing.listing import DeepListing
 from provenafs.content.naming import mtime_updates as touches
 from provenafs.content.reading.directory_prefetch import DirectoryPrefetch
 from provenafs.content.staging import staged_bytes as staging
 from provenafs.s3.bucket import Bucket
 from provenafs.s3.writing import ObjectWriter
-from tests.content.servers import BUCKET
-from tests.content.store import MIB, Store, objects, open_store
+from tests.support.moto_bucket import BUCKET
+from tests.support.store import MIB, Store, objects, open_store
 
 
 class RustPanic(BaseException):
@@ -82,7 +82,7 @@ async def test_a_listing(store: Store, fail: Any, monkeypatch: pytest.MonkeyPatc
 
 
 async def test_merging_a_listing(store: Store, fail: Any) -> None:
-    fail(listings.ChildrenOfPage, "feed", once=True)
+    fail(ChildrenOfPage, "feed", once=True)
     await fails(store.names, "d")
     assert await store.names("d") == list("012345")
 

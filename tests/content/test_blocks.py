@@ -349,6 +349,7 @@ async def test_what_a_killed_mount_left_is_right(tmp_path: Path) -> None:
     finally:
         writer.kill()
         writer.wait()
+        assert writer.stdout is not None
         writer.stdout.close()
     with cache(tmp_path) as made:
         present = 0

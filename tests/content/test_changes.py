@@ -14,8 +14,8 @@ import trio.testing
 
 from provenafs.content.listing.index import Kind
 from provenafs.errors import FSError
-from tests.content.servers import BUCKET
-from tests.content.store import MIB, Store, objects, open_store
+from tests.support.moto_bucket import BUCKET
+from tests.support.store import MIB, Store, objects, open_store
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.content.servers import BUCKET
-from tests.content.store import Store, objects, open_store
+from tests.support.moto_bucket import BUCKET
+from tests.support.store import Store, objects, open_store
 
 DAY_S = 86_400
 

@@ -13,15 +13,14 @@ from xml.sax.saxutils import escape, unescape
 
 import pytest
 import trio
-from faultproxy import FaultProxy, Request, answer, lose_answer, s3_failure
 from moto.s3.responses import S3Response
 
 from provenafs.content.naming import deferred_deletes as deletions
 from provenafs.content.naming import delete_queue
 from provenafs.s3.errors import AccessDenied
-from tests.content.servers import BUCKET
-from tests.content.store import Store, objects, open_store
-from tests.content.test_write_faults import is_delete
+from tests.support.faultproxy import FaultProxy, Request, answer, is_delete, lose_answer, s3_failure
+from tests.support.moto_bucket import BUCKET
+from tests.support.store import Store, objects, open_store
 
 _IO_TIMEOUT_S = 2.0
 _MANY = 40

@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 import trio
-from faultproxy import Fault, FaultProxy, Request, cut, fault_proxy, lose_answer, s3_failure, stall
 
 from provenafs.content.journal import Action, new_intent
 from provenafs.content.listing.index import Listed
@@ -26,10 +25,19 @@ from provenafs.s3 import writing
 from provenafs.s3.deleting import Removal
 from provenafs.s3.errors import AccessDenied, PreconditionFailed, Unavailable
 from provenafs.s3.metadata import Head, Metadata
-from tests.content.servers import BUCKET
-from tests.content.store import MIB, Store, objects, open_store
-from tests.content.test_recovery import recovering
-from tests.content.test_write_faults import is_delete
+from tests.support.faultproxy import (
+    Fault,
+    FaultProxy,
+    Request,
+    cut,
+    fault_proxy,
+    is_delete,
+    lose_answer,
+    s3_failure,
+    stall,
+)
+from tests.support.moto_bucket import BUCKET
+from tests.support.store import MIB, Store, objects, open_store, recovering
 
 _IO_TIMEOUT_S = 2.0
 _MANY = 40

@@ -17,8 +17,8 @@ from provenafs.content.journal import State
 from provenafs.content.staging import staged_bytes as staging
 from provenafs.errors import FSError
 from provenafs.lib.direct_io import write_directly
-from tests.content.servers import BUCKET
-from tests.content.store import MIB, Store, objects, open_store
+from tests.support.moto_bucket import BUCKET
+from tests.support.store import MIB, Store, objects, open_store
 
 
 @pytest.fixture

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 import trio
-from faultproxy import Fault, FaultProxy, Request
 
 from provenafs.content.writing import following
 from provenafs.content.writing.open_files import FileHandle
-from tests.content.servers import BUCKET
-from tests.content.store import MIB, Store, open_store
+from tests.support.faultproxy import Fault, FaultProxy, Request
+from tests.support.moto_bucket import BUCKET
+from tests.support.store import MIB, Store, open_store
 
 OLD = random.Random(1).randbytes(2 * MIB + 17)
 MORE = random.Random(2).randbytes(MIB + 5)

@@ -11,7 +11,7 @@ import pytest
 
 from provenafs.content.listing.index import ROOT_INO, Index, Kind, Listed
 from provenafs.errors import FSError
-from tests.content.store import open_store
+from tests.support.store import open_store
 
 PAGE = [Listed(f"{number:0200}", 1, f'"{number}"') for number in range(1000)]
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 import trio
-from faultproxy import Fault, FaultProxy
 
 from provenafs.content.writing import keeping
 from provenafs.content.writing.open_files import FileHandle
 from provenafs.errors import FSError
-from tests.content.servers import BUCKET
-from tests.content.store import MIB, Store, objects, open_store
+from tests.support.faultproxy import Fault, FaultProxy
+from tests.support.moto_bucket import BUCKET
+from tests.support.store import MIB, Store, objects, open_store
 
 OLD = random.Random(1).randbytes(3 * MIB + 17)
 

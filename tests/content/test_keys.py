@@ -54,7 +54,7 @@ def _model(keys: list[str]) -> _Model:
 
 
 def _object(key: str) -> ObjectInfo:
-    return ObjectInfo(key, len(key), '"e"', 1.0)
+    return ObjectInfo(key, len(key), '"e"', 10**9)
 
 
 def _merge(into: dict[str, Listed], listed: list[Listed]) -> None:

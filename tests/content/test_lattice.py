@@ -9,7 +9,7 @@ import pytest
 
 from provenafs.content.reading.access_pattern import SMALL_READ, AccessPattern
 from provenafs.content.reading.strides import Range
-from tests.content.test_readahead import GIB, KIB, MIB, Simulation
+from tests.support.access_simulation import GIB, KIB, MIB, Simulation
 
 _HEADERS = 20
 _VARIABLE = 8 * MIB + 700  # bytes from header to header, a little more or less each time

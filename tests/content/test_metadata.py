@@ -18,8 +18,8 @@ from provenafs.errors import FSError
 from provenafs.s3.errors import AccessDenied, Unavailable
 from provenafs.s3.metadata import Metadata, metadata_of, mode_of, time_of, time_text
 from provenafs.s3.writing import ObjectWriter
-from tests.content.servers import BUCKET
-from tests.content.store import MIB, Store, open_store
+from tests.support.moto_bucket import BUCKET
+from tests.support.store import MIB, Store, open_store
 
 SIZE = 100
 LARGE = 17 * MIB

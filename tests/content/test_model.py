@@ -9,6 +9,7 @@ import errno
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,9 @@ from hypothesis import strategies as st
 from provenafs.content.listing.index import Entry
 from provenafs.content.writing.open_files import FileHandle
 from provenafs.errors import FSError
-from tests.content.servers import BUCKET, client
-from tests.content.store import Store, objects, open_store
-from tests.soaking import is_soaking, times
+from tests.support.moto_bucket import BUCKET, client
+from tests.support.soaking import is_soaking, times
+from tests.support.store import Store, objects, open_store
 
 _NAMES = ("a", "b", "d/a", "d/b", "d", "e", "e/a")
 _PATH = st.sampled_from(_NAMES)
@@ -177,7 +178,7 @@ class Remote:
             raise FSError(errno.ENOTDIR)
         return await self.store.names(path)
 
-    async def relist(self, path: str) -> list[str]:
+    async def relist(self, path: str) -> Sequence[str]:
         """As `list`, but from the bucket."""
         entry = await self._find(path)
         self.store.index.expire(entry.ino)

@@ -16,10 +16,11 @@ from provenafs.content.reading.budget import ReadAheadBudget
 from provenafs.content.reading.object_source import ObjectSource
 from provenafs.content.reading.reader import Reader
 from provenafs.errors import FSError
+from provenafs.guard import Background
 from provenafs.s3.bucket import Bucket
 from provenafs.s3.calls import S3Context
 from provenafs.s3.errors import S3Error, Unavailable
-from tests.content.servers import BUCKET, credentials
+from tests.support.moto_bucket import BUCKET, credentials
 
 MIB = 1024**2
 
@@ -36,7 +37,7 @@ class Reads:
 
     def open(self, key: str, size: int, etag: str) -> Reader:
         source = _Counted(self, key, size, etag)
-        return Reader(source, self.budget, self.nursery)
+        return Reader(source, self.budget, Background(self.nursery))
 
     def found_stale(self) -> None:
         self.stale += 1
@@ -150,7 +151,7 @@ async def test_fewer_bytes_than_asked_for_are_an_error_and_no_wait(
     etag = put(other_user, prefix + "short", bytes(100))
     async with reads(moto_address) as made:
         source = Short(made.bucket, prefix + "short", 100, etag, made.found_stale)
-        reader = Reader(source, made.budget, made.nursery)
+        reader = Reader(source, made.budget, Background(made.nursery))
         with trio.fail_after(2), pytest.raises(FSError) as caught:
             await reader.read(0, 100)
         assert caught.value.errno == errno.EIO
@@ -184,7 +185,7 @@ async def test_a_failed_read_ahead_is_tried_again_when_it_is_read(
 
     async with reads(moto_address) as made:
         source = Failing(made, prefix + "failing", len(body), etag)
-        reader = Reader(source, made.budget, made.nursery)
+        reader = Reader(source, made.budget, Background(made.nursery))
         got = bytearray()
         while part := await reader.read(len(got), 100_000):
             got += part
@@ -206,7 +207,7 @@ async def test_a_failure_reaches_only_the_reads_of_its_range(
 
     async with reads(moto_address) as made:
         source = Broken(made, prefix + "broken", len(body), etag)
-        reader = Reader(source, made.budget, made.nursery)
+        reader = Reader(source, made.budget, Background(made.nursery))
         assert len(await reader.read(0, 65536)) == 65536
         with pytest.raises(S3Error):
             await reader.read(2 * MIB, 4096)

@@ -7,52 +7,21 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
-from faultproxy import Request, fault_proxy, s3_failure
 
 from provenafs.content.journal import Action, State, new_intent
-from provenafs.content.recovery import Recovery
-from provenafs.content.volume import Volume
 from provenafs.errors import FSError
 from provenafs.s3.errors import S3Error
-from tests.content.servers import BUCKET
-from tests.content.store import MIB, Store, objects, open_store
+from tests.content.crashing_writer import content_of
+from tests.support.faultproxy import Request, fault_proxy, s3_failure
+from tests.support.moto_bucket import BUCKET
+from tests.support.store import MIB, hold_uploads, objects, open_store, recovering
 
 _WRITER = Path(__file__).with_name("crashing_writer.py")
-
-
-@asynccontextmanager
-async def recovering(
-    address: str, prefix: str, folder: Path, **options: Any
-) -> AsyncIterator[tuple[Store, Recovery]]:
-    async with open_store(address, prefix, folder, **options) as store:
-
-        async def volume_of(dataset: str) -> Volume:
-            return store.volume
-
-        recovery = Recovery(store.store, volume_of)
-        await recovery.adopt()
-        yield store, recovery
-
-
-async def hold_uploads(store: Store) -> Callable[[], None]:
-    """Take all threads that send; returns what gives them back."""
-    uploads = store.bucket.service.uploads
-    holders = [object() for _ in range(int(uploads.total_tokens))]
-    for holder in holders:
-        await uploads.acquire_on_behalf_of(holder)
-
-    def let_go() -> None:
-        for holder in holders:
-            uploads.release_on_behalf_of(holder)
-
-    return let_go
 
 
 async def test_writeback_acknowledges_before_it_stores(
@@ -152,7 +121,7 @@ async def test_what_was_removed_is_not_owed(
     moto_address: str, prefix: str, tmp_path: Path, other_user: Any, replace: bool
 ) -> None:
     with fault_proxy(moto_address) as proxy:
-        options = {"writeback": True, "io_timeout": 1.0}
+        options: dict[str, Any] = {"writeback": True, "io_timeout": 1.0}
         async with open_store(proxy.address, prefix, tmp_path, **options) as store:
             proxy.fail(lambda request: request.method == "PUT", s3_failure("503 x", "SlowDown"))
             await store.write("a", b"x")
@@ -396,9 +365,3 @@ def _run_and_kill(
         {name: content_of(int(name)) for name in closed},
         {name: content_of(int(name)) for name in opened},
     )
-
-
-def content_of(number: int) -> bytes:
-    """What the writer writes into a file; every fifth takes several parts."""
-    size = 20 * MIB if number % 5 == 4 else 1000
-    return f"{number:8}".encode() * (size // 8)

@@ -13,13 +13,12 @@ from typing import Any
 
 import pytest
 import trio
-from faultproxy import FaultProxy, Hold, Request, fault_proxy, s3_failure
 
 from provenafs.content.listing.index import Entry
 from provenafs.errors import FSError
-from tests.content.servers import BUCKET
-from tests.content.store import Store, objects, open_store
-from tests.content.test_write_faults import is_delete
+from tests.support.faultproxy import FaultProxy, Hold, Request, fault_proxy, is_delete, s3_failure
+from tests.support.moto_bucket import BUCKET
+from tests.support.store import Store, objects, open_store
 
 _IO_TIMEOUT_S = 5.0
 # A LIST, a copy and a deletion each of a file and of the marker.

@@ -15,8 +15,8 @@ import trio
 
 from provenafs.content.listing.index import Entry
 from provenafs.errors import FSError
-from tests.content.store import Store, objects, open_store
-from tests.soaking import is_soaking, times
+from tests.support.soaking import is_soaking, times
+from tests.support.store import Store, objects, open_store
 
 _TASKS = 4
 _STEPS = 12

@@ -16,15 +16,14 @@ from typing import Any
 
 import pytest
 import trio
-from faultproxy import Fault, FaultProxy, Request, fault_proxy, s3_failure
 
 from provenafs.content.journal import Action, Move, State, new_intent
 from provenafs.content.naming.moves import move_below
 from provenafs.content.recovery import Recovery
 from provenafs.errors import FSError
-from tests.content.servers import BUCKET
-from tests.content.store import Store, objects, open_store
-from tests.content.test_recovery import hold_uploads, recovering
+from tests.support.faultproxy import Fault, FaultProxy, Request, fault_proxy, s3_failure
+from tests.support.moto_bucket import BUCKET
+from tests.support.store import Store, hold_uploads, objects, open_store, recovering
 
 _FILES = {"d/": b"", "d/a": b"a", "d/b": b"b"}
 

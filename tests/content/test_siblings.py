@@ -13,9 +13,10 @@ from provenafs.content.reading.budget import ReadAheadBudget
 from provenafs.content.reading.directory_prefetch import MOST_AHEAD, DirectoryPrefetch
 from provenafs.content.reading.fetched_range import FetchedRange
 from provenafs.content.reading.object_source import ObjectSource
+from provenafs.guard import Background
 from provenafs.s3.bucket import Bucket
 from provenafs.s3.calls import S3Context
-from tests.content.servers import BUCKET, credentials
+from tests.support.moto_bucket import BUCKET, credentials
 
 COUNT = 300
 
@@ -41,7 +42,9 @@ class Folder:
         self.directory = self.index.get_or_create(ROOT_INO, "data")
         self.list_files(self.directory, size)
         self._bucket = Bucket(BUCKET, credentials, S3Context("http://127.0.0.1:9", 1.0))
-        self.siblings = DirectoryPrefetch(self.index, self._source, self.budget, nursery)
+        self.siblings = DirectoryPrefetch(
+            self.index, self._source, self.budget, Background(nursery)
+        )
         self.files = self.index.children(self.directory.ino)
 
     def list_files(self, directory: Entry, size: int) -> None:

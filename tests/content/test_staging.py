@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from provenafs.content.staging.staged_bytes import ReadBase, StagedBytes, StagingArea
 from provenafs.errors import FSError
+from provenafs.guard import Background
 from provenafs.lib.buffers import Buffers
 
 _SPAN = st.integers(0, 60)
@@ -50,7 +51,7 @@ def test_reads_see_base_and_writes_also_after_a_crash(
     async def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             async with trio.open_nursery() as nursery:
-                area = StagingArea(Path(folder), 1000, Buffers(), nursery)
+                area = StagingArea(Path(folder), 1000, Buffers(), Background(nursery))
                 staged = await area.create("a", len(base), _reader(base))
                 model = bytearray(base)
                 published = base
@@ -68,7 +69,7 @@ def test_reads_see_base_and_writes_also_after_a_crash(
                     assert area.used == staged.local.total
                 assert await staged.read(offset, size) == model[offset : offset + size]
                 # A second process finds the same.
-                again = StagingArea(Path(folder), 1000, Buffers(), nursery)
+                again = StagingArea(Path(folder), 1000, Buffers(), Background(nursery))
                 left = await again.recover("a", len(published), _reader(published))
                 assert await left.read(0, 1000) == model
                 staged.close()
@@ -104,7 +105,7 @@ async def test_over_budget_is_enospc_and_loses_nothing(
 
 
 async def test_room_is_reclaimed_when_there_is_any(tmp_path: Path, nursery: trio.Nursery) -> None:
-    area = StagingArea(tmp_path, 10, Buffers(), nursery)
+    area = StagingArea(tmp_path, 10, Buffers(), Background(nursery))
     old = await area.create("old", 0, None)
     new = await area.create("new", 0, None)
     await old.write(0, b"12345678")
@@ -143,7 +144,7 @@ async def test_a_read_that_publishing_overtook_reads_the_new_object(
 async def test_a_disk_that_is_full_is_enospc(nursery: trio.Nursery) -> None:
     # /dev/full answers ENOSPC to every write, as a full disk does.
     with tempfile.TemporaryDirectory() as folder:
-        area = StagingArea(Path(folder), 1000, Buffers(), nursery)
+        area = StagingArea(Path(folder), 1000, Buffers(), Background(nursery))
         staged = await area.create("a", 0, None)
         full = os.open("/dev/full", os.O_WRONLY)
         os.dup2(full, staged._file)
@@ -190,7 +191,7 @@ async def test_a_hole_takes_no_room_but_is_no_larger_than_the_budget(
 
 
 async def test_a_hole_takes_no_room_after_a_crash(tmp_path: Path, nursery: trio.Nursery) -> None:
-    area = StagingArea(tmp_path, 2**30, Buffers(), nursery)
+    area = StagingArea(tmp_path, 2**30, Buffers(), Background(nursery))
     staged = await area.create("a", 0, None)
     await staged.write(0, b"begin")
     await staged.write(2**29, b"end")
@@ -206,6 +207,6 @@ async def test_a_hole_takes_no_room_after_a_crash(tmp_path: Path, nursery: trio.
 async def _staged(
     nursery: trio.Nursery, folder: Path, base: bytes, budget: int = 1000
 ) -> StagedBytes:
-    return await StagingArea(folder, budget, Buffers(), nursery).create(
+    return await StagingArea(folder, budget, Buffers(), Background(nursery)).create(
         "a", len(base), _reader(base)
     )

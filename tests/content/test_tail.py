@@ -20,6 +20,7 @@ from provenafs.content.staging import write_buffer as tails
 from provenafs.content.staging.staged_bytes import StagedBytes, StagingArea
 from provenafs.content.staging.write_buffer import WriteBuffer, WriteBuffers
 from provenafs.errors import FSError
+from provenafs.guard import Background
 from provenafs.lib.buffers import Buffers
 
 _BLOCK = 16
@@ -81,7 +82,7 @@ def test_a_staged_file_with_a_tail_is_a_file(steps: list[tuple[str, int, bytes]]
 
 async def _compare(folder: Path, steps: list[tuple[str, int, bytes]]) -> None:
     async with trio.open_nursery() as nursery:
-        area = StagingArea(folder, 10_000, Buffers(), nursery)
+        area = StagingArea(folder, 10_000, Buffers(), Background(nursery))
         staged = await area.create("a", 0, None)
         model = bytearray()
         for name, position, data in steps:
@@ -107,7 +108,7 @@ async def _compare(folder: Path, steps: list[tuple[str, int, bytes]]) -> None:
 
 
 async def test_who_writes_does_not_wait_for_the_disk(nursery: trio.Nursery, disk: Disk) -> None:
-    tail = WriteBuffer(WriteBuffers(Buffers(), nursery), disk.write_out)
+    tail = WriteBuffer(WriteBuffers(Buffers(), Background(nursery)), disk.write_out)
     disk.is_held_up = True
     with trio.fail_after(1):
         assert await _append(tail, 16, b"0123456789abcdef") == 32
@@ -124,7 +125,7 @@ async def test_who_writes_does_not_wait_for_the_disk(nursery: trio.Nursery, disk
 async def test_what_the_disk_refuses_stays_in_memory_and_is_tried_again(
     nursery: trio.Nursery, disk: Disk
 ) -> None:
-    tail = WriteBuffer(WriteBuffers(Buffers(), nursery), disk.write_out)
+    tail = WriteBuffer(WriteBuffers(Buffers(), Background(nursery)), disk.write_out)
     disk.is_full = True
     await _append(tail, 16, b"0123456789")
     await wait_all_tasks_blocked()
@@ -139,7 +140,7 @@ async def test_what_the_disk_refuses_stays_in_memory_and_is_tried_again(
 
 
 async def test_a_reader_waits_for_no_more_than_it_reads(nursery: trio.Nursery, disk: Disk) -> None:
-    tail = WriteBuffer(WriteBuffers(Buffers(), nursery), disk.write_out)
+    tail = WriteBuffer(WriteBuffers(Buffers(), Background(nursery)), disk.write_out)
     end = await _append(tail, 16, b"x" * 12)
     is_settled = trio.Event()
 
@@ -160,7 +161,7 @@ async def test_a_full_disk_does_not_keep_a_file_from_being_cut(
     def refuse(file: int, data: memoryview, offset: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    area = StagingArea(tmp_path, 10_000, Buffers(), nursery)
+    area = StagingArea(tmp_path, 10_000, Buffers(), Background(nursery))
     staged = await area.create("a", 0, None)
     await staged.write(0, b"0" * 16)
     monkeypatch.setattr(staging, "write_directly", refuse)  # /dev/full cannot be cut
@@ -172,7 +173,7 @@ async def test_a_full_disk_does_not_keep_a_file_from_being_cut(
 
 
 async def test_what_is_dropped_is_not_written_later(nursery: trio.Nursery, disk: Disk) -> None:
-    tail = WriteBuffer(WriteBuffers(Buffers(), nursery), disk.write_out)
+    tail = WriteBuffer(WriteBuffers(Buffers(), Background(nursery)), disk.write_out)
     disk.is_full = True
     await _append(tail, 16, b"0123456789")
     await wait_all_tasks_blocked(0.01)
@@ -197,7 +198,7 @@ async def _let_go(disk: Disk) -> None:
 async def test_only_what_continues_is_taken_and_memory_is_bounded(
     nursery: trio.Nursery, disk: Disk
 ) -> None:
-    shared = WriteBuffers(Buffers(), nursery)
+    shared = WriteBuffers(Buffers(), Background(nursery))
     tail = WriteBuffer(shared, disk.write_out)
     assert await tail.append(0, memoryview(b"a")) == 0
     assert await tail.append(17, memoryview(b"a")) == 0
@@ -217,7 +218,7 @@ async def test_only_what_continues_is_taken_and_memory_is_bounded(
 
 
 async def test_a_full_disk_is_told_to_the_next_write(nursery: trio.Nursery, tmp_path: Path) -> None:
-    area = StagingArea(tmp_path, 10_000, Buffers(), nursery)
+    area = StagingArea(tmp_path, 10_000, Buffers(), Background(nursery))
     staged = await area.create("a", 0, None)
     await staged.write(0, b"0" * 16)
     with _full_disk(staged):

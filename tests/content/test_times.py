@@ -6,18 +6,19 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
-from faultproxy import FaultProxy, Request, s3_failure
 
 from provenafs.content.journal import Action, Journal, State
 from provenafs.content.listing.index import ROOT_INO, Entry, Index, Invalidation, Kind, Listed
 from provenafs.s3.writing import ObjectWriter
-from tests.content.servers import BUCKET
-from tests.content.store import Store, open_store
+from tests.support.faultproxy import FaultProxy, Request, s3_failure
+from tests.support.moto_bucket import BUCKET
+from tests.support.store import Store, open_store
 
 THEN = 981173106_123456789
 STORED = 1700000000_000000000
@@ -164,7 +165,9 @@ async def test_what_is_set_during_a_copy_stands(
 
     async def set_and_copy(self: ObjectWriter, *arguments: Any, **options: Any) -> str:
         monkeypatch.setattr(ObjectWriter, "copy", copy)
-        store.files.known((await store.entry("f")).ino).set_attributes(THEN + 1, 0o711)
+        file = store.files.known((await store.entry("f")).ino)
+        assert file is not None
+        file.set_attributes(THEN + 1, 0o711)
         return await copy(self, *arguments, **options)
 
     monkeypatch.setattr(ObjectWriter, "copy", set_and_copy)
@@ -289,7 +292,7 @@ async def test_objects_tell_their_times_and_modes_once(
         assert sum(map(is_head, proxy.requests)) == 32  # those that follow come with it
         async with trio.open_nursery() as nursery:
             for _ in range(3):
-                nursery.start_soon(learned, store, *names, "plain")
+                nursery.start_soon(partial(learned, store, *names, "plain"))
         assert sum(map(is_head, proxy.requests)) == 51
         for number, name in enumerate(names):
             entry = await store.entry(name)
@@ -307,7 +310,7 @@ async def test_an_object_that_tells_nothing_shows_when_it_was_stored(
     key = prefix + "f"
     other_user.put_object(Bucket=BUCKET, Key=key, Body=b"x", Metadata={"mtime": "1"})
     async with open_store(proxy.address, prefix, tmp_path, asks_objects=True) as store:
-        proxy.fail(is_head, s3_failure(403, "AccessDenied"), times=2)
+        proxy.fail(is_head, s3_failure("403 Forbidden", "AccessDenied"), times=2)
         assert await learned(store, "f")
         entry = await store.entry("f")
         assert entry.shown_mtime_ns == entry.modified_ns

@@ -14,14 +14,23 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from faultproxy import Fault, FaultProxy, Request, cut, lose_answer, s3_failure, stall
 
 from provenafs.content.journal import UNOWNED, State
 from provenafs.errors import FSError
 from provenafs.s3.errors import S3Error
 from provenafs.s3.types import Credentials, CredentialScope
-from tests.content.servers import BUCKET
-from tests.content.store import MIB, Store, objects, open_store
+from tests.support.faultproxy import (
+    Fault,
+    FaultProxy,
+    Request,
+    cut,
+    is_delete,
+    lose_answer,
+    s3_failure,
+    stall,
+)
+from tests.support.moto_bucket import BUCKET
+from tests.support.store import MIB, Store, objects, open_store
 
 
 @pytest.fixture
@@ -44,10 +53,6 @@ def is_completion(request: Request) -> bool:
 
 def is_copy(request: Request) -> bool:
     return "x-amz-copy-source" in request.headers
-
-
-def is_delete(request: Request) -> bool:
-    return request.method == "DELETE" and not request.query
 
 
 LARGE = bytes(range(256)) * (20 * MIB // 256)

@@ -11,7 +11,7 @@ from provenafs import __version__
 from provenafs.s3.errors import NoSuchKey, PreconditionFailed
 from provenafs.s3.metadata import Metadata, content_type
 from provenafs.s3.writing import ObjectWriter
-from tests.content.servers import BUCKET, RecordingBucket
+from tests.support.moto_bucket import BUCKET, RecordingBucket
 
 MIB = 1024 * 1024
 

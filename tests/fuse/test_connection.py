@@ -10,12 +10,12 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from mounting import has_ended, is_mounted
-from running_sandbox import run_cli
 
 from provenafs.fuse import connection
 from provenafs.fuse.connection import Server, server_of
 from provenafs.fuse.mountpoint import Mounted, mounted_at
+from tests.support.mounting import has_ended, is_mounted
+from tests.support.running_sandbox import run_cli
 
 _LYING = Path(__file__).with_name("lying_mount.py")
 

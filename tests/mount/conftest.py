@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from mounting import Drive, mounted
-from running_sandbox import RunningSandbox
 
-MountAs = Callable[..., Drive]
+from tests.support.mounting import Drive, mounted
+from tests.support.running_sandbox import RunningSandbox
 
 
 @pytest.fixture(scope="session")
@@ -35,21 +33,6 @@ def shared_folder() -> Iterator[Path]:
         folder = Path(name)
         folder.chmod(0o755)
         yield folder
-
-
-@pytest.fixture
-def mount_as(sandbox: RunningSandbox, tmp_path: Path) -> Iterator[MountAs]:
-    """Mounts of a test's own: `mount_as(user, *flags)`."""
-    with ExitStack() as stack:
-        number = 0
-
-        def mount(user: str, *flags: str, services: tuple[str, str] = ("", "")) -> Drive:
-            nonlocal number
-            number += 1
-            home = tmp_path / str(number)
-            return stack.enter_context(mounted(sandbox, user, home, *flags, services=services))
-
-        yield mount
 
 
 @pytest.fixture(scope="session")

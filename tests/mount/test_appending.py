@@ -7,13 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from mounting import Drive
+from tests.support.mounting import Drive
 
 _APPENDERS = Path(__file__).with_name("truncating_appenders.py")
 
 
 def test_an_append_goes_to_the_end_though_others_empty_the_file(writer: Drive, handle: str) -> None:
-    command = [sys.executable, _APPENDERS, writer.data(handle), "12", "30"]
+    command: list[str | Path] = [sys.executable, _APPENDERS, writer.data(handle), "12", "30"]
     done = subprocess.run(command, check=True, capture_output=True, timeout=120)
     assert done.stdout == b""
 

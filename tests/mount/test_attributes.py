@@ -11,10 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from mounting import Drive
-from running_sandbox import RunningSandbox
 
-from tests.mount.test_tools import PENGUINS, run
+from tests.support.commands import run
+from tests.support.mounting import Drive
+from tests.support.running_sandbox import RunningSandbox
+from tests.support.verbs import PENGUINS
 
 RELEASED, LOCKED, READABLE = "10378.1/1451940", "10378.1/1451960", "10378.1/1452030"
 THEN = 981173106_123456789

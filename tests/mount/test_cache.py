@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from faultproxy import FaultProxy, cut, fault_proxy
-from mount.conftest import MountAs
-from mounting import Drive
-from running_sandbox import RunningSandbox, run_cli
+
+from tests.support.faultproxy import FaultProxy, cut, fault_proxy
+from tests.support.mounting import Drive, MountAs
+from tests.support.running_sandbox import RunningSandbox, run_cli
 
 OCEAN = "10378.1/1451860"
 LARGE = "10378.1/1451900"
@@ -42,6 +42,7 @@ def cache(drive: Drive, *arguments: str) -> str:
 
 def stat(drive: Drive, path: Path) -> dict[str, int]:
     """What is local."""
+    row: dict[str, int]
     (row,) = json.loads(cache(drive, "stat", "--json", str(path)))
     return row
 

@@ -9,10 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import mounting
 import pytest
-from mount.conftest import MountAs
-from running_sandbox import RunningSandbox
+
+from tests.support import mounting
+from tests.support.mounting import MountAs
+from tests.support.running_sandbox import RunningSandbox
 
 PENGUINS = "10378.1/1451870"
 LIMIT = 400

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError
-from faultproxy import FaultProxy, Request, fault_proxy
-from mounting import Drive, mounted
-from running_sandbox import RunningSandbox
+
+from tests.support.faultproxy import FaultProxy, Request, fault_proxy
+from tests.support.mounting import Drive, mounted
+from tests.support.running_sandbox import RunningSandbox
 
 # In scripts, `look` (in Python: look()) notes what another client reads of the file `f`.
 _ASK, _ANSWER = 198, 199

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 
-from mount.conftest import MountAs
-from mounting import Drive
+from tests.support.mounting import Drive, MountAs
 
 
 def test_tail_follows_what_another_mount_appends(
@@ -14,7 +14,16 @@ def test_tail_follows_what_another_mount_appends(
     log = writer.data(handle) / "log"
     log.write_text("0\n")
     followed = mount_as("alice", "--ttl", "0.2").data(handle) / "log"
-    command = ["timeout", "60", "tail", "-F", "-s", "0.1", "--max-unchanged-stats=1", followed]
+    command: list[str | Path] = [
+        "timeout",
+        "60",
+        "tail",
+        "-F",
+        "-s",
+        "0.1",
+        "--max-unchanged-stats=1",
+        followed,
+    ]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as tail:
         try:
             assert tail.stdout is not None

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faultproxy import Hold, fault_proxy, only_whole
-from mounting import Drive, has_ended, mounted
-from running_sandbox import RunningSandbox, run_cli
-from soaking import times
 
-from tests.content.servers import client, make_bucket, moto
+from tests.support.faultproxy import Hold, fault_proxy, only_whole
+from tests.support.moto_bucket import client, make_bucket, moto
+from tests.support.mounting import Drive, has_ended, mounted
+from tests.support.running_sandbox import RunningSandbox, run_cli
+from tests.support.soaking import times
 
 _WRITER = Path(__file__).with_name("manifest_writer.py")
 _LONGEST_S = 2.5  # until a mount is killed

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from faultproxy import FaultProxy, fault_proxy, stall
-from mounting import Drive, mounted
-from running_sandbox import RunningSandbox
+
+from tests.support.faultproxy import FaultProxy, fault_proxy, stall
+from tests.support.mounting import Drive, mounted
+from tests.support.running_sandbox import RunningSandbox
 
 # Closes a file it has written; or ends, and leaves that to the kernel.
 _CLOSES = "import sys; f = open(sys.argv[1], 'wb'); f.write(b'x'); f.close()"

@@ -7,18 +7,21 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from mount.conftest import MountAs
-from mounting import has_ended, is_mounted
-from running_sandbox import RunningSandbox, run_cli
+
+from tests.support.mounting import MountAs, has_ended, is_mounted
+from tests.support.running_sandbox import RunningSandbox, run_cli
 
 PENGUINS = "10378.1/1451870"
 OCEAN = "10378.1/1451860"
 
 
-def _mount(sandbox: RunningSandbox, home: Path, *arguments: str, user: str = "alice"):
+def _mount(
+    sandbox: RunningSandbox, home: Path, *arguments: str, user: str = "alice"
+) -> subprocess.CompletedProcess[str]:
     return run_cli(
         sandbox.env(user), "mount", "--cache-dir", str(home / "cache"),
         "--state-dir", str(home / "state"), *arguments,
@@ -176,7 +179,7 @@ def _is_dead(path: Path) -> bool:
     return False
 
 
-def _wait_until(condition, seconds: float = 20) -> None:
+def _wait_until(condition: Callable[[], object], seconds: float = 20) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not come about in time"

@@ -7,12 +7,14 @@ import hashlib
 import json
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from mounting import Drive
-from paper_rules import check_cff, check_crate
-from running_sandbox import RunningSandbox
+
+from tests.support.mounting import Drive
+from tests.support.paper_rules import check_cff, check_crate
+from tests.support.running_sandbox import RunningSandbox
 
 OCEAN = "10378.1/1451860"
 PENGUINS = "10378.1/1451870"
@@ -222,7 +224,7 @@ def test_blocks_never_say_less_than_the_size(alice: Drive) -> None:
 
 
 def test_outside_data_nothing_can_be_changed(alice: Drive) -> None:
-    attempts = {
+    attempts: dict[int, list[Callable[[], object]]] = {
         errno.EPERM: [
             lambda: os.mkdir(alice.path / "new"),
             lambda: os.unlink(alice.dataset(OCEAN) / ".provena/record.json"),

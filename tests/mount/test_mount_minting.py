@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faultproxy import FaultProxy, answer, fault_proxy, lose_answer, stall
-from mount.conftest import MountAs
-from mounting import Drive, has_ended, mounted
-from running_sandbox import RunningSandbox
+
+from tests.support.faultproxy import FaultProxy, answer, fault_proxy, lose_answer, stall
+from tests.support.mounting import Drive, MountAs, has_ended, mounted
+from tests.support.running_sandbox import RunningSandbox
 
 
 def _metadata(drive: Drive, name: str) -> dict[str, Any]:

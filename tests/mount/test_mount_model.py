@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from mounting import Drive, mounted
-from running_sandbox import RunningSandbox
-from soaking import is_soaking, times
 
-from tests.content.servers import client, make_bucket, moto
+from tests.support.moto_bucket import client, make_bucket, moto
+from tests.support.mounting import Drive, mounted
+from tests.support.running_sandbox import RunningSandbox
+from tests.support.soaking import is_soaking, times
 
 _NAMES = ("a", "b", "d", "d/a", "d/b", "e", "e/a", "d/f", "d/f/a")
 _PATH = st.sampled_from(_NAMES)

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faultproxy import Request, answer, fault_proxy, lose_answer
-from mount.conftest import MountAs
-from mounting import Drive
-from running_sandbox import RunningSandbox
+
+from tests.support.faultproxy import Request, answer, fault_proxy, lose_answer
+from tests.support.mounting import Drive, MountAs
+from tests.support.running_sandbox import RunningSandbox
 
 PENGUINS = "10378.1/1451870"
 LOCKED = "10378.1/1451960"

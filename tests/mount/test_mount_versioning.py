@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from broken_versions import delete, fork, make_version, mint_unversionable
-from faultproxy import answer, fault_proxy, lose_answer
-from mount.conftest import MountAs
-from mounting import Drive
-from running_sandbox import RunningSandbox
+
+from tests.support.broken_versions import delete, fork, make_version, mint_unversionable
+from tests.support.faultproxy import answer, fault_proxy, lose_answer
+from tests.support.mounting import Drive, MountAs
+from tests.support.running_sandbox import RunningSandbox
 
 PENGUINS = "10378.1/1451870"
 PRIVATE = "10378.1/1451990"

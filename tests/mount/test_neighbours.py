@@ -8,7 +8,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from mount.conftest import MountAs
+from tests.support.mounting import MountAs
 
 
 def test_an_indexer_may_not_fetch(mount_as: MountAs, tmp_path: Path) -> None:

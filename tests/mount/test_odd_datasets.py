@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from contextlib import closing
 
 import pytest
-from mount.conftest import MountAs
-from mounting import has_ended, is_mounted
-from running_sandbox import RunningSandbox, run_cli
+
+from tests.support.mounting import MountAs, has_ended, is_mounted
+from tests.support.running_sandbox import RunningSandbox, run_cli
 
 UUID = "12345678-e29b-41d4-a716-446655440000"
 LONG = "x" * 300

@@ -12,9 +12,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from dataset_kinds import KINDS, May, make, may
-from mounting import Drive, mounted
-from running_sandbox import RunningSandbox
+
+from tests.support.dataset_kinds import KINDS, May, make, may
+from tests.support.mounting import Drive, mounted
+from tests.support.running_sandbox import RunningSandbox
 
 PEOPLE = ("alice", "bob", "carol", "admin")
 _OWN = ("read", "overwritten", "cut", "renamed", "removed")

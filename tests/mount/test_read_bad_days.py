@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from faultproxy import (
+
+from tests.support.faultproxy import (
     Fault,
     FaultProxy,
     Request,
@@ -20,9 +21,8 @@ from faultproxy import (
     stall,
     truncate,
 )
-from mount.conftest import MountAs
-from mounting import Drive
-from running_sandbox import RunningSandbox
+from tests.support.mounting import Drive, MountAs
+from tests.support.running_sandbox import RunningSandbox
 
 LARGE = "10378.1/1451900"
 STATIONS = "10378.1/1451890"

@@ -5,10 +5,12 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from mounting import Drive
-from running_sandbox import RunningSandbox
+
+from tests.support.mounting import Drive
+from tests.support.running_sandbox import RunningSandbox
 
 OLD = random.Random(1).randbytes(4 * 1024 * 1024 + 5)
 
@@ -30,7 +32,7 @@ def test_a_mapped_file_is_what_it_was_when_it_is_replaced(
     key = sandbox.prefix(handle) + "f"  # nothing of it is cached here
     sandbox.s3().put_object(Bucket=sandbox.bucket, Key=key, Body=OLD)
     data = writer.data(handle)
-    command = [sys.executable, "-c", _READER, data / "f"]
+    command: list[str | Path] = [sys.executable, "-c", _READER, data / "f"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as reader:
         assert reader.stdout is not None
         assert reader.stdout.readline() == b"mapped\n"

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from faultproxy import FaultProxy, fault_proxy
-from mount.conftest import MountAs
-from running_sandbox import RunningSandbox
+
+from tests.support.faultproxy import FaultProxy, fault_proxy
+from tests.support.mounting import MountAs
+from tests.support.running_sandbox import RunningSandbox
 
 STATIONS = "10378.1/1451890"
 LARGE = "10378.1/1451900"

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError
-from mount.conftest import MountAs
-from mounting import Drive
-from running_sandbox import RunningSandbox, run_cli
+
+from tests.support.mounting import Drive, MountAs
+from tests.support.running_sandbox import RunningSandbox, run_cli
 
 PENGUINS = "10378.1/1451870"
 RELEASED = "10378.1/1451940"

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from mounting import Drive, mounted
-from running_sandbox import RunningSandbox
 
-from tests.content.servers import make_bucket, moto
+from tests.support.moto_bucket import make_bucket, moto
+from tests.support.mounting import Drive, mounted
+from tests.support.running_sandbox import RunningSandbox
 
 _DOCUMENT = Path(__file__).parents[2] / "docs" / "semantics.md"
 _BLOCK = re.compile(r"^```console *(.*?)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -24,7 +24,7 @@ _END = "\x01"
 _BUCKET = """#!{python}
 import os, sys
 sys.path.insert(0, {root!r})
-from tests.content.servers import client
+from tests.support.moto_bucket import client
 s3 = client({address!r})
 where = {{"Bucket": {bucket!r}, "Key": os.environ["PREFIX"] + sys.argv[1]}}
 if os.path.basename(sys.argv[0]) == "bucket-put":

@@ -12,10 +12,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
-from faultproxy import FaultProxy, answer, fault_proxy
-from mount.conftest import MountAs
-from mounting import Drive
-from running_sandbox import RunningSandbox
+
+from tests.support.faultproxy import FaultProxy, answer, fault_proxy
+from tests.support.mounting import Drive, MountAs
+from tests.support.running_sandbox import RunningSandbox
 
 PENGUINS = "10378.1/1451870"
 TABLES = "10378.1/1451880"

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from faultproxy import Request, fault_proxy, stall
-from mount.conftest import MountAs
-from mounting import has_ended, is_mounted
-from running_sandbox import RunningSandbox, run_cli
+
+from tests.support.faultproxy import Request, fault_proxy, stall
+from tests.support.mounting import MountAs, has_ended, is_mounted
+from tests.support.running_sandbox import RunningSandbox, run_cli
 
 
 def is_read(request: Request) -> bool:

@@ -5,28 +5,20 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
-import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
-from mounting import Drive
-from running_sandbox import RunningSandbox
+
+from tests.support.commands import run
+from tests.support.mounting import Drive, MountAs
+from tests.support.running_sandbox import RunningSandbox
 
 OCEAN = "10378.1/1451860"
 PENGUINS = "10378.1/1451870"
 TABLES = "10378.1/1451880"
 LARGE = "10378.1/1451900"
-
-
-def run(*command: str | Path, cwd: Path | None = None) -> str:
-    """The output of a command that must succeed without a word on stderr."""
-    done = subprocess.run(
-        [str(part) for part in command], cwd=cwd, capture_output=True, text=True, timeout=120,
-        check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    return done.stdout
 
 
 @pytest.mark.parametrize(
@@ -44,7 +36,11 @@ def run(*command: str | Path, cwd: Path | None = None) -> str:
 )  # fmt: skip
 @pytest.mark.parametrize("handle", [OCEAN, TABLES])
 def test_copies_of_files_never_read_before_hold_every_byte(
-    sandbox: RunningSandbox, mount_as, tmp_path: Path, handle: str, copy
+    sandbox: RunningSandbox,
+    mount_as: MountAs,
+    tmp_path: Path,
+    handle: str,
+    copy: Callable[[Path, Path], object],
 ) -> None:
     to = tmp_path / "copy"
     to.mkdir()
@@ -52,7 +48,7 @@ def test_copies_of_files_never_read_before_hold_every_byte(
     _assert_equal(to, sandbox.manifest[handle])
 
 
-def _assert_equal(folder: Path, manifest: dict) -> None:
+def _assert_equal(folder: Path, manifest: dict[str, Any]) -> None:
     found = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
     expected = {name: seen for name, seen in manifest.items() if not name.endswith("/")}
     assert found.keys() == expected.keys()

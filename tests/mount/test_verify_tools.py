@@ -6,9 +6,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from mount.conftest import MountAs
-from mounting import Drive
-from soaking import times
+
+from tests.support.mounting import Drive, MountAs
+from tests.support.soaking import times
 
 _JOBS = {
     "sequential": ("--rw=write", "--bs=128k"),

@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from faultproxy import FaultProxy, Request, fault_proxy, s3_failure, stall
-from mount.conftest import MountAs
-from running_sandbox import RunningSandbox, run_cli
+
+from tests.support.faultproxy import FaultProxy, Request, fault_proxy, s3_failure, stall
+from tests.support.mounting import MountAs
+from tests.support.running_sandbox import RunningSandbox, run_cli
 
 WAITING = 200
 

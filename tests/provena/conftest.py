@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from loopback import Answer, Loopback, loopback_server
-from provena_helpers import settings_for
 
 from provenafs.provena import realm, transport
 from provenafs.provena.client import Provena
+from tests.support.loopback import Answer, Loopback, loopback_server
+from tests.support.provena_answers import settings_for
 
 
 @pytest.fixture

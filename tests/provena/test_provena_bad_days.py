@@ -6,18 +6,6 @@ import traceback
 from pathlib import Path
 
 import pytest
-from loopback import CUT, STALL, Answer, Loopback, closed_port
-from provena_helpers import (
-    FETCH,
-    HANDLE,
-    MINT,
-    READ,
-    WRITE,
-    fetched,
-    refused_token,
-    settings_for,
-    token,
-)
 
 from provenafs.provena.client import Provena
 from provenafs.provena.errors import (
@@ -29,6 +17,18 @@ from provenafs.provena.errors import (
     Released,
     Unauthorised,
     Unavailable,
+)
+from tests.support.loopback import CUT, STALL, Answer, Loopback, closed_port
+from tests.support.provena_answers import (
+    FETCH,
+    HANDLE,
+    MINT,
+    READ,
+    WRITE,
+    fetched,
+    refused_token,
+    settings_for,
+    token,
 )
 
 LEAKED = "ASIAABCDEFGHIJKLMNOP"

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 import trio
-from loopback import Answer, Loopback, Seen
-from provena_helpers import HANDLE, READ, WRITE, keys, settings_for
 from trio.testing import MockClock
 
 from provenafs.provena.broker import CredentialBroker
 from provenafs.provena.client import Provena
 from provenafs.provena.errors import Unauthorised
+from tests.support.loopback import Answer, Loopback, Seen
+from tests.support.provena_answers import HANDLE, READ, WRITE, keys, settings_for
 
 EIGHT_HOURS = 8 * 3600
 

@@ -9,8 +9,11 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
-from loopback import Answer, Loopback, Seen
-from provena_helpers import (
+
+from provenafs.provena.client import Provena
+from provenafs.provena.errors import ProvenaError, TooLong, Unavailable
+from tests.support.loopback import Answer, Loopback, Seen
+from tests.support.provena_answers import (
     DEVICE,
     FETCH,
     HANDLE,
@@ -24,9 +27,6 @@ from provena_helpers import (
     settings_for,
     token,
 )
-
-from provenafs.provena.client import Provena
-from provenafs.provena.errors import ProvenaError, TooLong, Unavailable
 
 MIB = 1024**2
 PACKED = {"Content-Encoding": "gzip"}

@@ -6,12 +6,12 @@ import itertools
 import logging
 
 import pytest
-from loopback import Answer, Loopback, Seen
-from provena_helpers import LIST, REGISTRY_LIST, item, page
 
 from provenafs.provena import pages
 from provenafs.provena.client import Provena
 from provenafs.provena.errors import Unauthorised, Unavailable
+from tests.support.loopback import Answer, Loopback, Seen
+from tests.support.provena_answers import LIST, REGISTRY_LIST, item, page
 
 REVIEWS = "/registry/registry/entity/dataset/user/releases"
 

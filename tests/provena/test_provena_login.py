@@ -13,17 +13,6 @@ from typing import Any
 
 import pytest
 import trio
-from loopback import CUT, Answer, Loopback, Seen, closed_port
-from provena_helpers import (
-    DEVICE,
-    FETCH,
-    HANDLE,
-    TOKEN,
-    fetched,
-    refused_token,
-    settings_for,
-    token,
-)
 
 from provenafs.config import Settings
 from provenafs.provena.client import Provena
@@ -37,6 +26,17 @@ from provenafs.provena.errors import (
 from provenafs.provena.login import log_in, log_out
 from provenafs.provena.realm import DeviceLogin
 from provenafs.provena.tokens import LoginFile, Tokens
+from tests.support.loopback import CUT, Answer, Loopback, Seen, closed_port
+from tests.support.provena_answers import (
+    DEVICE,
+    FETCH,
+    HANDLE,
+    TOKEN,
+    fetched,
+    refused_token,
+    settings_for,
+    token,
+)
 
 LOGOUT = "/realm/protocol/openid-connect/logout"
 

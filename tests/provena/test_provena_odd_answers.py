@@ -9,8 +9,6 @@ from typing import Any
 
 import httpx
 import pytest
-from odd_answers import odd
-from provena_helpers import FETCH, HANDLE, LIST, MINT, READ, SUCCESS, TOKEN, item, token
 
 from provenafs.catalog.catalog import Catalog
 from provenafs.catalog.citation import citation_cff
@@ -30,6 +28,18 @@ from provenafs.provena.records import DatasetRecord
 from provenafs.provena.transport import Transport
 from provenafs.tree.documents import text_xattrs
 from provenafs.tree.names import escape
+from tests.support.odd_answers import odd
+from tests.support.provena_answers import (
+    FETCH,
+    HANDLE,
+    LIST,
+    MINT,
+    READ,
+    SUCCESS,
+    TOKEN,
+    item,
+    token,
+)
 
 DATASET = "/registry/registry/entity/dataset"
 PERSON = {"person_id": "10378.1/1", "success": True}

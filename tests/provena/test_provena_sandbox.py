@@ -9,11 +9,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from running_sandbox import RunningSandbox
 
 from provenafs.config import load_settings
 from provenafs.provena.client import Provena
 from provenafs.provena.errors import Invalid, Locked, NotFound, Released, Unauthorised
+from tests.support.running_sandbox import RunningSandbox
 
 Connect = Callable[[str], AbstractAsyncContextManager[Provena]]
 

@@ -18,15 +18,16 @@ import pytest
 from provenafs.s3 import errors
 from provenafs.s3.bucket import Bucket
 from provenafs.s3.calls import S3Context
+from provenafs.s3.metadata import Metadata
 from provenafs.s3.types import Credentials, CredentialScope, ListPage, ObjectInfo
 from provenafs.s3.whole import fault_in, look_at, read_whole
-from provenafs.s3.writing import Metadata, ObjectWriter, UploadedPart
-from tests.s3.scripted import Scripted, answer, scripted
+from provenafs.s3.writing import ObjectWriter, UploadedPart
+from tests.support.scripted_s3 import Scripted, answer, scripted
 
 _TIME = "Wed, 21 Oct 2015 07:28:00 GMT"
 _BODY = b"0123456789"
 _CRC32 = base64.b64encode(zlib.crc32(_BODY).to_bytes(4, "big")).decode()
-_ITEM = ObjectInfo("k", 10, '"e"', 1445412480.0)
+_ITEM = ObjectInfo("k", 10, '"e"', 1445412480 * 10**9)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from provenafs.s3.bucket import Bucket
 from provenafs.s3.calls import READS_AT_ONCE, S3Context
 from provenafs.s3.error_codes import CURES, Cure
 from provenafs.s3.types import Credentials, CredentialScope
-from tests.s3.scripted import answer, failure, part, scripted
+from tests.support.scripted_s3 import answer, failure, part, scripted
 
 # What is raised in the end, and how many requests are made before a good answer is taken.
 _KINDS: dict[Cure, tuple[type[errors.S3Error], bool]] = {
@@ -40,7 +40,7 @@ async def _read(address: str, io_timeout: float) -> tuple[S3Context, list[str | 
     asked: list[str | None] = []
 
     async def keys(access: CredentialScope, rejected: Credentials | None) -> Credentials:
-        asked.append(rejected and rejected.access_key_id)
+        asked.append(None if rejected is None else rejected.access_key_id)
         return Credentials(f"KEY-{len(asked)}", "s", "t", datetime.now(UTC) + timedelta(hours=1))
 
     service = S3Context(address, io_timeout)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from provenafs.s3.listing import parse_page
 from provenafs.s3.types import ListPage, ObjectInfo, nanoseconds
 
-_SHAPE = (
+_SHAPE: Any = (
     botocore.session.Session().get_service_model("s3").operation_model("ListObjectsV2").output_shape
 )
 _keys = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40)

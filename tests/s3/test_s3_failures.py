@@ -18,7 +18,7 @@ from provenafs.s3.calls import READS_AT_ONCE, S3Context
 from provenafs.s3.pace import Pace
 from provenafs.s3.types import Credentials, CredentialScope
 from provenafs.s3.writing import ObjectWriter
-from tests.s3.scripted import answer, failure, part, scripted
+from tests.support.scripted_s3 import answer, failure, part, scripted
 
 _EMPTY_PAGE = answer(
     "200 OK", b"<ListBucketResult><IsTruncated>false</IsTruncated></ListBucketResult>"
@@ -34,7 +34,7 @@ class _Keys:
         self.asked: list[str | None] = []
 
     async def __call__(self, access: CredentialScope, rejected: Credentials | None) -> Credentials:
-        self.asked.append(rejected and rejected.access_key_id)
+        self.asked.append(None if rejected is None else rejected.access_key_id)
         number = sum(1 for each in self.asked if each)
         expires = datetime.now(UTC) + timedelta(hours=1)
         return Credentials(f"KEY-{number}", "TOP-SECRET", "TOKEN-SECRET", expires)

@@ -15,11 +15,12 @@ import trio
 from provenafs.s3 import errors
 from provenafs.s3.bucket import Bucket
 from provenafs.s3.calls import S3Context
+from provenafs.s3.metadata import Metadata
 from provenafs.s3.pages import Pages
 from provenafs.s3.types import Credentials, CredentialScope
 from provenafs.s3.wire import HttpRequest, Wire
-from provenafs.s3.writing import Metadata, ObjectWriter
-from tests.s3.scripted import answer, failure, part, scripted
+from provenafs.s3.writing import ObjectWriter
+from tests.support.scripted_s3 import answer, failure, part, scripted
 
 _MIB = 1024 * 1024
 _ENDLESS = 64 * _MIB

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-
-from running_services import RunningServices, running_services
+from tests.support.running_services import RunningServices, running_services
 
 
 @pytest.fixture(scope="session")

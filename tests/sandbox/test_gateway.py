@@ -15,7 +15,8 @@ from typing import Any
 import httpx
 import pytest
 from botocore.exceptions import ClientError
-from running_sandbox import RunningSandbox
+
+from tests.support.running_sandbox import RunningSandbox
 
 OCEAN, PENGUINS, STATIONS = "10378.1/1451860", "10378.1/1451870", "10378.1/1451890"
 RELEASED, UNDER_REVIEW, LOCKED = "10378.1/1451940", "10378.1/1451950", "10378.1/1451960"

@@ -12,15 +12,15 @@ from urllib.parse import urlsplit
 
 import pytest
 from botocore.exceptions import ClientError
-from faultproxy import FaultProxy, Request, fault_proxy, stall
-from fronts import client_of, front_over
 from moto.server import ThreadedMotoServer
-from running_services import KEYS, RunningServices
 
 from provenafs.s3.types import Credentials
 from provenafs.sandbox import s3_front
 from provenafs.sandbox.gateway import BUCKET, REGION, Gateway
 from provenafs.sandbox.s3_exchange import Site
+from tests.support.faultproxy import FaultProxy, Request, fault_proxy, stall
+from tests.support.fronts import client_of, front_over
+from tests.support.running_services import KEYS, RunningServices
 
 WRONG = '"0123456789abcdef0123456789abcdef"'
 NOTHING = '"d41d8cd98f00b204e9800998ecf8427e"'

@@ -15,10 +15,15 @@ from pathlib import Path
 import httpx
 import pytest
 from botocore.exceptions import ClientError
-from running_sandbox import RunningSandbox, clean_environment, run_cli, running_sandbox
 
 from provenafs.sandbox.gateway import BUCKET
 from provenafs.sandbox.state import StateFolder
+from tests.support.running_sandbox import (
+    RunningSandbox,
+    clean_environment,
+    run_cli,
+    running_sandbox,
+)
 
 PENGUINS = "10378.1/1451870"
 

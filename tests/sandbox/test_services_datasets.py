@@ -8,10 +8,10 @@ from typing import Any
 
 import httpx
 import pytest
-from running_services import RunningServices
 
 from provenafs.sandbox.kinds import DATASET_ROLES
 from provenafs.sandbox.store import Kind, Store
+from tests.support.running_services import RunningServices
 
 LIST = "/registry/items/list"
 FETCH = "/registry/items/fetch-dataset"

@@ -8,7 +8,8 @@ from typing import Any
 import httpx
 import pytest
 from botocore.exceptions import ClientError
-from running_services import RunningServices
+
+from tests.support.running_services import RunningServices
 
 MINT = "/register/mint-dataset"
 

@@ -11,12 +11,12 @@ from typing import Any
 import httpx
 import jwt
 import pytest
-from running_services import RunningServices, running_services
 
 from provenafs.sandbox.app import Lifetimes
 from provenafs.sandbox.oidc import DEVICE_GRANT
 from provenafs.sandbox.store import Store
 from provenafs.sandbox.tokens import Tokens
+from tests.support.running_services import RunningServices, running_services
 
 
 def token_request(services: RunningServices, **form: str) -> httpx.Response:

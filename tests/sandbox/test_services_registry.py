@@ -8,9 +8,9 @@ from typing import Any
 
 import httpx
 import pytest
-from running_services import RunningServices
 
 from provenafs.sandbox.store import Store
+from tests.support.running_services import RunningServices
 
 DATASET = "/registry/entity/dataset"
 GENERAL = "/registry/general"

@@ -7,9 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from loopback import Answer, Loopback
-
 from provenafs.config import Settings
+from tests.support.loopback import Answer, Loopback
 
 HANDLE = "10378.1/1000010"
 FETCH = "/data/registry/items/fetch-dataset"

@@ -335,3 +335,8 @@ def _headers(head: bytes) -> dict[str, str]:
     lines = head.decode("latin-1").split("\r\n")[1:]
     pairs = (line.partition(":") for line in lines if line)
     return {name.lower(): value.strip() for name, _, value in pairs}
+
+
+def is_delete(request: Request) -> bool:
+    """Whether a request deletes one object."""
+    return request.method == "DELETE" and not request.query

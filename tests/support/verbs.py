@@ -6,11 +6,11 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from running_sandbox import RunningSandbox
 from typer.testing import CliRunner
 
 from provenafs.cli.app import app
 from provenafs.cli.failures import explain
+from tests.support.running_sandbox import RunningSandbox
 
 OCEAN = "10378.1/1451860"
 PENGUINS = "10378.1/1451870"

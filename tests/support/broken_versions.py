@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
-from running_sandbox import RunningSandbox
+from tests.support.running_sandbox import RunningSandbox
 
 
 def mint_unversionable(sandbox: RunningSandbox, name: str) -> str:

@@ -11,7 +11,7 @@ import errno
 from dataclasses import dataclass
 from typing import Any
 
-from running_sandbox import RunningSandbox
+from tests.support.running_sandbox import RunningSandbox
 
 CAROL = "10378.1/1451801"
 OK, NO, RO = 0, errno.EACCES, errno.EROFS

@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 import boto3
 import trio
 from botocore.config import Config
-from running_services import KEYS
 
 from provenafs.sandbox.gateway import REGION, Gateway
 from provenafs.sandbox.s3_exchange import Site
 from provenafs.sandbox.s3_front import running_front
+from tests.support.running_services import KEYS
 
 
 def client_of(address: str) -> Any:

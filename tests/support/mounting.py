@@ -7,13 +7,13 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from running_sandbox import RunningSandbox, run_cli
+from tests.support.running_sandbox import RunningSandbox, run_cli
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,3 +102,7 @@ def is_mounted(path: Path) -> bool:
         line.split(" ")[4] == str(path)
         for line in Path("/proc/self/mountinfo").read_text().splitlines()
     )
+
+
+MountAs = Callable[..., Drive]
+"""Mounts of a test's own: `mount_as(user, *flags)`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,13 @@ from typing import Any
 from provenafs.content.content import open_content
 from provenafs.content.drive import Drive
 from provenafs.content.listing.index import ROOT_INO, Entry
+from provenafs.content.recovery import Recovery
 from provenafs.content.store import Store as MountStore
 from provenafs.content.store import open_store as open_mount_store
 from provenafs.content.volume import Volume
 from provenafs.content.writing.open_files import FileHandle
 from provenafs.errors import FSError
-from tests.content.servers import BUCKET, RecordingBucket
+from tests.support.moto_bucket import BUCKET, RecordingBucket
 
 MIB = 1024 * 1024
 
@@ -156,6 +157,35 @@ async def open_store(
         store = Store(mount_store, bucket, prefix)
         store.failures = failures
         yield store
+
+
+@asynccontextmanager
+async def recovering(
+    address: str, prefix: str, folder: Path, **options: Any
+) -> AsyncIterator[tuple[Store, Recovery]]:
+    """A store that has taken over what earlier ones left, and its recovery."""
+    async with open_store(address, prefix, folder, **options) as store:
+
+        async def volume_of(dataset: str) -> Volume:
+            return store.volume
+
+        recovery = Recovery(store.store, volume_of)
+        await recovery.adopt()
+        yield store, recovery
+
+
+async def hold_uploads(store: Store) -> Callable[[], None]:
+    """Take all threads that send; returns what gives them back."""
+    uploads = store.bucket.service.uploads
+    holders = [object() for _ in range(int(uploads.total_tokens))]
+    for holder in holders:
+        await uploads.acquire_on_behalf_of(holder)
+
+    def let_go() -> None:
+        for holder in holders:
+            uploads.release_on_behalf_of(holder)
+
+    return let_go
 
 
 def objects(client: Any, prefix: str) -> dict[str, bytes]:
