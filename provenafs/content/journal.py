@@ -80,6 +80,7 @@ CREATE TABLE IF NOT EXISTS intents (
 """
 _VERSION = 2
 _BUSY_TIMEOUT_S = 30.0
+_BUSY_PAUSE_S = 0.02
 
 
 class State(Enum):
@@ -195,7 +196,8 @@ def is_alive(folder: Path, owner: str) -> bool:
     except FileNotFoundError:
         return False
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Shared: of two who look at once, neither is to take the other for the owner.
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     finally:
@@ -420,13 +422,29 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(
             path, isolation_level=None, check_same_thread=False, timeout=_BUSY_TIMEOUT_S
         )
-        connection.execute("PRAGMA journal_mode = WAL")
+        _use_wal(connection)
         connection.execute("PRAGMA synchronous = FULL")
         _bring_up(connection, path)
+    except sqlite3.OperationalError as error:  # in use, a full disk: the journal itself is sound
+        raise FSError(errno.EIO, f"{path} cannot be opened now ({error}): try again") from error
     except sqlite3.DatabaseError as error:
         message = f"{path} cannot be used as a journal ({error}); move it away to start a new one"
         raise FSError(errno.EIO, message) from error
     return connection
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Two mounts may make the journal at once, and for this SQLite does not wait by itself."""
+    give_up_at = time.monotonic() + _BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not is_busy or time.monotonic() > give_up_at:
+                raise
+        time.sleep(_BUSY_PAUSE_S)
 
 
 def _bring_up(connection: sqlite3.Connection, path: Path) -> None:
