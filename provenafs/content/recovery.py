@@ -28,7 +28,7 @@ from provenafs.content.journal import (
     changed_row,
     removed_row,
 )
-from provenafs.content.moves import finish
+from provenafs.content.moves import Ending, finish
 from provenafs.content.names import Claim
 from provenafs.content.touches import copy_with_attributes
 from provenafs.content.volume import Volume
@@ -301,7 +301,7 @@ class Recovery:
         """Carry a rename to its end; what is refused is left to the user."""
         try:
             ending = await finish(volume, intent)
-            await self._bring_along(intent, {move.key for move in ending.refused + ending.void})
+            await self._bring_along(intent, ending)
         except Exception as error:
             if may_pass(error):
                 raise
@@ -320,22 +320,20 @@ class Recovery:
     async def _leave(self, intent: Intent, reason: str) -> None:
         await self._files.journal.intend(replace(intent, owner=NOBODY, reason=reason))
 
-    async def _bring_along(self, intent: Intent, stay: set[str]) -> None:
-        """Let staged files follow the objects they change, and forget those that were replaced.
-
-        `stay`: the keys of objects that were not moved.
-        """
+    async def _bring_along(self, intent: Intent, ending: Ending) -> None:
+        """Let staged files follow the objects they change, and forget those that were replaced."""
         if not (intent.rows or intent.replaced):
             return
+        stay = {move.key for move in ending.refused + ending.void}
         rows = {row.id: row for row, _ in await self._files.journal.rows()}
         moved = [
-            _moved(intent, rows[name])
+            _moved(intent, rows[name], ending)
             for name in intent.rows
             if name in rows and rows[name].key not in stay
         ]
         gone = [] if stay else [name for name in intent.replaced if name in rows]
         await self._files.journal.record(
-            [changed_row(row.id, key=row.key) for row in moved]
+            [changed_row(row.id, key=row.key, base_etag=row.base_etag) for row in moved]
             + [removed_row(name) for name in gone]
         )
         for row in moved:
@@ -376,14 +374,17 @@ def _rename_item(intent: Intent, alive: bool) -> Item:
     )  # fmt: skip
 
 
-def _moved(intent: Intent, row: Row) -> Row:
+def _moved(intent: Intent, row: Row, ending: Ending) -> Row:
     """A row as it is once its file is renamed; it may know that already.
 
-    It replaces the version it was made from only, which a copy of several parts is not taken for.
+    It replaces the copy of the version it was made from, which may have another ETag.
     """
     if row.key != intent.key and not (intent.key.endswith("/") and row.key.startswith(intent.key)):
         return row
-    return replace(row, key=intent.target + row.key[len(intent.key) :])
+    key = intent.target + row.key[len(intent.key) :]
+    versions = {move.etag for move in intent.moves or () if move.key == row.key}
+    copied = ending.etags.get(key) if row.base_etag in versions else None
+    return replace(row, key=key, base_etag=copied or row.base_etag)
 
 
 def _make(path: Path) -> None:
