@@ -455,6 +455,8 @@ def _bring_up(connection: sqlite3.Connection, path: Path) -> None:
         if version > _VERSION:
             message = f"{path} was written by a newer provenafs; use that one, or move it away"
             raise FSError(errno.EIO, message)
+        if version == 0:
+            _set_aside(path.with_name("staging"))
         if version == 1:
             _leave_version_1(connection)
         for statement in _SCHEMA.split(";"):
@@ -464,6 +466,14 @@ def _bring_up(connection: sqlite3.Connection, path: Path) -> None:
         connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
+
+
+def _set_aside(staging: Path) -> None:
+    """What only a journal that is gone could tell of is kept: nobody knows whether it is owed."""
+    if staging.is_dir() and any(staging.iterdir()):
+        kept = staging.with_name(f"staging-{time.time_ns()}")
+        staging.rename(kept)
+        log.warning("the journal is a new one; the bytes that were staged before are in %s", kept)
 
 
 def _leave_version_1(connection: sqlite3.Connection) -> None:

@@ -371,6 +371,22 @@ async def test_staged_bytes_without_a_row_are_swept(
         assert [path.stem for path in store.files.area.folder.iterdir()] == [item.id]
 
 
+async def test_what_only_a_lost_journal_could_tell_of_is_kept(
+    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+) -> None:
+    async with open_store(moto_address, prefix, tmp_path, writeback=True) as store:
+        await hold_uploads(store)
+        await store.write("f", b"precious")
+    state = tmp_path / "state"
+    (state / "journal.sqlite").rename(state / "moved-away")
+    async with recovering(moto_address, prefix, tmp_path) as (store, recovery):
+        await recovery.resume()
+        assert await recovery.items() == []
+        assert list(store.files.area.folder.iterdir()) == []
+    (kept,) = state.glob("staging-*/*.data")
+    assert kept.read_bytes() == b"precious"
+
+
 def _run_and_kill(
     address: str, prefix: str, folder: Path, writeback: bool
 ) -> tuple[dict[str, bytes], dict[str, bytes]]:
