@@ -276,7 +276,10 @@ class Journal:
         return [(row, is_alive(self._owners, row.owner)) for row in rows]
 
     async def adopt(self) -> list[Row]:
-        """Take over the rows of mounts that are gone; returns all rows that are now ours."""
+        """Take over the rows of mounts that are gone; returns all rows that are now ours.
+
+        Also what nobody is at and a close was acknowledged for: an earlier mount was refused it.
+        """
         await self.flush()
         owners = await self._in_thread(self._adopt)
         if owners:
@@ -382,6 +385,10 @@ class Journal:
                     self._connection.execute(
                         f"UPDATE {table} SET owner = ? WHERE owner = ?", (self.owner, owner)
                     )
+            self._connection.execute(
+                "UPDATE staged SET owner = ? WHERE owner = ? AND state = ?",
+                (self.owner, NOBODY, State.CLOSED.value),
+            )
         finally:
             self._connection.execute("COMMIT")
         for owner in gone:
