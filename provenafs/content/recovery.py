@@ -180,9 +180,13 @@ class Recovery:
         file = await File.recover(self._files, volume, row, row.key)
         try:
             await self._files.area.run(partial(_make, path))
-            for offset in range(0, file.size, _PIECE):
-                data = await file.read(offset, _PIECE)
-                await self._files.area.run(partial(_append, path, data))
+            try:
+                for offset in range(0, file.size, _PIECE):
+                    data = await file.read(offset, _PIECE)
+                    await self._files.area.run(partial(_append, path, data))
+            except BaseException:  # part of a file would pass for all of it
+                _unmake(path)
+                raise
         finally:
             file.close()
 
@@ -415,6 +419,10 @@ def _moved(intent: Intent, row: Row, ending: Ending) -> Row:
 
 def _make(path: Path) -> None:
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+
+def _unmake(path: Path) -> None:
+    path.unlink(missing_ok=True)
 
 
 def _append(path: Path, data: bytes | memoryview) -> None:

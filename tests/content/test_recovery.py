@@ -449,6 +449,22 @@ async def test_what_is_refused_can_be_had_and_is_sent_by_a_later_mount(
     assert objects(other_user, prefix) == {"f": b"x"}
 
 
+async def test_an_export_that_fails_leaves_no_part_of_the_file(
+    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+) -> None:
+    other_user.put_object(Bucket=BUCKET, Key=prefix + "f", Body=b"0123456789" * MIB)
+    async with open_store(moto_address, prefix, tmp_path) as store:
+        handle = await store.open("f", os.O_RDWR)
+        await handle.write(0, bytes(9 * MIB))
+    other_user.put_object(Bucket=BUCKET, Key=prefix + "f", Body=b"theirs")
+    async with recovering(moto_address, prefix, tmp_path) as (_, recovery):
+        await recovery.resume()
+        (item,) = await recovery.items()
+        with pytest.raises(FSError):
+            await recovery.export(item.id, tmp_path / "exported")
+    assert not (tmp_path / "exported").exists()
+
+
 async def test_an_id_that_begins_like_others_names_none(
     moto_address: str, prefix: str, tmp_path: Path
 ) -> None:
