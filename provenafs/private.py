@@ -99,9 +99,10 @@ def _check_file(path: Path, descriptor: int) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise Untrusted(path, "this is no file, which provenafs does not make: delete it")
     if status.st_uid != os.geteuid():
-        raise Untrusted(path, f"this file belongs to {_user(status.st_uid)}: delete it")
+        advice = "take it over (chown) if you made it, else move it away"
+        raise Untrusted(path, f"this file belongs to {_user(status.st_uid)}: {advice}")
     if status.st_nlink > 1:
-        raise Untrusted(path, "this file has another name elsewhere: delete this one")
+        raise Untrusted(path, "this file has another name elsewhere: put a copy in its place")
     if status.st_mode & _OTHERS:
         os.fchmod(descriptor, 0o600)
 

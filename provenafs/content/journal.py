@@ -80,6 +80,7 @@ CREATE TABLE IF NOT EXISTS intents (
 """
 _VERSION = 2
 _BUSY_TIMEOUT_S = 30.0
+_BUSY_PAUSE_S = 0.02
 
 
 class State(Enum):
@@ -195,7 +196,8 @@ def is_alive(folder: Path, owner: str) -> bool:
     except FileNotFoundError:
         return False
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Shared: of two who look at once, neither is to take the other for the owner.
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
     finally:
@@ -274,7 +276,10 @@ class Journal:
         return [(row, is_alive(self._owners, row.owner)) for row in rows]
 
     async def adopt(self) -> list[Row]:
-        """Take over the rows of mounts that are gone; returns all rows that are now ours."""
+        """Take over the rows of mounts that are gone; returns all rows that are now ours.
+
+        Also what nobody is at and a close was acknowledged for: an earlier mount was refused it.
+        """
         await self.flush()
         owners = await self._in_thread(self._adopt)
         if owners:
@@ -380,6 +385,10 @@ class Journal:
                     self._connection.execute(
                         f"UPDATE {table} SET owner = ? WHERE owner = ?", (self.owner, owner)
                     )
+            self._connection.execute(
+                "UPDATE staged SET owner = ? WHERE owner = ? AND state = ?",
+                (self.owner, UNOWNED, State.CLOSED.value),
+            )
         finally:
             self._connection.execute("COMMIT")
         for owner in gone:
@@ -420,13 +429,29 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection = sqlite3.connect(
             path, isolation_level=None, check_same_thread=False, timeout=_BUSY_TIMEOUT_S
         )
-        connection.execute("PRAGMA journal_mode = WAL")
+        _use_wal(connection)
         connection.execute("PRAGMA synchronous = FULL")
         _bring_up(connection, path)
+    except sqlite3.OperationalError as error:  # in use, a full disk: the journal itself is sound
+        raise FSError(errno.EIO, f"{path} cannot be opened now ({error}): try again") from error
     except sqlite3.DatabaseError as error:
         message = f"{path} cannot be used as a journal ({error}); move it away to start a new one"
         raise FSError(errno.EIO, message) from error
     return connection
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Two mounts may make the journal at once, and for this SQLite does not wait by itself."""
+    give_up_at = time.monotonic() + _BUSY_TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            is_busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not is_busy or time.monotonic() > give_up_at:
+                raise
+        time.sleep(_BUSY_PAUSE_S)
 
 
 def _bring_up(connection: sqlite3.Connection, path: Path) -> None:
@@ -437,6 +462,8 @@ def _bring_up(connection: sqlite3.Connection, path: Path) -> None:
         if version > _VERSION:
             message = f"{path} was written by a newer provenafs; use that one, or move it away"
             raise FSError(errno.EIO, message)
+        if version == 0:
+            _set_aside(path.with_name("staging"))
         if version == 1:
             _leave_version_1(connection)
         for statement in _SCHEMA.split(";"):
@@ -446,6 +473,14 @@ def _bring_up(connection: sqlite3.Connection, path: Path) -> None:
         connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
+
+
+def _set_aside(staging: Path) -> None:
+    """What only a journal that is gone could tell of is kept: nobody knows whether it is owed."""
+    if staging.is_dir() and any(staging.iterdir()):
+        kept = staging.with_name(f"staging-{time.time_ns()}")
+        staging.rename(kept)
+        log.warning("the journal is a new one; the bytes that were staged before are in %s", kept)
 
 
 def _leave_version_1(connection: sqlite3.Connection) -> None:

@@ -27,7 +27,7 @@ from provenafs.content.journal import (
     changed_row,
     removed_row,
 )
-from provenafs.content.naming.moves import finish
+from provenafs.content.naming.moves import Ending, finish
 from provenafs.content.naming.mtime_updates import copy_with_attributes
 from provenafs.content.store import Store
 from provenafs.content.volume import Volume
@@ -158,11 +158,10 @@ class Recovery:
 
         A rename is gone on with. EEXIST if its place is still taken.
         """
-        intent = await self._rename(item_id)
-        if intent is not None:
-            await self._go_on(intent, key)
+        row = await self._named(item_id)
+        if isinstance(row, Intent):
+            await self._go_on(row, key)
             return
-        row = await self._row(item_id)
         file = await self._to_send(row, key or row.key)
         try:
             await file.store_now()
@@ -172,9 +171,9 @@ class Recovery:
 
     async def export(self, item_id: str, path: Path) -> None:
         """Write a file to the local disk. EEXIST; EIO if not all of it can be had any more."""
-        if await self._rename(item_id) is not None:
+        row = await self._named(item_id)
+        if isinstance(row, Intent):
             raise FSError(errno.EINVAL, "a rename has no bytes to export")
-        row = await self._row(item_id)
         if row.parts:
             message = f"part of {row.key} is in an unfinished upload only: send it"
             raise FSError(errno.EIO, message)
@@ -182,46 +181,54 @@ class Recovery:
         file = await self._files.recover(volume, row, row.key)
         try:
             await self._store.area.run(partial(_make, path))
-            for offset in range(0, file.size, _PIECE):
-                data = await file.read(offset, _PIECE)
-                await self._store.area.run(partial(_append, path, data))
+            try:
+                for offset in range(0, file.size, _PIECE):
+                    data = await file.read(offset, _PIECE)
+                    await self._store.area.run(partial(_append, path, data))
+            except BaseException:  # part of a file would pass for all of it
+                _unmake(path)
+                raise
         finally:
             file.close()
 
     async def discard(self, item_id: str) -> None:
         """Delete the bytes of a file for good; forget a rename, which leaves all where it is."""
-        intent = await self._rename(item_id)
-        if intent is not None:
-            await self._store.journal.complete_intent(intent.id)
+        row = await self._named(item_id)
+        if isinstance(row, Intent):
+            await self._store.journal.complete_intent(row.id)
             return
-        row = await self._row(item_id)
         if row.upload_id is not None:
             await self._is_done(row.key, partial(self._abort, row))
         await self._forget(row)
 
-    async def _row(self, item_id: str) -> Row:
-        for row, alive in await self._store.journal.rows():
-            if row.id.startswith(item_id):
-                if alive and row.owner != self._store.journal.owner:
-                    raise FSError(errno.EBUSY, f"{row.key} is still in use by a mount")
-                return row
-        raise FSError(errno.ENOENT, f"there is nothing called {item_id} in recovery")
-
-    async def _rename(self, item_id: str) -> Intent | None:
-        for intent, alive in await self._store.journal.all_intents():
-            if intent.action is Action.RENAME and intent.id.startswith(item_id):
-                if alive and intent.owner != self._store.journal.owner:
-                    raise FSError(errno.EBUSY, f"{intent.key} is still in use by a mount")
-                return intent
-        return None
+    async def _named(self, item_id: str) -> Row | Intent:
+        """What an id, or its beginning, stands for. ENOENT, EINVAL; EBUSY: a mount is at it."""
+        journal = self._store.journal
+        found: list[tuple[Row | Intent, bool]] = [
+            (row, alive) for row, alive in await journal.rows() if row.state is not State.SENT
+        ]
+        found += [
+            (intent, alive)
+            for intent, alive in await journal.all_intents()
+            if intent.action is Action.RENAME
+        ]
+        found = [(item, alive) for item, alive in found if item.id.startswith(item_id)]
+        if not found:
+            raise FSError(errno.ENOENT, f"there is nothing called {item_id} in recovery")
+        if len(found) > 1:
+            raise FSError(errno.EINVAL, f"more than one item in recovery begins with '{item_id}'")
+        ((item, alive),) = found
+        if alive and item.owner != journal.owner:
+            raise FSError(errno.EBUSY, f"{item.key} is still in use by a mount")
+        return item
 
     async def _go_on(self, intent: Intent, key: str | None) -> None:
         if key is not None:
             raise FSError(errno.EINVAL, "a rename goes where it was begun: leave out --as")
         await self._finish(await self._volume_of(intent.dataset), intent)
-        left = await self._rename(intent.id)
-        if left is not None:
-            raise FSError(errno.EEXIST, left.reason)
+        for left, _ in await self._store.journal.all_intents():
+            if left.id == intent.id:
+                raise FSError(errno.EEXIST, left.reason)
 
     def _item(self, row: Row, alive: bool) -> Item:
         path = self._store.area.path(row.id)
@@ -239,28 +246,51 @@ class Recovery:
             return  # its place was taken by a rename that is finished now
         if any(row_id in (*rename.rows, *rename.replaced) for rename in self._renames.values()):
             raise Transient(errno.EIO, "it goes with a rename that is not finished")
-        if row.state is State.SENT or not self._store.area.path(row.id).exists():
+        try:
+            await self._settle_row(row)
+        except Exception as error:
+            if not is_transient(error):
+                await self._leave_row(row, row.state, str(error))
+            raise
+
+    async def _settle_row(self, row: Row) -> None:
+        has_bytes = self._store.area.path(row.id).exists()
+        if row.state is State.CLOSED:
+            await self._keep_promise(row, has_bytes=has_bytes)
+        elif row.state is State.SENT or not has_bytes:
             # The bytes go first, once the object is stored; the row may outlive them in a crash.
             await self._forget(row)
-        elif row.state is State.CLOSED:
-            await self._keep_promise(row)
         else:
             await self._abort_needless(row)
             await self._store.journal.update(row.id, owner=UNOWNED)
             log.warning("%s was not completely written: see 'provenafs recover'", row.key)
 
-    async def _keep_promise(self, row: Row) -> None:
+    async def _leave_row(self, row: Row, state: State, reason: str) -> None:
+        """Let go of a row: what a close was acknowledged for, the next mount tries again."""
+        await self._store.journal.update(row.id, owner=UNOWNED, state=state, reason=reason)
+
+    async def _keep_promise(self, row: Row, *, has_bytes: bool) -> None:
         """Store what a close was acknowledged for, unless that was done before the end came."""
         volume = await self._volume_of(row.dataset)
         try:
             head = await volume.writer.head(row.key)
         except NoSuchKey:
             head = None
-        if head is not None and head.metadata.write_id == row.write_id:
+        stored = "" if head is None else head.metadata.write_id
+        # The bytes go once the object is stored, by whichever attempt; the row may outlive them.
+        if stored == row.write_id or (not has_bytes and stored.startswith(f"{row.id}-")):
             await self._forget(row)
             return
         log.info("storing %s, which an earlier mount had acknowledged", row.key)
-        file = await self._to_send(row, row.key)
+        file = await self._to_send(row, row.key) if has_bytes else None
+        if file is None or file.size < row.size:
+            left = 0 if file is None else file.size
+            if file is not None:
+                file.close()
+            message = f"of the {row.size} bytes of {row.key} only {left} are left on this machine"
+            log.error("%s: see 'provenafs recover'", message)
+            await self._leave_row(row, State.FAILED, message)
+            return
         self._files.send_recovered(file, partial(self._free, self._claims.pop(row.id, [])))
 
     async def _forget(self, row: Row) -> None:
@@ -302,7 +332,7 @@ class Recovery:
         """Carry a rename to its end; what is refused is left to the user."""
         try:
             ending = await finish(volume, intent)
-            await self._bring_along(intent, {move.key for move in ending.refused + ending.void})
+            await self._bring_along(intent, ending)
         except Exception as error:
             if is_transient(error):
                 raise
@@ -321,22 +351,20 @@ class Recovery:
     async def _leave(self, intent: Intent, reason: str) -> None:
         await self._store.journal.record_intent(replace(intent, owner=UNOWNED, reason=reason))
 
-    async def _bring_along(self, intent: Intent, stay: set[str]) -> None:
-        """Let staged files follow the objects they change, and forget those that were replaced.
-
-        `stay`: the keys of objects that were not moved.
-        """
+    async def _bring_along(self, intent: Intent, ending: Ending) -> None:
+        """Let staged files follow the objects they change, and forget those that were replaced."""
         if not (intent.rows or intent.replaced):
             return
+        stay = {move.key for move in ending.refused + ending.void}
         rows = {row.id: row for row, _ in await self._store.journal.rows()}
         moved = [
-            _moved(intent, rows[name])
+            _moved(intent, rows[name], ending)
             for name in intent.rows
             if name in rows and rows[name].key not in stay
         ]
         gone = [] if stay else [name for name in intent.replaced if name in rows]
         await self._store.journal.record(
-            [changed_row(row.id, key=row.key) for row in moved]
+            [changed_row(row.id, key=row.key, base_etag=row.base_etag) for row in moved]
             + [removed_row(name) for name in gone]
         )
         for row in moved:
@@ -377,18 +405,25 @@ def _rename_item(intent: Intent, alive: bool) -> Item:
     )  # fmt: skip
 
 
-def _moved(intent: Intent, row: Row) -> Row:
+def _moved(intent: Intent, row: Row, ending: Ending) -> Row:
     """A row as it is once its file is renamed; it may know that already.
 
-    It replaces the version it was made from only, which a copy of several parts is not taken for.
+    It replaces the copy of the version it was made from, which may have another ETag.
     """
     if row.key != intent.key and not (intent.key.endswith("/") and row.key.startswith(intent.key)):
         return row
-    return replace(row, key=intent.target + row.key[len(intent.key) :])
+    key = intent.target + row.key[len(intent.key) :]
+    versions = {move.etag for move in intent.moves or () if move.key == row.key}
+    copied = ending.etags.get(key) if row.base_etag in versions else None
+    return replace(row, key=key, base_etag=copied or row.base_etag)
 
 
 def _make(path: Path) -> None:
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+
+
+def _unmake(path: Path) -> None:
+    path.unlink(missing_ok=True)
 
 
 def _append(path: Path, data: bytes | memoryview) -> None:

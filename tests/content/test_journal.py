@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
+import os
 import sqlite3
 import stat
 import subprocess
@@ -17,6 +19,7 @@ from provenafs.content.journal import (
     Action,
     Journal,
     State,
+    is_alive,
     new_intent,
     new_row,
 )
@@ -110,6 +113,55 @@ async def test_a_journal_of_a_newer_version_is_not_touched(tmp_path: Path) -> No
     connection.close()
     with pytest.raises(FSError, match="newer provenafs"):
         Journal(tmp_path)
+
+
+async def test_several_may_make_the_journal_at_once(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "journal.sqlite", check_same_thread=False) as first:
+        first.execute("BEGIN IMMEDIATE")  # as another does that has just made the file
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.to_thread.run_sync, _open_and_release, tmp_path)
+            await trio.sleep(0.2)
+            first.rollback()
+    first.close()
+
+
+def _open_and_release(folder: Path) -> None:
+    Journal(folder)._owner.release()
+
+
+async def test_a_journal_in_use_is_not_called_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("provenafs.content.journal._BUSY_TIMEOUT_S", 0.1)
+    with sqlite3.connect(tmp_path / "journal.sqlite") as first:
+        first.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(FSError, match="locked") as caught:
+            Journal(tmp_path)
+    first.close()
+    assert "move it away" not in caught.value.message
+    (tmp_path / "journal.sqlite").write_bytes(b"no database" * 1000)
+    with pytest.raises(FSError, match="move it away"):
+        Journal(tmp_path)
+
+
+async def test_whoever_looks_for_the_owner_is_not_taken_for_it(tmp_path: Path) -> None:
+    gone = Journal(tmp_path)
+    await gone.add(new_row(gone.owner, "d", "k"))
+    gone._connection.close()
+    os.close(gone._owner._file)  # killed
+    looking = fcntl.flock
+
+    def look_twice(file: int, operation: int) -> None:
+        looking(file, operation)
+        if operation & fcntl.LOCK_NB and not seen:
+            seen.append(False)
+            seen[0] = is_alive(tmp_path / "owners", gone.owner)
+
+    seen: list[bool] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fcntl, "flock", look_twice)
+        assert not is_alive(tmp_path / "owners", gone.owner)
+    assert seen == [False]
 
 
 def _lines_until_killed(program: str, folder: Path) -> list[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -340,6 +341,115 @@ async def test_staged_bytes_without_a_row_are_swept(
     async with recovering(moto_address, prefix, tmp_path) as (store, recovery):
         (item,) = await recovery.items()
         assert [path.stem for path in store.area.folder.iterdir()] == [item.id]
+
+
+async def test_what_only_a_lost_journal_could_tell_of_is_kept(
+    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+) -> None:
+    async with open_store(moto_address, prefix, tmp_path, writeback=True) as store:
+        await hold_uploads(store)
+        await store.write("f", b"precious")
+    state = tmp_path / "state"
+    (state / "journal.sqlite").rename(state / "moved-away")
+    async with recovering(moto_address, prefix, tmp_path) as (store, recovery):
+        await recovery.resume()
+        assert await recovery.items() == []
+        assert list(store.area.folder.iterdir()) == []
+    (kept,) = state.glob("staging-*/*.data")
+    assert kept.read_bytes() == b"precious"
+
+
+@pytest.mark.parametrize("left", [None, b"0123"])
+async def test_what_is_not_whole_any_more_is_not_stored(
+    moto_address: str, prefix: str, tmp_path: Path, other_user: Any, left: bytes | None
+) -> None:
+    async with open_store(moto_address, prefix, tmp_path, writeback=True) as store:
+        await hold_uploads(store)
+        await store.write("promised", b"0123456789")
+    (staged,) = (tmp_path / "state" / "staging").glob("*.data")
+    staged.unlink() if left is None else staged.write_bytes(left)
+    for _ in range(2):
+        async with recovering(moto_address, prefix, tmp_path) as (store, recovery):
+            await recovery.resume()
+            await store.store.drain()
+            (item,) = await recovery.items()
+            assert (item.state, item.in_use) == (State.FAILED, False)
+            assert f"only {len(left or b'')} are left" in item.reason
+            assert objects(other_user, prefix) == {}
+    async with recovering(moto_address, prefix, tmp_path) as (_, recovery):
+        await recovery.discard(item.id)
+        assert await recovery.items() == []
+
+
+async def test_what_was_stored_is_forgotten_though_its_bytes_are_gone(
+    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+) -> None:
+    async with open_store(moto_address, prefix, tmp_path, writeback=True) as store:
+        let_go = await hold_uploads(store)
+        await store.write("f", b"x")
+        shutil.copytree(tmp_path / "state", tmp_path / "killed" / "state")
+        let_go()
+        await store.store.drain()
+    (staged,) = (tmp_path / "killed" / "state" / "staging").glob("*.data")
+    staged.unlink()
+    async with recovering(moto_address, prefix, tmp_path / "killed") as (_, recovery):
+        await recovery.resume()
+        assert await recovery.items() == []
+    assert objects(other_user, prefix) == {"f": b"x"}
+
+
+async def test_what_is_refused_can_be_had_and_is_sent_by_a_later_mount(
+    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+) -> None:
+    async with open_store(moto_address, prefix, tmp_path, writeback=True) as store:
+        await hold_uploads(store)
+        await store.write("f", b"x")
+    with fault_proxy(moto_address) as proxy:
+        proxy.fail(lambda request: True, s3_failure("403 Forbidden", "AccessDenied"))
+        async with recovering(proxy.address, prefix, tmp_path) as (_, recovery):
+            await recovery.resume()
+            (item,) = await recovery.items()
+            assert (item.state, item.in_use) == (State.CLOSED, False)
+            assert "access denied" in item.reason
+            await recovery.export(item.id, tmp_path / "exported")
+    assert (tmp_path / "exported").read_bytes() == b"x"
+    async with recovering(moto_address, prefix, tmp_path) as (store, recovery):
+        await recovery.resume()
+        await store.store.drain()
+        assert await recovery.items() == []
+    assert objects(other_user, prefix) == {"f": b"x"}
+
+
+async def test_an_export_that_fails_leaves_no_part_of_the_file(
+    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+) -> None:
+    other_user.put_object(Bucket=BUCKET, Key=prefix + "f", Body=b"0123456789" * MIB)
+    async with open_store(moto_address, prefix, tmp_path) as store:
+        handle = await store.open("f", os.O_RDWR)
+        await handle.write(0, bytes(9 * MIB))
+    other_user.put_object(Bucket=BUCKET, Key=prefix + "f", Body=b"theirs")
+    async with recovering(moto_address, prefix, tmp_path) as (_, recovery):
+        await recovery.resume()
+        (item,) = await recovery.items()
+        with pytest.raises(FSError):
+            await recovery.export(item.id, tmp_path / "exported")
+    assert not (tmp_path / "exported").exists()
+
+
+async def test_an_id_that_begins_like_others_names_none(
+    moto_address: str, prefix: str, tmp_path: Path
+) -> None:
+    async with open_store(moto_address, prefix, tmp_path) as store:
+        for name in ("a", "b"):
+            handle = await store.open(name, os.O_CREAT | os.O_WRONLY)
+            await handle.write(0, b"x")
+    async with recovering(moto_address, prefix, tmp_path) as (_, recovery):
+        await recovery.resume()
+        for work in (recovery.discard(""), recovery.send(""), recovery.export("", tmp_path / "x")):
+            with pytest.raises(FSError, match="more than one") as caught:
+                await work
+            assert caught.value.errno == errno.EINVAL
+        assert len(await recovery.items()) == 2
 
 
 def _run_and_kill(

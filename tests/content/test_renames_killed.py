@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import os
 import shutil
 import time
 from collections.abc import AsyncIterator
@@ -21,7 +22,15 @@ from provenafs.content.journal import Action, Move, State, new_intent
 from provenafs.content.naming.moves import move_below
 from provenafs.content.recovery import Recovery
 from provenafs.errors import FSError
-from tests.support.faultproxy import Fault, FaultProxy, Request, fault_proxy, s3_failure
+from provenafs.s3.errors import S3Error
+from tests.support.faultproxy import (
+    Fault,
+    FaultProxy,
+    Request,
+    fault_proxy,
+    lose_answer,
+    s3_failure,
+)
 from tests.support.moto_bucket import BUCKET
 from tests.support.store import Store, hold_uploads, objects, open_store, recovering
 
@@ -116,6 +125,83 @@ async def test_a_killed_rename_is_ended(
                 await store.names()
             )
     assert at > 2
+
+
+def _put_in_parts(other_user: Any, key: str, data: bytes) -> None:
+    """As other clients store large files: with no metadata, and an ETag that no copy has."""
+    named = {"Bucket": BUCKET, "Key": key}
+    upload = {**named, "UploadId": other_user.create_multipart_upload(**named)["UploadId"]}
+    sent = other_user.upload_part(**upload, PartNumber=1, Body=data)
+    parts = {"Parts": [{"PartNumber": 1, "ETag": sent["ETag"]}]}
+    other_user.complete_multipart_upload(**upload, MultipartUpload=parts)
+
+
+@pytest.mark.parametrize("carried_out", [True, False])
+async def test_a_killed_rename_of_what_was_stored_in_parts_is_ended(
+    proxy: FaultProxy, prefix: str, tmp_path: Path, other_user: Any, carried_out: bool
+) -> None:
+    for names, before, after in ((("f", "g"), "f", "g"), (("d", "e"), "d/a", "e/a")):
+        for at in (1, 2):
+            _clear(other_user, prefix)
+            _put_in_parts(other_user, prefix + before, b"large")
+            folder = tmp_path / f"{before[0]}{at}"
+            assert await _rename_killed(proxy, prefix, folder, names, at, carried_out)
+            async with recovering(proxy.address, prefix, folder / "killed") as (_, recovery):
+                await recovery.resume()
+                assert await recovery.items() == []
+            assert objects(other_user, prefix) == {after: b"large"}
+
+
+@pytest.mark.parametrize("finally_answered", [True, False])
+async def test_a_copy_of_what_was_stored_in_parts_is_known_without_an_answer(
+    proxy: FaultProxy, prefix: str, tmp_path: Path, other_user: Any, finally_answered: bool
+) -> None:
+    def is_copy(request: Request) -> bool:
+        return "x-amz-copy-source" in request.headers
+
+    _put_in_parts(other_user, prefix + "f", b"large")
+    async with open_store(proxy.address, prefix, tmp_path, io_timeout=1.0) as store:
+        proxy.fail(is_copy, lose_answer(), times=1 if finally_answered else 99)
+        if finally_answered:
+            await store.rename("f", "g")
+        else:
+            with pytest.raises(S3Error):
+                await store.rename("f", "g")
+    assert objects(other_user, prefix) == {"g" if finally_answered else "f": b"large"}
+
+
+async def test_what_is_staged_changes_the_copy_of_what_was_stored_in_parts(
+    moto_address: str, proxy: FaultProxy, prefix: str, tmp_path: Path, other_user: Any
+) -> None:
+    def is_copy(request: Request) -> bool:
+        return "x-amz-copy-source" in request.headers
+
+    _put_in_parts(other_user, prefix + "d/a", b"large")
+    first, killed = tmp_path / "first", tmp_path / "killed"
+    options: dict[str, Any] = {"writeback": True, "io_timeout": 1.0}
+    async with open_store(proxy.address, prefix, first, **options) as store:
+        await store.names("d")
+        proxy.fail(
+            lambda request: request.method == "PUT" and not is_copy(request),
+            s3_failure("503 x", "SlowDown"),
+        )
+        proxy.fail(is_copy, _kill(first / "state", killed / "state", carried_out=True))
+        handle = await store.open("d/a", os.O_RDWR)
+        await handle.write(0, b"L")
+        await handle.flush()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(store.rename, "d", "e")
+            while not (killed / "state" / "journal.sqlite").exists():
+                await trio.sleep(0.005)
+            await trio.sleep(0.02)
+            nursery.cancel_scope.cancel()
+    proxy.heal()
+    async with recovering(moto_address, prefix, killed) as (store, recovery):
+        await recovery.resume()
+        with trio.fail_after(20):
+            await store.store.drain()
+        assert await recovery.items() == []
+    assert objects(other_user, prefix) == {"e/a": b"Large"}
 
 
 async def test_what_others_store_before_it_is_ended_stays(

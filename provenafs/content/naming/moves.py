@@ -69,8 +69,9 @@ async def copy_all(
             made()
         except Exception as error:  # those under way end first, to be taken back
             failures.append(error)
-            if is_transient(error) and await _is_made(volume, intent, move):
-                etags[move.key] = move.etag
+            there = await _made(volume, intent, move) if is_transient(error) else None
+            if there is not None:
+                etags[move.key] = there.etag
 
     await _each(copy, moves)
     if failures:
@@ -98,11 +99,12 @@ async def take_back(volume: Volume, moves: Sequence[Move], etags: Mapping[str, s
 async def _copy(volume: Volume, intent: Intent, move: Move) -> str | None:
     """Copy an object; its ETag there. Not all stores copy markers: they are made.
 
-    None for a marker that was there before.
+    None for a marker that was there before. A copy that gets another ETag carries the id of the
+    intent, by which it is known again.
     """
     if _is_marker(move):
         return move.etag if await put_marker(volume, move.target.removesuffix("/")) else None
-    if intent.mtime_ns is not None or intent.mode is not None:
+    if intent.mtime_ns is not None or intent.mode is not None or "-" in move.etag:
         return await copy_object(
             volume, move.key, move.etag, move.target, move.replaced, intent.id,
             Attributes(intent.mtime_ns, intent.mode),
@@ -113,15 +115,15 @@ async def _copy(volume: Volume, intent: Intent, move: Move) -> str | None:
     )  # fmt: skip
 
 
-async def _is_made(volume: Volume, intent: Intent, move: Move) -> bool:
-    """Whether a copy that was not answered is there; False where that cannot be told."""
+async def _made(volume: Volume, intent: Intent, move: Move) -> Head | None:
+    """A copy that was not answered, if it is there; None where that cannot be told."""
     if _is_marker(move) or move.etag == move.replaced:
-        return False
+        return None
     try:
         there = await volume.writer.head(move.target)
     except Exception:
-        return False
-    return there.etag == move.etag
+        return None
+    return there if _is_made_of(intent, move, None, there) else None
 
 
 def _is_marker(move: Move) -> bool:
@@ -165,13 +167,15 @@ class Removals:
 
 @dataclass(slots=True)
 class Ending:
-    """The moves that a rename has not made, now or before the crash.
+    """The moves that a rename has not made, now or before the crash, and what came of the others.
 
     `refused`: another file has the place they go to. `void`: there is nothing to move any more.
+    `etags`: of the copies that are there, by their keys.
     """
 
     refused: list[Move] = field(default_factory=list)
     void: list[Move] = field(default_factory=list)
+    etags: dict[str, str] = field(default_factory=dict)
 
 
 async def finish(volume: Volume, intent: Intent) -> Ending:
@@ -214,6 +218,8 @@ async def _moves_of_unnoted(volume: Volume, intent: Intent) -> tuple[Move, ...]:
 async def _move_on(volume: Volume, intent: Intent, move: Move, ending: Ending) -> None:
     original, there = await _head(volume, move.key), await _head(volume, move.target)
     is_there = there is not None and _is_made_of(intent, move, original, there)
+    if there is not None and is_there:
+        ending.etags[move.target] = there.etag
     if original is None or _is_another(original, move, there if is_there else None, intent):
         if not is_there:
             ending.void.append(move)
@@ -223,7 +229,8 @@ async def _move_on(volume: Volume, intent: Intent, move: Move, ending: Ending) -
             log.warning("%s stays: %s is another file", move.key, move.target)
             ending.refused.append(move)
             return
-        await _copy(volume, intent, move if there else replace(move, replaced=None))
+        etag = await _copy(volume, intent, move if there else replace(move, replaced=None))
+        ending.etags[move.target] = etag or move.etag
     await volume.writer.delete(move.key, original.etag)
 
 
