@@ -14,15 +14,9 @@ from pathlib import Path
 import pytest
 import trio
 
-from provenafs.content.journal import (
-    UNOWNED,
-    Action,
-    Journal,
-    State,
-    is_alive,
-    new_intent,
-    new_row,
-)
+from provenafs.content.journal import Journal, new_intent
+from provenafs.content.journal_rows import Action, State, new_row
+from provenafs.content.mount_lock import UNOWNED, is_alive
 from provenafs.errors import FSError
 
 

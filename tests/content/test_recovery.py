@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import trio
 
-from provenafs.content.journal import Action, State, new_intent
+from provenafs.content.journal import new_intent
+from provenafs.content.journal_rows import Action, State
 from provenafs.errors import FSError
 from provenafs.s3.errors import S3Error
 from tests.content.crashing_writer import content_of

@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 import trio
 
-from provenafs.content.journal import Action, Move, State, new_intent
+from provenafs.content.journal import new_intent
+from provenafs.content.journal_rows import Action, Move, State
 from provenafs.content.naming.moves import move_below
 from provenafs.content.recovery import Recovery
 from provenafs.errors import FSError

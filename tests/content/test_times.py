@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import trio
 
-from provenafs.content.journal import Action, Journal, State
+from provenafs.content.journal import Journal
+from provenafs.content.journal_rows import Action, State
 from provenafs.content.listing.index import ROOT_INO, Entry, Index, Invalidation, Kind, Listed
 from provenafs.s3.writing import ObjectWriter
 from tests.support.faultproxy import FaultProxy, Request, s3_failure

@@ -15,7 +15,8 @@ import pytest
 import trio
 import trio.testing
 
-from provenafs.content.journal import UNOWNED, State
+from provenafs.content.journal_rows import State
+from provenafs.content.mount_lock import UNOWNED
 from provenafs.errors import FSError
 from provenafs.s3.errors import S3Error
 from provenafs.s3.types import Credentials, CredentialScope

@@ -21,7 +21,8 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from provenafs.content.claims import Place
-from provenafs.content.journal import Action, Intent, Move, Statement, new_intent
+from provenafs.content.journal import new_intent
+from provenafs.content.journal_rows import Action, Intent, Move, Statement
 from provenafs.content.listing.index import Entry, Invalidation, Kind
 from provenafs.content.naming.moves import Removals, copy_all, move_below, objects_below, take_back
 from provenafs.content.naming.services import NamingServices

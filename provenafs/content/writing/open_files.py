@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from provenafs.content.content import Content
-from provenafs.content.journal import Row
+from provenafs.content.journal_rows import Row
 from provenafs.content.listing.index import Entry, Index
 from provenafs.content.reading.reader import Reader
 from provenafs.content.volume import Volume
