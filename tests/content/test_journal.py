@@ -83,7 +83,8 @@ async def test_a_killed_process_loses_no_row(tmp_path: Path) -> None:
     program = (
         "import sys, trio\n"
         "from pathlib import Path\n"
-        "from provenafs.content.journal import Journal, new_row\n"
+        "from provenafs.content.journal import Journal\n"
+        "from provenafs.content.journal_rows import new_row\n"
         "async def main():\n"
         "    journal = Journal(Path(sys.argv[1]))\n"
         "    for number in range(10**6):\n"
