@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,7 @@ from provenafs.s3 import errors
 from provenafs.s3.bucket import Bucket
 from provenafs.s3.calls import Service
 from provenafs.s3.pages import Pages
+from provenafs.s3.response import Response
 from provenafs.s3.types import Access, Credentials
 from provenafs.s3.wire import HttpRequest, Wire
 from provenafs.s3.writing import Metadata, ObjectWriter
@@ -43,7 +45,7 @@ def _bucket(address: str, io_timeout: float = 10) -> Bucket:
 
 
 @contextmanager
-def _pouring(head: bytes, piece: bytes) -> Iterator[tuple[str, list[int]]]:
+def _pouring(head: bytes, piece: bytes, pause: float = 0.0) -> Iterator[tuple[str, list[int]]]:
     """A server that answers with a head and then with pieces, as if for ever; counts its bytes."""
     listener = socket.create_server(("127.0.0.1", 0))
     sent: list[int] = []
@@ -59,6 +61,7 @@ def _pouring(head: bytes, piece: bytes) -> Iterator[tuple[str, list[int]]]:
                     while sent[-1] < _ENDLESS:
                         connection.sendall(piece)
                         sent[-1] += len(piece)
+                        time.sleep(pause)
 
     thread = threading.Thread(target=serve)
     thread.start()
@@ -169,6 +172,54 @@ async def test_a_connection_is_used_again_unless_bytes_may_be_left() -> None:
                 await bucket.read_range("k", 0, 10, '"e"', size=1000)
         assert accepted == 2
         nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        part(b"0123456789") + part(b"abcdefghij"),
+        b"HTTP/1.1 204 x\r\nContent-Length: 5\r\n\r\nbytes",
+    ],
+)
+def test_a_connection_with_bytes_behind_an_answer_serves_nobody_else(reply: bytes) -> None:
+    here, there = socket.socketpair()
+    with here, there:
+        there.sendall(reply.replace(b"Connection: close\r\n", b""))
+        response = Response(here, "GET", 5)
+        while response.read(100):
+            pass
+        assert not response.close()
+
+
+def test_bytes_behind_an_answer_are_seen_through_encryption() -> None:
+    class Decrypted(socket.socket):
+        def pending(self) -> int:
+            return 5  # of a record whose beginning was read
+
+    here, there = socket.socketpair()
+    with Decrypted(fileno=here.detach()) as decrypted, there:
+        there.sendall(b"HTTP/1.1 204 x\r\n\r\n")
+        assert not Response(decrypted, "DELETE", 5).close()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 206 x\r\nX: ",
+        b'HTTP/1.1 206 x\r\nETag: "e"\r\nContent-Range: bytes 0-9999/10000\r\n\r\n',
+        b"HTTP/1.1 404 x\r\nContent-Length: 9999\r\n\r\n",
+    ],
+)
+async def test_an_answer_byte_by_byte_is_given_up(head: bytes) -> None:
+    with _pouring(head, b"x", 0.1) as (address, _), pytest.raises(errors.Unavailable):
+        with trio.fail_after(10):
+            await _bucket(address, io_timeout=1).read_range("k", 0, 10_000, '"e"', size=10_000)
+
+
+async def test_a_body_that_was_not_sent_is_not_stored() -> None:
+    data = bytes(32 * _MIB)  # the server closes without having read it
+    with scripted([answer("200 OK", ETag='"e"')]) as server, pytest.raises(errors.Unavailable):
+        await ObjectWriter(_bucket(server.address)).put("k", data, None, Metadata("id"))
 
 
 async def test_requests_go_through_the_proxy_of_the_environment(
