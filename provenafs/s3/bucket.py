@@ -180,16 +180,19 @@ class Bucket:
 
 def _only_below(prefix: str, delimiter: str, page: ListPage) -> ListPage:
     """A page without what was not asked for."""
-    is_below = all(item.key.startswith(prefix) for item in page.objects)
-    is_below &= all(_is_folder(name, prefix, delimiter) for name in page.prefixes)
-    if is_below:
-        return page
-    objects = tuple(item for item in page.objects if item.key.startswith(prefix))
+    objects = tuple(item for item in page.objects if _is_object(item.key, prefix, delimiter))
     prefixes = tuple(name for name in page.prefixes if _is_folder(name, prefix, delimiter))
     foreign = len(page.objects) + len(page.prefixes) - len(objects) - len(prefixes)
+    if not foreign:
+        return page
     left_out = (*page.left_out, *["a key that was not asked for"] * foreign)
     return ListPage(objects, prefixes, page.next_token, left_out)
 
 
+def _is_object(key: str, prefix: str, delimiter: str) -> bool:
+    is_deeper = delimiter and delimiter in key[len(prefix) :]
+    return key.startswith(prefix) and not is_deeper
+
+
 def _is_folder(name: str, prefix: str, delimiter: str) -> bool:
-    return len(name) > len(prefix) and name.startswith(prefix) and name.endswith(delimiter)
+    return name.startswith(prefix) and name.find(delimiter, len(prefix)) == len(name) - 1

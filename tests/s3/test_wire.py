@@ -295,3 +295,20 @@ async def test_some_empty_pages_are_passed_over() -> None:
         while (page := await following.next()) is not None:
             found += [item.key for item in page.objects]
     assert found == ["p/a", "p/b", "p/z"]
+
+
+async def test_keys_that_were_not_asked_for_are_left_out() -> None:
+    names = ["a", "b/c", "d/../e", "f"]
+    prefixes = "".join(
+        f"<CommonPrefixes><Prefix>{name}</Prefix></CommonPrefixes>"
+        for name in ("p/", "p/g/", "p/h/i/", "q/", "p/j")
+    )
+    body = _page(names).partition(b"\r\n\r\n")[2]
+    body = body.replace(b"</ListBucketResult>", f"{prefixes}</ListBucketResult>".encode())
+    with scripted([answer("200 OK", body)]) as server:
+        page = await _bucket(server.address).list("p/")
+        deep = await _bucket(server.address).list("p/", delimiter="")
+    assert [item.key for item in page.objects] == ["p/a", "p/f"]
+    assert page.prefixes == ("p/g/",)
+    assert len(page.left_out) == 6
+    assert [item.key for item in deep.objects] == [f"p/{name}" for name in names]
