@@ -29,6 +29,7 @@ _T = TypeVar("_T")
 
 # A HEAD of a bucket that is elsewhere, or not ours to see, tells its region all the same.
 _TELLING = (301, 307, 400, 403)
+_REGION_HEADER = "x-amz-bucket-region"
 _REGION = re.compile(r"[a-z0-9-]{1,32}")
 
 
@@ -169,13 +170,20 @@ class Bucket:
         except ErrorAnswer as answer:
             if answer.status == HTTPStatus.NOT_FOUND:
                 raise ErrorAnswer(answer.status, "NoSuchBucket") from None
-            if answer.status not in _TELLING:
+            if answer.status not in _TELLING or not self._is_by_server(answer):
                 raise
             headers = answer.headers
-        region = headers.get("x-amz-bucket-region") or DEFAULT_REGION
+        region = headers.get(_REGION_HEADER) or DEFAULT_REGION
         if not _REGION.fullmatch(region):  # it becomes a part of the address
             raise BadAnswer("what came is the name of no region")
         return region
+
+    def _is_by_server(self, answer: ErrorAnswer) -> bool:
+        """Whether a refusal is not of something in between: where the bucket is, is remembered."""
+        if _REGION_HEADER in answer.headers:
+            return True
+        # Other servers than AWS have no regions to tell.
+        return self.service.clients.endpoint_url is not None and not answer.is_redirect
 
 
 def _only_below(prefix: str, delimiter: str, page: ListPage) -> ListPage:

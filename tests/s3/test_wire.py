@@ -257,6 +257,17 @@ async def test_https_goes_through_a_tunnel(monkeypatch: pytest.MonkeyPatch) -> N
     assert b"KEY" not in proxy.requests[0]
 
 
+async def test_a_redirect_of_something_in_between_tells_no_region() -> None:
+    gateway = answer("307 Temporary Redirect", Location="https://login.example/")
+    told = answer("403 Forbidden", **{"x-amz-bucket-region": "eu-west-1"})
+    with scripted([gateway, told, part(b"0123456789")]) as server:
+        bucket = Bucket("b", _keys, Service(server.address, 10))
+        with pytest.raises(errors.S3Error, match="another address"):
+            await bucket.read_range("k", 0, 10, '"e"', size=1000)
+        await bucket.read_range("k", 0, 10, '"e"', size=1000)
+    assert b"/eu-west-1/s3/" in server.requests[-1]
+
+
 # LISTs that never end
 
 
