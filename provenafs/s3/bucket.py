@@ -71,12 +71,9 @@ class Bucket:
                 EncodingType="url",
                 **parameters,
             )
-            page: ListPage = answer[PAGE]
-            return page
+            return _only_below(prefix, delimiter, answer[PAGE])
 
-        page = _only_below(
-            prefix, delimiter, await self.boto(f"listing {prefix}", work, self.service.listings)
-        )
+        page = await self.boto(f"listing {prefix}", work, self.service.listings)
         if page.left_out and prefix not in self._told:
             self._told.add(prefix)
             log.warning(
@@ -187,12 +184,14 @@ class Bucket:
 
 
 def _only_below(prefix: str, delimiter: str, page: ListPage) -> ListPage:
-    """A page without what was not asked for."""
+    """A page without what was not asked for. BadAnswer if it has nothing else."""
     objects = tuple(item for item in page.objects if _is_object(item.key, prefix, delimiter))
     prefixes = tuple(name for name in page.prefixes if _is_folder(name, prefix, delimiter))
     foreign = len(page.objects) + len(page.prefixes) - len(objects) - len(prefixes)
     if not foreign:
         return page
+    if not objects and not prefixes:  # to take it for an empty directory would hide what is there
+        raise BadAnswer("a page of another listing came")
     left_out = (*page.left_out, *["a key that was not asked for"] * foreign)
     return ListPage(objects, prefixes, page.next_token, left_out)
 

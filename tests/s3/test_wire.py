@@ -323,3 +323,12 @@ async def test_keys_that_were_not_asked_for_are_left_out() -> None:
     assert page.prefixes == ("p/g/",)
     assert len(page.left_out) == 6
     assert [item.key for item in deep.objects] == [f"p/{name}" for name in names]
+
+
+async def test_a_page_of_another_listing_is_no_empty_one() -> None:
+    wanted, other = (_page(["a"]).replace(b"p/a", key) for key in (b"p/a", b"q/a"))
+    with scripted([other, wanted, other]) as server:
+        bucket = _bucket(server.address)
+        assert [item.key for item in (await bucket.list("p/")).objects] == ["p/a"]
+        with pytest.raises(errors.BadAnswer):
+            await bucket.list("p/")
