@@ -111,9 +111,9 @@ class ServiceClient:
         """The answer, unless its status says that it is a failure: then `error`."""
         answer = self.object_in(document)
         status = answer.get("status")
-        if not isinstance(status, dict):
-            raise self.unknown_form("status")
-        if not status.get("success"):
+        if not isinstance(status, dict) or not isinstance(status.get("success"), bool):
+            raise self.unknown_form("status")  # which denies nothing
+        if not status["success"]:
             raise error(filtered(str(status.get("details") or f"{self._name} refused it")))
         return answer
 

@@ -36,6 +36,7 @@ _T = TypeVar("_T")
 
 # A HEAD of a bucket that is elsewhere, or not ours to see, tells its region all the same.
 _TELLING = (301, 307, 400, 403)
+_REGION_HEADER = "x-amz-bucket-region"
 _REGION = re.compile(r"[a-z0-9-]{1,32}")
 
 
@@ -77,12 +78,9 @@ class Bucket:
                 EncodingType="url",
                 **parameters,
             )
-            page: ListPage = answer[PAGE]
-            return page
+            return _only_below(prefix, delimiter, answer[PAGE])
 
-        page = _only_below(
-            prefix, delimiter, await self.boto(f"listing {prefix}", work, self.service.listings)
-        )
+        page = await self.boto(f"listing {prefix}", work, self.service.listings)
         if page.left_out and prefix not in self._told:
             self._told.add(prefix)
             log.warning(
@@ -176,27 +174,39 @@ class Bucket:
         except ErrorAnswer as answer:
             if answer.status == HTTPStatus.NOT_FOUND:
                 raise ErrorAnswer(answer.status, "NoSuchBucket") from None
-            if answer.status not in _TELLING:
+            if answer.status not in _TELLING or not self._is_by_server(answer):
                 raise
             headers = answer.headers
-        region = headers.get("x-amz-bucket-region") or DEFAULT_REGION
+        region = headers.get(_REGION_HEADER) or DEFAULT_REGION
         if not _REGION.fullmatch(region):  # it becomes a part of the address
             raise BadAnswer("what came is the name of no region")
         return region
 
+    def _is_by_server(self, answer: ErrorAnswer) -> bool:
+        """Whether a refusal is not of something in between: where the bucket is, is remembered."""
+        if _REGION_HEADER in answer.headers:
+            return True
+        # Other servers than AWS have no regions to tell.
+        return self.service.clients.endpoint_url is not None and not answer.is_redirect
+
 
 def _only_below(prefix: str, delimiter: str, page: ListPage) -> ListPage:
-    """A page without what was not asked for."""
-    is_below = all(item.key.startswith(prefix) for item in page.objects)
-    is_below &= all(_is_folder(name, prefix, delimiter) for name in page.prefixes)
-    if is_below:
-        return page
-    objects = tuple(item for item in page.objects if item.key.startswith(prefix))
+    """A page without what was not asked for. BadAnswer if it has nothing else."""
+    objects = tuple(item for item in page.objects if _is_object(item.key, prefix, delimiter))
     prefixes = tuple(name for name in page.prefixes if _is_folder(name, prefix, delimiter))
     foreign = len(page.objects) + len(page.prefixes) - len(objects) - len(prefixes)
+    if not foreign:
+        return page
+    if not objects and not prefixes:  # to take it for an empty directory would hide what is there
+        raise BadAnswer("a page of another listing came")
     left_out = (*page.left_out, *["a key that was not asked for"] * foreign)
     return ListPage(objects, prefixes, page.next_token, left_out)
 
 
+def _is_object(key: str, prefix: str, delimiter: str) -> bool:
+    is_deeper = delimiter and delimiter in key[len(prefix) :]
+    return key.startswith(prefix) and not is_deeper
+
+
 def _is_folder(name: str, prefix: str, delimiter: str) -> bool:
-    return len(name) > len(prefix) and name.startswith(prefix) and name.endswith(delimiter)
+    return name.startswith(prefix) and name.find(delimiter, len(prefix)) == len(name) - 1

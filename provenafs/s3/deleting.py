@@ -11,9 +11,11 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
 from provenafs.s3.bucket import Bucket
+from provenafs.s3.error_codes import CURES, Cure
 from provenafs.s3.errors import PreconditionFailed
 from provenafs.s3.types import CredentialScope
 
@@ -22,11 +24,20 @@ if TYPE_CHECKING:
 
     from provenafs.s3.metadata import Head
 
-GONE = ("NoSuchKey", "404")
-CHANGED = "PreconditionFailed"
 AT_ONCE = 1000  # keys that S3 takes in one request
 _NO_ETAG = '"00000000000000000000000000000000"'
 _NO_XML = re.compile("[^\t\n -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+class Fate(Enum):
+    """What became of one of many."""
+
+    DELETED = auto()
+    ABSENT = auto()  # it was not there
+    CHANGED = auto()  # it stays: somebody else has stored another
+
+
+_FATES: Mapping[Cure | None, Fate] = {Cure.GONE: Fate.ABSENT, Cure.STALE: Fate.CHANGED}
 
 
 class Removal:
@@ -58,26 +69,36 @@ def fits_batch(key: str) -> bool:
     return _NO_XML.search(key) is None
 
 
-async def delete_many(bucket: Bucket, wanted: Mapping[str, str]) -> Mapping[str, str]:
+async def delete_many(bucket: Bucket, wanted: Mapping[str, str]) -> Mapping[str, Fate]:
     """Delete objects, each only if it has the ETag given with its key: one request, one attempt.
 
-    Returns the error code of each key, empty where it was deleted; keys of which the answer says
-    nothing are left out. Raises S3Error for the request as a whole. Not every server looks at the
-    ETags: see checks_etags.
+    What is not clear of the answer is left out, as are keys that were refused. Raises S3Error for
+    the request as a whole. Not every server looks at the ETags: see checks_etags.
     """
 
-    def send(s3: S3Client) -> Mapping[str, str]:
+    def send(s3: S3Client) -> Mapping[str, Fate]:
         objects: list[Any] = [{"Key": key, "ETag": etag} for key, etag in wanted.items()]
         answer = s3.delete_objects(Bucket=bucket.name, Delete={"Objects": objects})
-        codes = {gone.get("Key", ""): "" for gone in answer.get("Deleted", ())}
-        for error in answer.get("Errors", ()):
-            codes[error.get("Key", "")] = error.get("Code") or "unknown"
-        return {key: code for key, code in codes.items() if key in wanted}
+        return _fates(answer, wanted)
 
     what = f"deleting {len(wanted)} objects"
     return await bucket.boto(
         what, send, bucket.service.uploads, access=CredentialScope.WRITE, retry=False
     )
+
+
+def _fates(answer: Mapping[str, Any], wanted: Mapping[str, str]) -> Mapping[str, Fate]:
+    told: dict[str, list[Fate | None]] = {}
+    for name in ("Deleted", "Errors"):
+        rows = answer.get(name)
+        for row in rows if isinstance(rows, list) else []:
+            key, code = row.get("Key"), row.get("Code")
+            if isinstance(key, str) and key in wanted:
+                cure = CURES.get(code) if isinstance(code, str) else None
+                fate = Fate.DELETED if name == "Deleted" else _FATES.get(cure)
+                told.setdefault(key, []).append(fate)
+    # Of what is said to be gone and to be there nothing is known.
+    return {key: fates[0] for key, fates in told.items() if len(set(fates)) == 1 and fates[0]}
 
 
 async def checks_etags(bucket: Bucket, unused_key: str) -> bool:
@@ -86,5 +107,5 @@ async def checks_etags(bucket: Bucket, unused_key: str) -> bool:
     Asked with a key that nobody uses: S3 answers that there is no object to have the ETag, a
     server that does not look that it is deleted.
     """
-    codes = await delete_many(bucket, {unused_key: _NO_ETAG})
-    return codes.get(unused_key) in GONE or codes.get(unused_key) == CHANGED
+    fates = await delete_many(bucket, {unused_key: _NO_ETAG})
+    return fates.get(unused_key) in (Fate.ABSENT, Fate.CHANGED)

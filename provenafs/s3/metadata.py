@@ -13,7 +13,7 @@ import stat
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -129,7 +129,7 @@ def _ahead(answer: Mapping[str, Any]) -> float:
     try:
         date = headers_of(answer)["date"]
         ahead = parsedate_to_datetime(date).timestamp() - time.time()
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return 0.0
     return ahead if abs(ahead) > _DATES_DIFFER_S else 0.0
 
@@ -138,7 +138,7 @@ def metadata_of(answer: Mapping[str, Any]) -> Metadata:
     """What boto3's answer to a HEAD or GET tells beside the bytes and the tags."""
     headers = headers_of(answer)
     found: Mapping[str, str] = answer.get("Metadata") or {}
-    other = {name.lower(): text for name, text in found.items() if (name + text).isascii()}
+    other = {name.lower(): text for name, text in found.items() if _is_sendable(name + text)}
     write_id = other.pop(WRITE_ID, "")
     mtime_ns = time_of(other.get(MTIME))
     if mtime_ns is not None:
@@ -146,7 +146,7 @@ def metadata_of(answer: Mapping[str, Any]) -> Metadata:
     return Metadata(
         write_id,
         mtime_ns,
-        answer.get("ContentType") or _UNKNOWN_TYPE,
+        _sendable(answer.get("ContentType") or "") or _UNKNOWN_TYPE,
         other,
         mode_of(other.get(MODE)),
         {name: text for name in _KEPT if (text := _sendable(headers.get(name, "")))},
@@ -156,10 +156,15 @@ def metadata_of(answer: Mapping[str, Any]) -> Metadata:
 def _sendable(text: str) -> str:
     """A header's text as it can be sent again; empty if it cannot.
 
-    What is not ASCII cannot be signed, and some servers keep that a body came in chunks.
+    Some servers keep that a body came in chunks.
     """
     parts = [part for part in text.split(",") if part.strip() != "aws-chunked"]
-    return ",".join(parts) if text.isascii() else ""
+    return ",".join(parts) if _is_sendable(text) else ""
+
+
+def _is_sendable(text: str) -> bool:
+    """What is not ASCII cannot be signed, and control characters would break a request."""
+    return text.isascii() and text.isprintable()
 
 
 def content_type(key: str) -> str:
@@ -179,11 +184,11 @@ def time_of(text: str | None) -> int | None:
     """The time that a text of decimal seconds means, in nanoseconds; None if it means none."""
     try:
         seconds = Decimal(text or "")
-    except InvalidOperation:
+        if not seconds.is_finite() or abs(seconds) > _LONGEST_TIME_S:
+            return None
+        return int(seconds.scaleb(9))
+    except ArithmeticError:  # no number, or one with a boundless exponent
         return None
-    if not seconds.is_finite() or abs(seconds) > _LONGEST_TIME_S:
-        return None
-    return int(seconds.scaleb(9))
 
 
 def mode_of(text: str | None) -> int | None:

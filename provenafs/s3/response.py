@@ -6,17 +6,20 @@ processor time of a small GET, and waits for ever on a server that never comes t
 
 from __future__ import annotations
 
+import io
 import re
 import socket
+import time
 from http import HTTPStatus
 from http.client import HTTPException
-from typing import BinaryIO
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9]{2})(?: [^\r\n]*)?\r?\n")
 _CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\r\n]*)?\r?\n")
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _LONGEST_LINE = 64 * 1024
 _MOST_HEADERS = 100
+# Bytes; what brings less in all the time that it has makes no progress.
+_PROGRESS = 16 * 1024
 _MOST_INTERIM = 8  # answers such as 100 Continue before the one that counts
 _BODILESS = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 
@@ -28,14 +31,14 @@ class Response:
     server does not speak HTTP or cuts the body, and OSError.
     """
 
-    def __init__(self, sock: socket.socket, method: str) -> None:
-        """Read the head of the answer to a request of this method."""
-        self._file: BinaryIO = sock.makefile("rb")
-        try:
-            is_modern = self._head()
-        except BaseException:
-            self.close()
-            raise
+    def __init__(self, sock: socket.socket, method: str, patience: float) -> None:
+        """Read the head of the answer to a request of this method.
+
+        Within `patience` seconds it must make progress, or come to its end.
+        """
+        self._source = _Source(sock, patience)
+        self._file = io.BufferedReader(self._source)
+        is_modern = self._head()
         self._is_chunked = False
         self._left: int | None = 0  # of the body, or of a chunk of it; None up to the end
         if method != "HEAD" and self.status not in _BODILESS:
@@ -43,19 +46,21 @@ class Response:
         wish = self.headers.get("connection", "").lower()
         self._stays_open = is_modern and "close" not in wish and self._left is not None
 
-    def close(self) -> None:
-        """Let go of the socket, which stays as it is."""
+    def close(self) -> bool:
+        """Let go of the socket; whether it may carry another request.
+
+        That is so if the body was read to its end and no byte has come behind it, which would be
+        taken for the answer to the next.
+        """
+        may_stay = self._stays_open and self._left == 0 and not self._is_chunked
+        may_stay = may_stay and not self._source.ends_here() and not self._file.peek(1)
         self._file.close()
+        return may_stay
 
     @property
     def announced(self) -> int | None:
         """How many bytes of the body are still to come, where that is known."""
         return None if self._is_chunked else self._left
-
-    @property
-    def is_reusable(self) -> bool:
-        """Whether the body was read to its end, and the connection may carry another request."""
-        return self._stays_open and self._left == 0 and not self._is_chunked
 
     def readinto(self, view: memoryview) -> int:
         """Fill a view as far as a read does; 0 at the end of the body."""
@@ -63,7 +68,7 @@ class Response:
             return 0
         if self._left is not None:
             view = view[: self._left]
-        return self._took(self._file.readinto(view))  # type: ignore[attr-defined]
+        return self._took(self._file.readinto(view))
 
     def read(self, size: int) -> bytes:
         """At most so many bytes, as soon as there are any; none at the end of the body."""
@@ -71,7 +76,7 @@ class Response:
             return b""
         if self._left is not None:
             size = min(size, self._left)
-        piece: bytes = self._file.read1(size)  # type: ignore[attr-defined]
+        piece = self._file.read1(size)
         self._took(len(piece))
         return piece
 
@@ -144,3 +149,38 @@ class Response:
         if not line.endswith(b"\n"):
             raise HTTPException("a line that was cut" if line else "the connection was closed")
         return line
+
+
+class _Source(io.RawIOBase):
+    """What comes from a socket, which closing this leaves open.
+
+    A server that sends byte by byte, each in time, would be read for ever.
+    """
+
+    def __init__(self, sock: socket.socket, patience: float) -> None:
+        self._sock = sock
+        self._patience = patience
+        self._until = time.monotonic() + patience
+        self._came = 0  # bytes, since the patience began anew
+        self._is_over = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, view: memoryview) -> int:  # type: ignore[override]
+        if self._is_over:
+            return 0
+        count = self._sock.recv_into(view)
+        self._came += count
+        now = time.monotonic()
+        if now > self._until:
+            if self._came < _PROGRESS:
+                raise TimeoutError
+            self._until, self._came = now + self._patience, 0
+        return count
+
+    def ends_here(self) -> bool:
+        """Read no more; whether the socket holds bytes decrypted already, which no poll shows."""
+        self._is_over = True
+        pending = getattr(self._sock, "pending", None)
+        return pending is not None and pending() > 0

@@ -73,12 +73,15 @@ class ListPage:
 CredentialSource = Callable[[CredentialScope, Credentials | None], Awaitable[Credentials]]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_LAST = 2**63 - 1
+_FIRST, _LAST = -(2**63), 2**63 - 1
 _MICROSECOND = timedelta(microseconds=1)
 
 
 def nanoseconds(moment: datetime) -> int:
-    """A moment in nanoseconds since the epoch, exactly, as far as 64 bits go: to the year 2262."""
+    """A moment in nanoseconds since the epoch, exactly, as far as 64 bits go: from 1677 to 2262.
+
+    Some servers that know no time tell the year 1.
+    """
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return min((moment - _EPOCH) // _MICROSECOND * 1000, _LAST)
+    return max(_FIRST, min((moment - _EPOCH) // _MICROSECOND * 1000, _LAST))

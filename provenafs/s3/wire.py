@@ -15,7 +15,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from http import HTTPStatus
@@ -100,9 +100,8 @@ class Wire:
         is_read = request.method == "GET"
         if limit is None:
             limit = _DOCUMENT if request.method in ("GET", "POST") else _RECEIPT
-        seconds = 3 * self._read_timeout if is_read else _LONGEST_CHANGE_S
         with self.sent(request) as response:
-            body = _body(response, limit, seconds)
+            body = _body(response, limit, self._patience(request))
             if body is None:
                 raise BadAnswer(f"an answer of more than {limit} bytes")
         if not is_read and is_error_document(body):
@@ -128,17 +127,25 @@ class Wire:
             if self._is_forwarded(parts.scheme):
                 target = f"{parts.scheme}://{parts.netloc}{target}"
             extra = {} if pool.proxy_headers is None else pool.proxy_headers
-            response = _converse(connection.sock, request, parts.netloc, target, extra)
+            is_sent = _send(connection.sock, request, parts.netloc, target, extra)
+            patience = self._patience(request)
+            response = Response(connection.sock, request.method, patience)
             try:
-                _check_status(response, request)
+                _check_status(response, request, patience)
+                if not is_sent:  # it cannot have what it says it has stored
+                    raise BadAnswer("a success came before all of the body was sent")
                 yield response
             finally:
-                is_reusable = response.is_reusable
-                response.close()
+                is_reusable = response.close() and is_sent
         finally:
             if not is_reusable:  # bytes may be left: it serves nobody else
                 connection.close()
             pool._put_conn(connection)
+
+    def _patience(self, request: HttpRequest) -> float:
+        """Seconds that an answer may take."""
+        is_read = request.method in ("GET", "HEAD")
+        return 3 * self._read_timeout if is_read else _LONGEST_CHANGE_S
 
     def _pool(self, scheme: str, netloc: str) -> urllib3.HTTPConnectionPool:
         pool = self._pools.get((scheme, netloc))
@@ -178,14 +185,14 @@ def _connect(pool: urllib3.HTTPConnectionPool, connection: Any) -> None:
         connection.connect()
 
 
-def _converse(
+def _send(
     sock: socket.socket,
     request: HttpRequest,
     host: str,
     target: str,
     proxy_headers: Mapping[str, str],
-) -> Response:
-    """Send a request and receive the head of its answer."""
+) -> bool:
+    """Send a request; False if the server has hung up first, and may have said why."""
     fields = {"host": host, "accept-encoding": "identity", **request.headers}
     if target.startswith("http"):
         fields |= proxy_headers
@@ -193,12 +200,14 @@ def _converse(
     if any("\n" in line or "\r" in line for line in lines):
         raise BadAnswer("a value with a line break, which no header can carry")
     head = ("\r\n".join(lines) + "\r\n\r\n").encode()
-    with suppress(BrokenPipeError, ConnectionResetError):  # the server may have said why
-        _send(sock, head, request.body)
-    return Response(sock, request.method)
+    try:
+        _send_all(sock, head, request.body)
+    except (BrokenPipeError, ConnectionResetError):
+        return False
+    return True
 
 
-def _send(sock: socket.socket, head: bytes, body: Any) -> None:
+def _send_all(sock: socket.socket, head: bytes, body: Any) -> None:
     if body is None or isinstance(body, (bytes, bytearray, memoryview)):
         if body is not None and len(body) > _SMALL:
             sock.sendall(head)
@@ -211,13 +220,13 @@ def _send(sock: socket.socket, head: bytes, body: Any) -> None:
         sock.sendall(piece)
 
 
-def _check_status(response: Response, request: HttpRequest) -> None:
+def _check_status(response: Response, request: HttpRequest, seconds: float) -> None:
     status = response.status
     if status == request.success:
         return
     if status < HTTPStatus.MULTIPLE_CHOICES:
         raise BadAnswer(f"status {status}, which answers no {request.method}")
-    body = _body(response, _ERROR, _LONGEST_CHANGE_S)
+    body = _body(response, _ERROR, seconds)
     raise _error(status, response.headers, body, is_head=request.method == "HEAD")
 
 

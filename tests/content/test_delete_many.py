@@ -164,6 +164,44 @@ async def test_a_key_that_is_refused_is_told_and_shown_again(
     assert list(files_of(store, other_user)) == ["d/20"]
 
 
+@pytest.mark.usefixtures("looks_at_etags")
+@pytest.mark.parametrize(
+    "row",
+    [
+        "<Deleted><Key>{0}</Key></Deleted><Error><Key>{0}</Key><Code>InternalError</Code></Error>",
+        "<Deleted><Key>{0}</Key></Deleted><Error><Key>{0}</Key><Code>NoSuchKey</Code></Error>",
+        "<Error><Key>{0}</Key><Code>NoSuchKey</Code><Code>InternalError</Code></Error>",
+        "<Error><Key>{0}</Key><Code>NoSuchBucket</Code></Error>",
+        "<Deleted><Key>{0}</Key><Key>{0}</Key></Deleted>",
+        "<Deleted>{0}</Deleted>",
+    ],
+)
+async def test_a_key_of_which_an_answer_says_two_things_is_looked_at(
+    store: Store, proxy: FaultProxy, other_user: Any, row: str
+) -> None:
+    await remove_first(store, proxy)
+    body = f"<DeleteResult>{row.format(store.prefix + 'd/20')}</DeleteResult>".encode()
+    proxy.fail(is_batch, answer("200 OK", body))  # and nothing was deleted
+    await remove_rest(store)
+    await store.store.drain()
+    assert files_of(store, other_user) == {}
+    assert store.failures == []
+
+
+@pytest.mark.usefixtures("looks_at_etags")
+@pytest.mark.parametrize("code", ["PreconditionFailed", "ConditionalRequestConflict"])
+async def test_every_code_of_a_changed_object_counts_as_one(
+    store: Store, proxy: FaultProxy, code: str
+) -> None:
+    await remove_first(store, proxy)
+    row = f"<Error><Key>{store.prefix}d/20</Key><Code>{code}</Code></Error>"
+    proxy.fail(is_batch, answer("200 OK", f"<DeleteResult>{row}</DeleteResult>".encode()))
+    await remove_rest(store)
+    await store.store.drain()
+    assert proxy.count(lambda one: is_delete(one) and one.path.endswith("/20")) == 0
+    assert await store.names("d") == ["20"]
+
+
 @pytest.mark.parametrize(
     "fault",
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from provenafs.content.recovery import Recovery
 from provenafs.content.volume import Volume
 from provenafs.errors import FSError
 from provenafs.s3.errors import AccessDenied, Unavailable
-from provenafs.s3.metadata import Metadata, metadata_of, mode_of, time_of, time_text
+from provenafs.s3.metadata import Metadata, head_of, metadata_of, mode_of, time_of, time_text
 from provenafs.s3.writing import ObjectWriter
 from tests.support.moto_bucket import BUCKET
 from tests.support.store import MIB, Store, open_store
@@ -212,14 +213,30 @@ async def test_tags_that_may_not_be_read_are_left_behind(
 
 
 def test_what_cannot_be_sent_again_is_left_out() -> None:
-    headers = {"content-encoding": "aws-chunked,gzip", "content-disposition": "fü"}
+    headers = {
+        "content-encoding": "aws-chunked,gzip",
+        "content-disposition": "fü",
+        "content-language": "d\re",
+    }
     answer = {
         "ResponseMetadata": {"HTTPHeaders": headers},
-        "Metadata": {"Who": "lab", "where": "hü", "MTIME": "1.5"},
+        "ContentType": "text/\x1fplain",
+        "Metadata": {"Who": "lab", "where": "hü", "why": "a\rb", "MTIME": "1.5"},
     }
     metadata = metadata_of(answer)
+    assert metadata.content_type == "binary/octet-stream"
     assert metadata.kept == {"content-encoding": "gzip"}
     assert (metadata.other, metadata.mtime_ns) == ({"who": "lab"}, 1_500000000)
+
+
+def test_a_date_beyond_all_bounds_tells_nothing_of_the_servers_clock() -> None:
+    answer = {
+        "ResponseMetadata": {"HTTPHeaders": {"date": f"Mon, 1 Jan 2020 00:00:00 +{'9' * 15}"}},
+        "ContentLength": 1,
+        "ETag": '"e"',
+        "LastModified": datetime(2020, 1, 1, tzinfo=UTC),
+    }
+    assert head_of(answer, "k").ahead == 0
 
 
 async def test_a_time_is_not_forgotten_when_a_rename_fails(
@@ -266,7 +283,20 @@ def test_every_time_is_read_as_it_was_written(time_ns: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [None, "", "nan", "inf", "1e99", "yesterday", "2020-01-01", "1" * 9999]
+    "text",
+    [
+        None,
+        "",
+        "nan",
+        "snan",
+        "inf",
+        "1e99",
+        "1e1000000",
+        "-1e999999999999",
+        "yesterday",
+        "2020-01-01",
+        "1" * 9999,
+    ],
 )
 def test_what_is_no_time_is_none(text: str | None) -> None:
     assert time_of(text) is None

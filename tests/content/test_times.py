@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import closing
 from dataclasses import replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,15 @@ import trio
 
 from provenafs.content.journal import Journal
 from provenafs.content.journal_rows import Action, State
-from provenafs.content.listing.index import ROOT_INO, Entry, Index, Invalidation, Kind, Listed
+from provenafs.content.listing.index import (
+    ROOT_INO,
+    Entry,
+    Index,
+    Invalidation,
+    Kind,
+    Listed,
+)
+from provenafs.s3.types import nanoseconds
 from provenafs.s3.writing import ObjectWriter
 from tests.support.faultproxy import FaultProxy, Request, s3_failure
 from tests.support.moto_bucket import BUCKET
@@ -109,6 +118,14 @@ async def test_a_rename_changes_the_ctime_only(store: Store) -> None:
     assert moved.shown_ctime_ns > before["f"].shown_ctime_ns
     await store.rename("d", "e")
     assert (await store.entry("e/g")).shown_mtime_ns == before["d/g"].shown_mtime_ns
+
+
+@pytest.mark.parametrize("year", [1, 1677, 1969, 9999])
+def test_whatever_time_a_list_tells_can_be_kept(index: Index, year: int) -> None:
+    directory = index.get_or_create(ROOT_INO, "d", Kind.DIRECTORY).ino
+    told = nanoseconds(datetime(year, 1, 1, tzinfo=UTC))
+    show(index, directory, Listed("f", 1, '"1"', told))
+    assert only(index, directory).shown_mtime_ns == told
 
 
 def test_what_others_stored_keeps_its_time_through_a_rename(index: Index) -> None:

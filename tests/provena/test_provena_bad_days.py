@@ -24,6 +24,7 @@ from tests.support.provena_answers import (
     HANDLE,
     MINT,
     READ,
+    SUCCESS,
     WRITE,
     fetched,
     refused_token,
@@ -135,7 +136,10 @@ async def test_an_answer_that_is_no_json(server: Loopback, provena: Provena, bod
         await provena.datastore.fetch(HANDLE)
 
 
-@pytest.mark.parametrize("body", [None, [], {}, {"status": 3}, {"status": {"success": True}}])
+@pytest.mark.parametrize(
+    "body",
+    [None, [], {}, *({"status": status} for status in (3, {}, {"success": None}, SUCCESS))],
+)
 async def test_json_of_another_form(server: Loopback, provena: Provena, body: object) -> None:
     server.on(FETCH, Answer(200, body))
     with pytest.raises(Unavailable):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ from provenafs.s3.bucket import Bucket
 from provenafs.s3.calls import S3Context
 from provenafs.s3.metadata import Metadata
 from provenafs.s3.pages import Pages
+from provenafs.s3.response import Response
 from provenafs.s3.types import Credentials, CredentialScope
 from provenafs.s3.wire import HttpRequest, Wire
 from provenafs.s3.writing import ObjectWriter
@@ -44,7 +46,7 @@ def _bucket(address: str, io_timeout: float = 10) -> Bucket:
 
 
 @contextmanager
-def _pouring(head: bytes, piece: bytes) -> Iterator[tuple[str, list[int]]]:
+def _pouring(head: bytes, piece: bytes, pause: float = 0.0) -> Iterator[tuple[str, list[int]]]:
     """A server that answers with a head and then with pieces, as if for ever; counts its bytes."""
     listener = socket.create_server(("127.0.0.1", 0))
     sent: list[int] = []
@@ -60,6 +62,7 @@ def _pouring(head: bytes, piece: bytes) -> Iterator[tuple[str, list[int]]]:
                     while sent[-1] < _ENDLESS:
                         connection.sendall(piece)
                         sent[-1] += len(piece)
+                        time.sleep(pause)
 
     thread = threading.Thread(target=serve)
     thread.start()
@@ -172,6 +175,54 @@ async def test_a_connection_is_used_again_unless_bytes_may_be_left() -> None:
         nursery.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize(
+    "reply",
+    [
+        part(b"0123456789") + part(b"abcdefghij"),
+        b"HTTP/1.1 204 x\r\nContent-Length: 5\r\n\r\nbytes",
+    ],
+)
+def test_a_connection_with_bytes_behind_an_answer_serves_nobody_else(reply: bytes) -> None:
+    here, there = socket.socketpair()
+    with here, there:
+        there.sendall(reply.replace(b"Connection: close\r\n", b""))
+        response = Response(here, "GET", 5)
+        while response.read(100):
+            pass
+        assert not response.close()
+
+
+def test_bytes_behind_an_answer_are_seen_through_encryption() -> None:
+    class Decrypted(socket.socket):
+        def pending(self) -> int:
+            return 5  # of a record whose beginning was read
+
+    here, there = socket.socketpair()
+    with Decrypted(fileno=here.detach()) as decrypted, there:
+        there.sendall(b"HTTP/1.1 204 x\r\n\r\n")
+        assert not Response(decrypted, "DELETE", 5).close()
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 206 x\r\nX: ",
+        b'HTTP/1.1 206 x\r\nETag: "e"\r\nContent-Range: bytes 0-9999/10000\r\n\r\n',
+        b"HTTP/1.1 404 x\r\nContent-Length: 9999\r\n\r\n",
+    ],
+)
+async def test_an_answer_byte_by_byte_is_given_up(head: bytes) -> None:
+    with _pouring(head, b"x", 0.1) as (address, _), pytest.raises(errors.Unavailable):
+        with trio.fail_after(10):
+            await _bucket(address, io_timeout=1).read_range("k", 0, 10_000, '"e"', size=10_000)
+
+
+async def test_a_body_that_was_not_sent_is_not_stored() -> None:
+    data = bytes(32 * _MIB)  # the server closes without having read it
+    with scripted([answer("200 OK", ETag='"e"')]) as server, pytest.raises(errors.Unavailable):
+        await ObjectWriter(_bucket(server.address)).put("k", data, None, Metadata("id"))
+
+
 async def test_requests_go_through_the_proxy_of_the_environment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -205,6 +256,18 @@ async def test_https_goes_through_a_tunnel(monkeypatch: pytest.MonkeyPatch) -> N
             )
     assert proxy.requests[0].startswith(b"CONNECT s3.example:443 HTTP/1.")
     assert b"KEY" not in proxy.requests[0]
+
+
+async def test_a_redirect_of_something_in_between_tells_no_region() -> None:
+    gateway = answer("307 Temporary Redirect", Location="https://login.example/")
+    headers: Any = {"x-amz-bucket-region": "eu-west-1"}
+    told = answer("403 Forbidden", **headers)
+    with scripted([gateway, told, part(b"0123456789")]) as server:
+        bucket = Bucket("b", _keys, S3Context(server.address, 10))
+        with pytest.raises(errors.S3Error, match="another address"):
+            await bucket.read_range("k", 0, 10, '"e"', size=1000)
+        await bucket.read_range("k", 0, 10, '"e"', size=1000)
+    assert b"/eu-west-1/s3/" in server.requests[-1]
 
 
 # LISTs that never end
@@ -245,3 +308,29 @@ async def test_some_empty_pages_are_passed_over() -> None:
         while (page := await following.next()) is not None:
             found += [item.key for item in page.objects]
     assert found == ["p/a", "p/b", "p/z"]
+
+
+async def test_keys_that_were_not_asked_for_are_left_out() -> None:
+    names = ["a", "b/c", "d/../e", "f"]
+    prefixes = "".join(
+        f"<CommonPrefixes><Prefix>{name}</Prefix></CommonPrefixes>"
+        for name in ("p/", "p/g/", "p/h/i/", "q/", "p/j")
+    )
+    body = _page(names).partition(b"\r\n\r\n")[2]
+    body = body.replace(b"</ListBucketResult>", f"{prefixes}</ListBucketResult>".encode())
+    with scripted([answer("200 OK", body)]) as server:
+        page = await _bucket(server.address).list("p/")
+        deep = await _bucket(server.address).list("p/", delimiter="")
+    assert [item.key for item in page.objects] == ["p/a", "p/f"]
+    assert page.prefixes == ("p/g/",)
+    assert len(page.left_out) == 6
+    assert [item.key for item in deep.objects] == [f"p/{name}" for name in names]
+
+
+async def test_a_page_of_another_listing_is_no_empty_one() -> None:
+    wanted, other = (_page(["a"]).replace(b"p/a", key) for key in (b"p/a", b"q/a"))
+    with scripted([other, wanted, other]) as server:
+        bucket = _bucket(server.address)
+        assert [item.key for item in (await bucket.list("p/")).objects] == ["p/a"]
+        with pytest.raises(errors.BadAnswer):
+            await bucket.list("p/")

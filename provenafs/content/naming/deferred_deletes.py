@@ -24,7 +24,7 @@ from provenafs.content.writing.keeping import keep
 from provenafs.errors import FSError
 from provenafs.guard import Background
 from provenafs.lib.parallel import run_all
-from provenafs.s3.deleting import CHANGED, GONE, Removal, delete_many, fits_batch
+from provenafs.s3.deleting import Fate, Removal, delete_many, fits_batch
 from provenafs.s3.errors import PreconditionFailed, Unavailable, is_transient
 
 log = logging.getLogger(__name__)
@@ -308,14 +308,15 @@ class DeferredDeletes:
 
     async def _delete_many(self, batch: Sequence[_Pending], volume: Volume) -> bool:
         """Delete what one request can; the rest one by one. False if the answer was not clear."""
-        fit = [one for one in batch if fits_batch(one.intent.key)]
-        codes = await self._codes(fit, volume) if fit else {}
+        # Without an ETag there is no condition, and whatever is there would be deleted.
+        fit = [one for one in batch if one.intent.etag and fits_batch(one.intent.key)]
+        fates = await self._fates(fit, volume) if fit else {}
         gone, stays, rest = [], [], []
         for one in batch:
-            code = None if codes is None else codes.get(one.intent.key)
-            if code == "" or code in GONE:
+            fate = fates.get(one.intent.key)
+            if fate in (Fate.DELETED, Fate.ABSENT):
                 gone.append(one)
-            elif code == CHANGED:
+            elif fate is Fate.CHANGED:
                 log.info("%s was stored anew by another client: it stays", one.intent.key)
                 stays.append(one)
             else:
@@ -329,8 +330,8 @@ class DeferredDeletes:
         await run_all(partial(self._delete, one, volume) for one in rest)
         return len(gone) + len(stays) == len(fit)
 
-    async def _codes(self, batch: Sequence[_Pending], volume: Volume) -> Mapping[str, str] | None:
-        """What became of each; None if nothing is known, and each has to be looked at."""
+    async def _fates(self, batch: Sequence[_Pending], volume: Volume) -> Mapping[str, Fate]:
+        """What became of each; those of which nothing is known have to be looked at."""
         wanted = {one.intent.key: one.intent.etag or "" for one in batch}
         try:
             await volume.may_write()
@@ -342,7 +343,7 @@ class DeferredDeletes:
             if isinstance(error, Unavailable):
                 for key in wanted:
                     volume.drive.bucket.late_deletes.add(key)
-            return None
+            return {}
 
 
 def _removal(intent: Intent) -> Removal:
