@@ -75,7 +75,7 @@ def mount(
     ] = None,
     memory: Annotated[str | None, typer.Option(help="Memory for read-ahead, e.g. 128MiB.")] = None,
     writeback: Annotated[
-        bool | None, typer.Option(help="Close once written locally, store behind.")
+        bool | None, typer.Option(help="Close once written locally, store in the background.")
     ] = None,
     staging_size: Annotated[
         str | None, typer.Option(help="Disk for what is not stored yet, e.g. 20GiB.")
