@@ -5,9 +5,9 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Iterator
-from typing import Any
 from urllib.parse import quote
 
+from provenafs.provena.reading import object_or_empty
 from provenafs.provena.records import DatasetRecord
 
 _RESOLVER = "https://hdl.handle.net/"
@@ -31,8 +31,8 @@ class Description:
 
     def __init__(self, record: DatasetRecord) -> None:
         self._record = record
-        self._info = _object(record.collection_format.get("dataset_info"))
-        self._associations = _object(record.collection_format.get("associations"))
+        self._info = object_or_empty(record.collection_format.get("dataset_info"))
+        self._associations = object_or_empty(record.collection_format.get("associations"))
 
     @property
     def handle(self) -> str:
@@ -62,7 +62,7 @@ class Description:
     @property
     def published(self) -> str | None:
         """The day of publication, or else of release, such as 2023-12-01."""
-        published = _object(self._info.get("published_date"))
+        published = object_or_empty(self._info.get("published_date"))
         day = _date(published.get("value")) if published.get("relevant") else None
         if day is None and self._record.release_status == "RELEASED":
             day = _day(self._record.release_timestamp)
@@ -120,19 +120,19 @@ class Description:
     @property
     def elsewhere(self) -> str | None:
         """The web address of the files of a dataset that is kept elsewhere."""
-        return web_address(_object(self._info.get("access_info")).get("uri"))
+        return web_address(object_or_empty(self._info.get("access_info")).get("uri"))
 
     @property
     def period(self) -> str | None:
         """From when to when the data is, such as 2023-01-01/2023-10-31."""
-        duration = _object(_object(self._info.get("temporal_info")).get("duration"))
+        duration = object_or_empty(object_or_empty(self._info.get("temporal_info")).get("duration"))
         begin, end = _date(duration.get("begin_date")), _date(duration.get("end_date"))
         return None if begin is None or end is None else f"{begin}/{end}"
 
     @property
     def coverage(self) -> str | None:
         """Where the data is, as EWKT."""
-        return _text(_object(self._info.get("spatial_info")).get("coverage"))
+        return _text(object_or_empty(self._info.get("spatial_info")).get("coverage"))
 
     @property
     def version(self) -> str:
@@ -187,7 +187,3 @@ def _day(seconds: object) -> str | None:
         return datetime.datetime.fromtimestamp(seconds, datetime.UTC).date().isoformat()
     except (OverflowError, ValueError, OSError):
         return None
-
-
-def _object(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}

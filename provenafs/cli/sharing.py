@@ -117,7 +117,7 @@ def _printed(keys: Keys, endpoint: str | None, form: Format) -> str:
         "aws_session_token": keys.session_token,
     }
     # Quoted as well: not every shell takes a line that is typed or run for a comment (zsh).
-    note = f"# {shlex.quote(f'{keys.address}, until {expiry}')}"
+    note = f"# {shlex.quote(keys.address)} until {shlex.quote(expiry)}"
     if form is Format.aws_config:
         settings |= {"endpoint_url": endpoint} if endpoint else {}
         lines = [f"{name} = {value}" for name, value in settings.items()]

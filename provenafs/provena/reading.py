@@ -90,6 +90,11 @@ def number(value: object, default: float, low: float, high: float) -> float:
     return default if math.isnan(found) else min(max(found, low), high)
 
 
+def object_or_empty(value: object) -> dict[str, Any]:
+    """An object of a document; an empty one for what is none."""
+    return value if isinstance(value, dict) else {}
+
+
 def text_or_none(value: object) -> str | None:
     """A text of a document that says something, else None. Half a surrogate pair is no text."""
     if not isinstance(value, str) or not value:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from provenafs.provena.handles import has_name, shown
-from provenafs.provena.reading import number, text_or_none
+from provenafs.provena.reading import number, object_or_empty, text_or_none
 
 LATEST_S = 253_402_300_799
 """The last second of the year 9999: a timestamp beyond is shown as this one."""
@@ -74,7 +74,7 @@ class DatasetRecord:
         for name in ("created_timestamp", "updated_timestamp"):
             if not isinstance(item.get(name), int):
                 raise ValueError(f"{shown(handle)} has no valid {name}")
-        location = _object(item.get("s3"))
+        location = object_or_empty(item.get("s3"))
         bucket, path = location.get("bucket_name"), location.get("path")
         if not isinstance(bucket, str) or not _BUCKET.fullmatch(bucket):
             raise ValueError(f"{shown(handle)} has no valid bucket_name")
@@ -175,24 +175,26 @@ class DatasetRecord:
                     timestamp=_seconds(entry.get("timestamp")),
                     reason=text_or_none(entry.get("reason")) or "",
                     username=text_or_none(entry.get("username")) or "",
-                    collection_format=_object(_object(entry.get("item")).get("collection_format")),
+                    collection_format=object_or_empty(
+                        object_or_empty(entry.get("item")).get("collection_format")
+                    ),
                 )
         return tuple(entries.values())
 
     @property
     def collection_format(self) -> dict[str, Any]:
         """The metadata document, as stored."""
-        return _object(self.raw.get("collection_format"))
+        return object_or_empty(self.raw.get("collection_format"))
 
     @property
     def reposited(self) -> bool:
         """Whether the files are kept here; false for a dataset hosted elsewhere."""
-        return _object(self.dataset_info.get("access_info")).get("reposited") is not False
+        return object_or_empty(self.dataset_info.get("access_info")).get("reposited") is not False
 
     @property
     def dataset_info(self) -> dict[str, Any]:
         """The part of the metadata document that is about the dataset."""
-        return _object(self.collection_format.get("dataset_info"))
+        return object_or_empty(self.collection_format.get("dataset_info"))
 
     @property
     def has_own_folder(self) -> bool:
@@ -202,7 +204,7 @@ class DatasetRecord:
 
     @property
     def _versioning(self) -> dict[str, Any]:
-        return _object(self.raw.get("versioning_info"))
+        return object_or_empty(self.raw.get("versioning_info"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,10 +242,6 @@ def _is_folder(path: str) -> bool:
 
 def _handle(value: object) -> str | None:
     return value if isinstance(value, str) and has_name(value) else None
-
-
-def _object(value: object) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
 
 
 def _objects(value: object) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ import trio
 from provenafs.s3.answers import Answer, ErrorAnswer, etag_of, modified_of, size_of
 from provenafs.s3.calls import Requester, S3Context
 from provenafs.s3.clients import DEFAULT_REGION
-from provenafs.s3.errors import BadAnswer
+from provenafs.s3.errors import BadAnswer, NoSuchKey
 from provenafs.s3.late_deletes import LateDeletes
 from provenafs.s3.listing import PAGE
 from provenafs.s3.sender import ObjectRequest
@@ -96,7 +96,17 @@ class Bucket:
             answer: Any = client.head_object(Bucket=self.name, Key=key)
             return ObjectInfo(key, size_of(answer), etag_of(answer, key=key), modified_of(answer))
 
-        return await self.boto(f"looking at {key}", work, self.service.listings)
+        try:
+            return await self.boto(f"looking at {key}", work, self.service.listings)
+        except NoSuchKey:
+            await self.look()
+            raise
+
+    async def look(self) -> None:
+        """Raise S3Error if the bucket is gone: a HEAD of an object answers 404 then as well."""
+        await self._caller.call(
+            f"looking at {self.name}", self._ask_region, limiter=self.service.listings
+        )
 
     async def read_range(
         self, key: str, start: int, length: int, etag: str, *, size: int, retry: bool = True

@@ -78,7 +78,11 @@ class ObjectWriter:
             answer: Any = s3.head_object(Bucket=self._name, Key=key)
             return head_of(answer, key)
 
-        return await self._boto("looking at", key, send)
+        try:
+            return await self._boto("looking at", key, send)
+        except NoSuchKey:
+            await self.bucket.look()
+            raise
 
     async def describe(self, key: str) -> Head:
         """As `head`, with the tags, as far as the credentials allow to see them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sqlite3
@@ -103,3 +104,33 @@ def test_verbs_know_them_by_handle_and_by_directory(
         done = run_cli(drive.environ, "info", target, "--json")
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["handle"] in (UUID, "10378.1/ABC123", "..")
+
+
+def test_a_bucket_that_is_gone_is_told_and_hides_no_other(
+    sandbox: RunningSandbox, mount_as: MountAs
+) -> None:
+    handle = sandbox.mint("alice", "Gone")
+    client = sandbox.s3()
+    client.create_bucket(Bucket="gone")
+    prefix = sandbox.prefix(handle)
+    location = {"bucket_name": "gone", "path": prefix, "s3_uri": f"s3://gone/{prefix}"}
+    with closing(sqlite3.connect(sandbox.state.database, timeout=10)) as database, database:
+        (text,) = database.execute("SELECT document FROM items WHERE id = ?", (handle,)).fetchone()
+        document = json.dumps(json.loads(text) | {"s3": location})
+        database.execute("UPDATE items SET document = ? WHERE id = ?", (document, handle))
+    client.put_object(Bucket="gone", Key=f"{prefix}f", Body=b"one\n")
+    drive = mount_as("alice", "--ttl", "0")
+    stored = drive.data(handle) / "f"
+    with stored.open("a") as file:
+        client.delete_object(Bucket="gone", Key=f"{prefix}f")
+        client.delete_bucket(Bucket="gone")
+        file.write("two\n")
+        with pytest.raises(OSError) as refused:
+            file.close()
+    assert refused.value.errno == errno.EIO
+    with pytest.raises(OSError) as refused:
+        os.listdir(drive.data(handle))
+    assert refused.value.errno == errno.EIO
+    told = (drive.dataset(handle) / ".provena/last-error.txt").read_text()
+    assert "the bucket is not there: tell the data store's administrator" in told
+    assert os.listdir(drive.data("10378.1/1451860"))

@@ -84,7 +84,8 @@ async def test_each_failure_has_its_error_and_shows_no_secret(
     name: str, reply: bytes, kind: type[Exception], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    with scripted([reply]) as server, pytest.raises(errors.S3Error) as raised:
+    bucket_is_there = [answer("200 OK")] if kind is errors.NoSuchKey else []
+    with scripted([reply, *bucket_is_there]) as server, pytest.raises(errors.S3Error) as raised:
         await _READS[name](_bucket(server.address))
     assert type(raised.value) is kind
     for text in (str(raised.value), repr(raised.value), caplog.text):

@@ -8,14 +8,8 @@ import uuid
 from provenafs.content.volume import Volume
 from provenafs.s3.errors import PreconditionFailed
 from provenafs.s3.metadata import Metadata
-from provenafs.s3.types import ObjectInfo
 
 _CONTENT_TYPE = "application/x-directory"
-
-
-def is_marker(item: ObjectInfo) -> bool:
-    """Whether an object only says that there is a folder."""
-    return item.size == 0 and item.key.endswith("/")
 
 
 async def put_marker(volume: Volume, key: str) -> bool:
