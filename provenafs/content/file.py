@@ -499,7 +499,9 @@ class File:
         if self._staged is None:
             return
         log.warning("%s is not stored: its bytes are kept, see 'provenafs recover'", self.key)
-        if not self._staged.punched:
+        if self._staged.punched:
+            await self._publisher.leave()
+        else:
             await self._publisher.drop()
         staged, self._staged = self._staged, None
         try:

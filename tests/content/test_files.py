@@ -322,6 +322,47 @@ async def test_files_larger_than_the_staging_area(
     assert objects(other_user, prefix) == {"big": data}
 
 
+async def test_room_is_never_made_in_a_file_that_was_closed_meanwhile(
+    store: Store, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The number of its descriptor may be that of another file by then."""
+    data = os.urandom(MIB)
+    handle = await store.open("large", os.O_CREAT | os.O_WRONLY)
+    for offset in range(0, 24 * MIB, MIB):
+        await handle.write(offset, data)
+    while await handle.file.a_part():
+        pass
+    journal, noted, go_on = store.files.journal, trio.Event(), trio.Event()
+    update = journal.update
+
+    async def slow_update(row: str, **columns: Any) -> None:
+        if "parts" in columns:
+            noted.set()
+            await go_on.wait()
+        await update(row, **columns)
+
+    monkeypatch.setattr(journal, "update", slow_update)
+    nursery.start_soon(handle.file.punch)
+    await noted.wait()
+
+    async def remove() -> None:
+        await store.unlink("large")
+        await handle.release()
+
+    nursery.start_soon(remove)
+    await trio.testing.wait_all_tasks_blocked(0.5)
+    other = await store.open("other", os.O_CREAT | os.O_RDWR)
+    for offset in range(0, 12 * MIB, MIB):
+        await other.write(offset, data)
+    await other.file._staged.sync()
+    go_on.set()
+    await trio.testing.wait_all_tasks_blocked(0.5)
+    await other.flush()
+    await other.release()
+    assert await store.read("other") == 12 * data
+    assert store.files.area.used == 0
+
+
 async def test_the_servers_own_file_is_protected(store: Store) -> None:
     assert await _errno(store.open("metadata.json", os.O_CREAT)) == errno.EPERM
     await store.mkdir("sub")
