@@ -326,7 +326,12 @@ class Operations(pyfuse3.Operations):
         parent = self.tree.node(parent_inode)
         permissions = mode & _PERMISSIONS
         node, handle = await parent.create(_decode(name, errno.EILSEQ), flags, permissions)
-        return self._opened(node, handle, ctx.pid), self._reply(await node.attributes())
+        try:
+            attributes = self._reply(await node.attributes())
+            return self._opened(node, handle, ctx.pid), attributes
+        except BaseException:  # the kernel releases only what it knows of
+            await handle.release()
+            raise
 
     def _opened(self, node: Node, handle: Handle, pid: int) -> FileInfo:
         self.tree.hold(node, handle)

@@ -8,8 +8,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from pyfuse3 import FUSEError
+
+from provenafs.fuse.neighbours import Neighbours
+from provenafs.fuse.operations import Operations
+from provenafs.provena.errors import Unavailable
+from provenafs.tree.node import Attributes, Handle, Node
 
 _SERVER = Path(__file__).with_name("failing_mount.py")
 EXPECTED = {
@@ -48,3 +56,28 @@ def test_any_exception_is_an_errno_and_the_mount_lives_on(mount: Path, name: str
         assert caught.value.errno == EXPECTED[name]
     assert mount.stat().st_mode & 0o777 == 0o555
     assert os.listdir(mount) == []
+
+
+async def test_what_is_created_and_cannot_be_shown_does_not_stay_open() -> None:
+    released = []
+
+    class Opened(Handle):
+        async def release(self) -> None:
+            released.append(self)
+
+    class Made(Node):
+        async def attributes(self) -> Attributes:
+            raise Unavailable("the data store does not answer")
+
+    class Parent(Node):
+        async def create(self, name: str, flags: int, mode: int = 0) -> tuple[Node, Handle]:
+            return Made(2), Opened()
+
+    tree: Any = SimpleNamespace(
+        node=Parent, hold=lambda node, handle: None, record_error=lambda ino, error: None
+    )
+    operations: Any = Operations(tree, Neighbours(()))
+    with pytest.raises(FUSEError):
+        await operations.create(1, b"f", 0o644, os.O_WRONLY, SimpleNamespace(pid=1))
+    assert len(released) == 1
+    assert operations.account()["open_handles"] == 0
