@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -139,6 +140,7 @@ class Files:
         self.writers = Writers()
         content.follow = Following(self).listed
         self._files: dict[int, File] = {}
+        self._going: dict[int, trio.Event] = {}
         self._behind = 0
         self._idle = trio.Event()
         area.reclaim = self._reclaim
@@ -160,6 +162,28 @@ class Files:
         reader = volume.drive.open(current, lambda: file.is_lost)
         file.uses += 1
         return FileHandle(self, file, reader, writing=writing)
+
+    @asynccontextmanager
+    async def going(self, ino: int) -> AsyncIterator[None]:
+        """While a file whose name is claimed is removed or replaced.
+
+        Who has it open was looked at, to keep what they may still read: nobody joins them now.
+        """
+        gone = self._going[ino] = trio.Event()
+        try:
+            yield
+        finally:
+            del self._going[ino]
+            gone.set()
+
+    async def left_alone(self, ino: int) -> None:
+        """Wait for whoever removes or replaces a file, `io_timeout` at most. ESTALE if it went."""
+        gone = self._going.get(ino)
+        if gone is not None:
+            with trio.move_on_after(self.content.s3.io_timeout):
+                await gone.wait()
+        if self.index.get(ino) is None and (gone is not None or self.known(ino) is None):
+            raise FSError(errno.ESTALE, "the file was removed")
 
     def admit(self) -> None:
         """ENFILE if no more files can be written to without taking what others need."""

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 import trio
-from faultproxy import Fault, FaultProxy
+import trio.testing
+from faultproxy import Fault, FaultProxy, Hold
 
 from provenafs.content import keeping
 from provenafs.content.files import FileHandle
@@ -178,3 +179,44 @@ async def test_without_a_reader_nothing_is_fetched(store: Store, other_user: Any
     assert not [
         line for line, _ in store.bucket.sent if line.startswith("GET") and "list" not in line
     ]
+
+
+REMOVALS = [
+    ("DELETE", lambda store: store.unlink("f")),
+    ("PUT", lambda store: store.rename("g", "f")),
+]
+
+
+@pytest.mark.parametrize(("method", "remove"), REMOVALS)
+async def test_a_file_is_not_opened_any_more_once_it_was_seen_who_has_it_open(
+    store: Store,
+    proxy: FaultProxy,
+    other_user: Any,
+    nursery: trio.Nursery,
+    method: str,
+    remove: Callable[[Store], Awaitable[None]],
+) -> None:
+    for name in "fg":
+        other_user.put_object(Bucket=BUCKET, Key=store.prefix + name, Body=OLD)
+    entry = await store.entry("f")
+    hold, opened = Hold(), []
+    proxy.fail(lambda request: request.method == method, hold, times=1)
+
+    async def read() -> None:
+        try:
+            handle = await store.changes.open(store.volume, entry, os.O_RDONLY)
+        except FSError as error:
+            opened.append(error.errno)
+        else:
+            opened.append(await handle.read(0, 10))
+            await handle.release()
+
+    async with trio.open_nursery() as changing:
+        changing.start_soon(remove, store)
+        await trio.to_thread.run_sync(hold.reached.wait, 10)
+        changing.start_soon(read)
+        await trio.testing.wait_all_tasks_blocked(0.1)
+        assert opened == []
+        hold.go_on.set()
+    assert opened == [errno.ESTALE]  # the kernel looks the name up again
+    assert store.files.known(entry.ino) is None
