@@ -60,7 +60,19 @@ class FileHandle:
         self._place = file.place
 
     async def read(self, offset: int, size: int) -> bytes | memoryview:
-        """Up to `size` bytes from `offset`; fewer only at the end of the file."""
+        """Up to `size` bytes from `offset`; fewer only at the end of the file.
+
+        What is just cut off would be zeros: whoever reads meanwhile does so once it is done.
+        """
+        while True:
+            if self.file.cutting is not None:
+                await self.file.cutting.wait()
+            cuts = self.file.cuts
+            data = await self._read(offset, size)
+            if cuts == self.file.cuts:
+                return data
+
+    async def _read(self, offset: int, size: int) -> bytes | memoryview:
         if self.file.is_here:
             return await self.file.read(offset, size)
         reader = self._reader
