@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import trio
+import trio.testing
 from pyfuse3 import FUSEError
 
 from provenafs.fuse.neighbours import Neighbours
@@ -81,3 +84,40 @@ async def test_what_is_created_and_cannot_be_shown_does_not_stay_open() -> None:
         await operations.create(1, b"f", 0o644, os.O_WRONLY, SimpleNamespace(pid=1))
     assert len(released) == 1
     assert operations.account()["open_handles"] == 0
+
+
+async def test_what_was_cut_off_is_told_before_a_read_shows_that_it_is_missing(
+    nursery: trio.Nursery,
+) -> None:
+    """The kernel fills what is missing of the size it knows with zeros."""
+    is_cut, goes_on, found = trio.Event(), trio.Event(), []
+
+    class Cut(Handle):
+        async def read(self, offset: int, size: int) -> bytes:
+            return b"" if is_cut.is_set() else b"0123456789"
+
+    class File(Node):
+        async def set_attributes(self, **given: Any) -> None:
+            is_cut.set()
+            await goes_on.wait()
+
+        async def attributes(self) -> Attributes:
+            return Attributes(self.ino, stat.S_IFREG)
+
+    operations: Any = Operations(SimpleNamespace(node=File), Neighbours(()))  # type: ignore[arg-type]
+    operations._files[7] = (2, Cut(), 1)
+
+    async def read() -> None:
+        found.append(await operations.read(7, 0, 4096))
+
+    await read()
+    size = SimpleNamespace(st_size=0)
+    fields = SimpleNamespace(update_size=True, update_mtime=False, update_mode=False)
+    nursery.start_soon(operations.setattr, 2, size, fields, None, None)
+    await is_cut.wait()
+    nursery.start_soon(read)
+    await trio.testing.wait_all_tasks_blocked()
+    assert found == [b"0123456789"]
+    goes_on.set()
+    await trio.testing.wait_all_tasks_blocked()
+    assert found == [b"0123456789", b""]
