@@ -75,20 +75,20 @@ class FileHandle:
     async def _read(self, offset: int, size: int) -> bytes | memoryview:
         if self.file.is_here:
             return await self.file.read(offset, size)
-        reader = self._reader
-        try:
-            data = await reader.read(offset, size)
-        except (S3Error, FSError):
-            if self.file.is_here:
-                return await self.file.read(offset, size)
-            if self._is_up_to_date(reader):
-                raise
-        else:
-            if len(data) == size or self._is_up_to_date(reader):
-                return data
-        if reader is self._reader:
-            await self._follow()
-        return await self._reader.read(offset, size)
+        while True:
+            reader = self._reader
+            try:
+                data = await reader.read(offset, size)
+            except (S3Error, FSError):
+                if self.file.is_here:
+                    return await self.file.read(offset, size)
+                if self._is_up_to_date(reader):
+                    raise
+            else:
+                if len(data) == size or self._is_up_to_date(reader):
+                    return data
+            if reader is self._reader:
+                await self._follow()
 
     def _is_up_to_date(self, reader: Reader) -> bool:
         """Whether nothing was moved or has grown, not even for another read of this handle."""
@@ -96,12 +96,16 @@ class FileHandle:
 
     async def _follow(self) -> None:
         """The same bytes are somewhere else now, or more have come after them."""
-        entry = self._files.index.get(self.file.ino)
+        file, left = self.file, self._reader
+        self._place = file.place
+        drive, entry = file.volume.drive, self._files.index.get(file.ino)
         if entry is None:
-            return
-        left, self._place = self._reader, self.file.place
-        moved = entry._replace(size=self.file.object_size, etag=self.file.etag)
-        self._reader = self.file.volume.drive.open(moved, lambda: self.file.is_lost)
+            self._reader = drive.read(
+                file.key, file.object_size, file.etag or "", lambda: file.is_lost
+            )
+        else:
+            moved = entry._replace(size=file.object_size, etag=file.etag)
+            self._reader = drive.open(moved, lambda: file.is_lost)
         await left.close()
 
     async def write(self, offset: int, data: bytes) -> int:

@@ -220,3 +220,40 @@ async def test_a_file_is_not_opened_any_more_once_it_was_seen_who_has_it_open(
         hold.go_on.set()
     assert opened == [errno.ESTALE]  # the kernel looks the name up again
     assert store.files.known(entry.ino) is None
+
+
+@pytest.mark.parametrize("path", ["g", "d/f"])
+async def test_a_file_that_was_renamed_and_then_removed_is_read_where_it_is(
+    store: Store, other_user: Any, path: str
+) -> None:
+    for name in ("f", "c/f"):
+        other_user.put_object(Bucket=BUCKET, Key=store.prefix + name, Body=OLD)
+    handle = await store.open("f" if path == "g" else "c/f", os.O_RDONLY)
+    await store.rename(*(("f", "g") if path == "g" else ("c", "d")))
+    await store.unlink(path)
+    assert await handle.read(0, len(OLD)) == OLD
+    await handle.release()
+    await store.files.deletions.flush()
+    assert path not in objects(other_user, store.prefix)
+
+
+async def test_a_file_is_followed_though_it_moves_again_meanwhile(
+    store: Store, proxy: FaultProxy, other_user: Any
+) -> None:
+    other_user.put_object(Bucket=BUCKET, Key=store.prefix + "a", Body=OLD)
+    handle = await store.open("a", os.O_RDONLY)
+    await store.rename("a", "b")
+    hold = Hold()
+    proxy.fail(lambda request: request.is_read and request.path.endswith("/b"), hold)
+    found = []
+
+    async def read() -> None:
+        found.append(await handle.read(0, 10))
+
+    async with trio.open_nursery() as reading:
+        reading.start_soon(read)
+        await trio.to_thread.run_sync(hold.reached.wait, 10)
+        await store.rename("b", "c")
+        hold.go_on.set()
+    assert found == [OLD[:10]]
+    await handle.release()
