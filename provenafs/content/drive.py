@@ -197,9 +197,13 @@ class Drive:
     def _prefix_of(self, directory: Entry) -> str:
         return self.key(directory).rstrip("/") + "/"
 
-    def read(self, key: str, size: int, etag: str) -> Reader:
-        """Read an object version of `size` bytes that may have no entry any more."""
-        source = ObjectSource(self.bucket, key, size, etag, lambda: None, self._content.blocks)
+    def read(
+        self, key: str, size: int, etag: str, is_lost: Callable[[], bool] = lambda: False
+    ) -> Reader:
+        """Read an object version of `size` bytes that may have no entry any more; as open."""
+        source = ObjectSource(
+            self.bucket, key, size, etag, lambda: None, self._content.blocks, is_lost
+        )
         return Reader(source, self._content.memory, self._content.nursery)
 
     def open(self, entry: Entry, is_lost: Callable[[], bool]) -> Reader:

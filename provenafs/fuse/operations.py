@@ -121,6 +121,7 @@ class Operations(pyfuse3.Operations):
         self._files: dict[int, tuple[int, Handle, int]] = {}  # inode, handle, who opened it
         self.callers = Callers()
         self._directories: dict[int, tuple[int, DirectoryHandle]] = {}
+        self._cuts: dict[int, tuple[int, trio.Event]] = {}  # by inode
         self._unread: set[int] = set()  # directories that nothing was read of
 
     def init(self) -> None:
@@ -195,6 +196,13 @@ class Operations(pyfuse3.Operations):
     ) -> EntryAttributes:
         node = self.tree.node(inode)
         handle = None if fh is None else self._files[fh][1]
+        with self._cut(node, attr.st_size) if fields.update_size else nullcontext():
+            await self._set_attributes(node, attr, fields, handle)
+            return await self._attributes(inode)
+
+    async def _set_attributes(
+        self, node: Node, attr: EntryAttributes, fields: SetattrFields, handle: Handle | None
+    ) -> None:
         if fields.update_mode:
             await node.set_mode(attr.st_mode & _PERMISSIONS)
         if fields.update_size or fields.update_mtime or not fields.update_mode:
@@ -203,7 +211,17 @@ class Operations(pyfuse3.Operations):
                 mtime_ns=attr.st_mtime_ns if fields.update_mtime else None,
                 handle=handle,
             )
-        return await self._attributes(inode)
+
+    @contextmanager
+    def _cut(self, node: Node, size: int) -> Iterator[None]:
+        """While the kernel has not been told that a file ends at `size` bytes by now."""
+        told = trio.Event()
+        self._cuts[node.ino] = size, told
+        try:
+            yield
+        finally:
+            self._cuts.pop(node.ino, None)
+            told.set()
 
     @_by_inode
     async def access(self, inode: InodeT, mode: ModeT, ctx: RequestContext) -> bool:
@@ -326,7 +344,12 @@ class Operations(pyfuse3.Operations):
         parent = self.tree.node(parent_inode)
         permissions = mode & _PERMISSIONS
         node, handle = await parent.create(_decode(name, errno.EILSEQ), flags, permissions)
-        return self._opened(node, handle, ctx.pid), self._reply(await node.attributes())
+        try:
+            attributes = self._reply(await node.attributes())
+            return self._opened(node, handle, ctx.pid), attributes
+        except BaseException:  # the kernel releases only what it knows of
+            await handle.release()
+            raise
 
     def _opened(self, node: Node, handle: Handle, pid: int) -> FileInfo:
         self.tree.hold(node, handle)
@@ -338,8 +361,15 @@ class Operations(pyfuse3.Operations):
 
     @_by_file
     async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
+        ino, handle, _ = self._files[fh]
+        data = await handle.read(off, size)
+        if len(data) < size and ino in self._cuts:
+            # The kernel would take what is missing of the size it knows for zeros.
+            end, told = self._cuts[ino]
+            if not data or off + len(data) <= end:
+                await told.wait()
         # Declared as bytes; pyfuse3 takes any buffer.
-        return await self._files[fh][1].read(off, size)  # type: ignore[return-value]
+        return data  # type: ignore[return-value]
 
     @_by_file
     async def write(self, fh: FileHandleT, off: int, buf: bytes) -> int:

@@ -322,6 +322,90 @@ async def test_files_larger_than_the_staging_area(
     assert objects(other_user, prefix) == {"big": data}
 
 
+async def test_room_is_never_made_in_a_file_that_was_closed_meanwhile(
+    store: Store, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The number of its descriptor may be that of another file by then."""
+    data = os.urandom(MIB)
+    handle = await store.open("large", os.O_CREAT | os.O_WRONLY)
+    for offset in range(0, 24 * MIB, MIB):
+        await handle.write(offset, data)
+    while await handle.file.wait_for_part():
+        pass
+    journal, noted, go_on = store.journal, trio.Event(), trio.Event()
+    update = journal.update
+
+    async def slow_update(row: str, **columns: Any) -> None:
+        if "parts" in columns:
+            noted.set()
+            await go_on.wait()
+        await update(row, **columns)
+
+    monkeypatch.setattr(journal, "update", slow_update)
+    nursery.start_soon(handle.file.punch)
+    await noted.wait()
+
+    async def remove() -> None:
+        await store.unlink("large")
+        await handle.release()
+
+    nursery.start_soon(remove)
+    await trio.testing.wait_all_tasks_blocked(0.5)
+    other = await store.open("other", os.O_CREAT | os.O_RDWR)
+    for offset in range(0, 12 * MIB, MIB):
+        await other.write(offset, data)
+    assert other.file._staged is not None
+    await other.file._staged.sync()
+    go_on.set()
+    await trio.testing.wait_all_tasks_blocked(0.5)
+    await other.flush()
+    await other.release()
+    assert await store.read("other") == 12 * data
+    assert store.area.used == 0
+
+
+async def test_a_file_that_is_being_cut_is_read_before_or_after(
+    store: Store, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reads take no lock, and find zeros where the bytes were that are cut off."""
+    handle = await store.open("a", os.O_CREAT | os.O_RDWR)
+    await handle.write(0, b"0123456789")
+    assert handle.file._staged is not None
+    await handle.file._staged._forget_tail()
+    goes_on, reading, cut = threading.Event(), threading.Event(), os.ftruncate
+    read_at: Callable[..., int] = staging.read_at
+    found = []
+
+    def slow_cut(file: int, size: int) -> None:
+        cut(file, size)
+        goes_on.wait(20)
+
+    def slow_read(*arguments: Any) -> int:
+        reading.wait(20)
+        return read_at(*arguments)
+
+    monkeypatch.setattr(os, "ftruncate", slow_cut)
+    monkeypatch.setattr(staging, "read_at", slow_read)
+
+    async def read() -> None:
+        found.append(bytes(await handle.read(0, 4096)))
+
+    nursery.start_soon(read)  # begun before
+    await trio.testing.wait_all_tasks_blocked(0.05)
+    nursery.start_soon(handle.file.truncate, 4)
+    await trio.testing.wait_all_tasks_blocked(0.05)
+    nursery.start_soon(read)
+    reading.set()
+    await trio.testing.wait_all_tasks_blocked(0.1)
+    assert found == []
+    goes_on.set()
+    with trio.fail_after(5):
+        while len(found) < 2:
+            await trio.sleep(0.01)
+    assert found == [b"0123"] * 2
+    await handle.release()
+
+
 async def test_the_servers_own_file_is_protected(store: Store) -> None:
     assert await _errno(store.open("metadata.json", os.O_CREAT)) == errno.EPERM
     await store.mkdir("sub")

@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from provenafs.content.writing import keeping
 from provenafs.content.writing.open_files import FileHandle
 from provenafs.errors import FSError
-from tests.support.faultproxy import Fault, FaultProxy
+from tests.support.faultproxy import Fault, FaultProxy, Hold
 from tests.support.moto_bucket import BUCKET
 from tests.support.store import MIB, Store, objects, open_store
 
@@ -178,3 +179,81 @@ async def test_without_a_reader_nothing_is_fetched(store: Store, other_user: Any
     assert not [
         line for line, _ in store.bucket.sent if line.startswith("GET") and "list" not in line
     ]
+
+
+REMOVALS = [
+    ("DELETE", lambda store: store.unlink("f")),
+    ("PUT", lambda store: store.rename("g", "f")),
+]
+
+
+@pytest.mark.parametrize(("method", "remove"), REMOVALS)
+async def test_a_file_is_not_opened_any_more_once_it_was_seen_who_has_it_open(
+    store: Store,
+    proxy: FaultProxy,
+    other_user: Any,
+    nursery: trio.Nursery,
+    method: str,
+    remove: Callable[[Store], Awaitable[None]],
+) -> None:
+    for name in "fg":
+        other_user.put_object(Bucket=BUCKET, Key=store.prefix + name, Body=OLD)
+    entry = await store.entry("f")
+    hold, opened = Hold(), list[object]()
+    proxy.fail(lambda request: request.method == method, hold, times=1)
+
+    async def read() -> None:
+        try:
+            handle = await store.changes.open(store.volume, entry, os.O_RDONLY)
+        except FSError as error:
+            opened.append(error.errno)
+        else:
+            opened.append(await handle.read(0, 10))
+            await handle.release()
+
+    async with trio.open_nursery() as changing:
+        changing.start_soon(remove, store)
+        await trio.to_thread.run_sync(hold.reached.wait, 10)
+        changing.start_soon(read)
+        await trio.testing.wait_all_tasks_blocked(0.1)
+        assert opened == []
+        hold.go_on.set()
+    assert opened == [errno.ESTALE]  # the kernel looks the name up again
+    assert store.files.known(entry.ino) is None
+
+
+@pytest.mark.parametrize("path", ["g", "d/f"])
+async def test_a_file_that_was_renamed_and_then_removed_is_read_where_it_is(
+    store: Store, other_user: Any, path: str
+) -> None:
+    for name in ("f", "c/f"):
+        other_user.put_object(Bucket=BUCKET, Key=store.prefix + name, Body=OLD)
+    handle = await store.open("f" if path == "g" else "c/f", os.O_RDONLY)
+    await store.rename(*(("f", "g") if path == "g" else ("c", "d")))
+    await store.unlink(path)
+    assert await handle.read(0, len(OLD)) == OLD
+    await handle.release()
+    await store.deferred_deletes.flush()
+    assert path not in objects(other_user, store.prefix)
+
+
+async def test_a_file_is_followed_though_it_moves_again_meanwhile(
+    store: Store, proxy: FaultProxy, other_user: Any
+) -> None:
+    other_user.put_object(Bucket=BUCKET, Key=store.prefix + "a", Body=OLD)
+    handle = await store.open("a", os.O_RDONLY)
+    await store.rename("a", "b")
+    hold = Hold()
+    proxy.fail(lambda request: request.is_read and request.path.endswith("/b"), hold)
+    found = []
+
+    async def read() -> None:
+        found.append(await handle.read(0, 10))
+
+    async with trio.open_nursery() as reading:
+        reading.start_soon(read)
+        await trio.to_thread.run_sync(hold.reached.wait, 10)
+        await store.rename("b", "c")
+        hold.go_on.set()
+    assert found == [OLD[:10]]
+    await handle.release()

@@ -42,11 +42,11 @@ class Namespace:
     async def open(self, volume: Volume, entry: Entry, flags: int) -> FileHandle:
         """Open a file; for writing once nobody renames or removes it. ESTALE if it is gone."""
         if flags & os.O_ACCMODE == os.O_RDONLY and not flags & os.O_TRUNC:
+            await self._files.left_alone(entry.ino)
             return self._files.open(volume, entry)
         await volume.may_write()
         async with self._services.claims.use_file(volume, entry.ino):
-            if self._index.get(entry.ino) is None and self._files.known(entry.ino) is None:
-                raise FSError(errno.ESTALE, f"{entry.name} was removed")
+            await self._files.left_alone(entry.ino)
             return await self._open(volume, entry, flags)
 
     async def _open(self, volume: Volume, entry: Entry, flags: int) -> FileHandle:
@@ -132,15 +132,18 @@ class Namespace:
             if entry.kind is not Kind.OBJECT:
                 raise FSError(errno.EISDIR)
             self._services.deferred_deletes.tell(volume, place.key)
-            file = self._files.known(entry.ino)
-            if file is None:
+            if self._files.known(entry.ino) is None:
                 etag = entry.etag
-                await self._unlink_unknown(place, entry, is_one_of_many)
+                async with self._files.going(entry.ino):
+                    await self._unlink_unknown(place, entry, is_one_of_many)
             else:
-                async with file.name_lock:
+                async with (
+                    self._files.using(volume, entry) as file,
+                    file.name_lock,
+                    self._files.going(entry.ino),
+                ):
                     etag = file.etag
                     await self._unlink_known(volume, entry, file)
-                await self._files.settle(file)
             self._services.attribute_updates.cancel(entry.ino)
             if etag is not None:
                 await self._keep_directory(volume, directory.ino)
@@ -159,7 +162,7 @@ class Namespace:
     async def _unlink_known(self, volume: Volume, entry: Entry, file: File) -> None:
         """The name goes at once; the object of an open file stays until it is released."""
         await file.give_up_upload()
-        if file.etag is not None and file.uses and not file.is_complete:
+        if file.etag is not None and file.uses > 1 and not file.is_complete:
             await self._services.deferred_deletes.delete_when_released(volume, file, file.etag)
         else:
             await self._delete(volume, entry, file.key, file.etag)

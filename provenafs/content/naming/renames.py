@@ -103,9 +103,14 @@ class Renames:
     @asynccontextmanager
     async def _replacing(self, replaced: File | None) -> AsyncIterator[None]:
         """While the object of a file, if any, is replaced: what open handles need is kept."""
-        if replaced is not None:
-            await replaced.give_up_upload()
-        async with being_replaced(replaced, self._services.content.s3.io_timeout):
+        if replaced is None:
+            yield
+            return
+        await replaced.give_up_upload()
+        async with (
+            self._files.going(replaced.ino),
+            being_replaced(replaced, self._services.content.s3.io_timeout),
+        ):
             yield
 
     async def _object(

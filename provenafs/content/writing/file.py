@@ -60,6 +60,8 @@ class File:
         self.uses = 0  # handles, and operations by name that are under way
         self.changed = entry.etag is None
         self.unlinked = False
+        self.cuts = 0  # how often it was cut or extended
+        self.cutting: trio.Event | None = None  # set once the last of these is done
         self.is_lost = False  # this mount has replaced or deleted the object, or is about to
         self._services = services
         self._events = events
@@ -225,7 +227,12 @@ class File:
             staged = await self._begin_change(keep=size > 0)
             staged.refuse_punched(size - 1, size + 1)
             self._publisher.spoil(size)
-            await staged.truncate(size)
+            self.cuts += 1
+            self.cutting = trio.Event()
+            try:
+                await staged.truncate(size)
+            finally:
+                self.cutting.set()
             self._untouched = size == 0
             self._sequential_end = min(self._sequential_end, size)
             self._note_change()
@@ -519,7 +526,9 @@ class File:
         if self._staged is None:
             return
         log.warning("%s is not stored: its bytes are kept, see 'provenafs recover'", self.key)
-        if not self._staged.punched:
+        if self._staged.punched:
+            await self._publisher.leave()
+        else:
             await self._publisher.drop()
         staged, self._staged = self._staged, None
         try:

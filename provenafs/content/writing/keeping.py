@@ -41,11 +41,8 @@ async def keep(file: File, io_timeout: float, own_uses: int = 0) -> None:
 
 
 @asynccontextmanager
-async def being_replaced(file: File | None, io_timeout: float) -> AsyncIterator[None]:
-    """While one operation by name replaces the object of a file, if any, with `name_lock` held."""
-    if file is None:
-        yield
-        return
+async def being_replaced(file: File, io_timeout: float) -> AsyncIterator[None]:
+    """While one operation by name replaces the object of a file, with `moving` held."""
     await keep(file, io_timeout, own_uses=1)
     file.is_lost = True
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -36,23 +37,35 @@ class FileHandle:
         self._place = file.place
 
     async def read(self, offset: int, size: int) -> bytes | memoryview:
-        """Up to `size` bytes from `offset`; fewer only at the end of the file."""
+        """Up to `size` bytes from `offset`; fewer only at the end of the file.
+
+        What is just cut off would be zeros: whoever reads meanwhile does so once it is done.
+        """
+        while True:
+            if self.file.cutting is not None:
+                await self.file.cutting.wait()
+            cuts = self.file.cuts
+            data = await self._read(offset, size)
+            if cuts == self.file.cuts:
+                return data
+
+    async def _read(self, offset: int, size: int) -> bytes | memoryview:
         if self.file.is_here:
             return await self.file.read(offset, size)
-        reader = self._reader
-        try:
-            data = await reader.read(offset, size)
-        except (S3Error, FSError):
-            if self.file.is_here:
-                return await self.file.read(offset, size)
-            if self._is_up_to_date(reader):
-                raise
-        else:
-            if len(data) == size or self._is_up_to_date(reader):
-                return data
-        if reader is self._reader:
-            await self._follow()
-        return await self._reader.read(offset, size)
+        while True:
+            reader = self._reader
+            try:
+                data = await reader.read(offset, size)
+            except (S3Error, FSError):
+                if self.file.is_here:
+                    return await self.file.read(offset, size)
+                if self._is_up_to_date(reader):
+                    raise
+            else:
+                if len(data) == size or self._is_up_to_date(reader):
+                    return data
+            if reader is self._reader:
+                await self._follow()
 
     def _is_up_to_date(self, reader: Reader) -> bool:
         """Whether nothing was moved or has grown, not even for another read of this handle."""
@@ -60,12 +73,16 @@ class FileHandle:
 
     async def _follow(self) -> None:
         """The same bytes are somewhere else now, or more have come after them."""
-        entry = self._files.index.get(self.file.ino)
+        file, left = self.file, self._reader
+        self._place = file.place
+        drive, entry = file.volume.drive, self._files.index.get(file.ino)
         if entry is None:
-            return
-        left, self._place = self._reader, self.file.place
-        moved = entry._replace(size=self.file.object_size, etag=self.file.etag)
-        self._reader = self.file.volume.drive.open(moved, lambda: self.file.is_lost)
+            self._reader = drive.read(
+                file.key, file.object_size, file.etag or "", lambda: file.is_lost
+            )
+        else:
+            moved = entry._replace(size=file.object_size, etag=file.etag)
+            self._reader = drive.open(moved, lambda: file.is_lost)
         await left.close()
 
     async def write(self, offset: int, data: bytes) -> int:
@@ -114,6 +131,7 @@ class OpenFiles:
         self._failed = failed
         self._name_freed = name_freed
         self._files: dict[int, File] = {}
+        self._going: dict[int, trio.Event] = {}
         self._writeback = Writeback(services.nursery, self.settle, failed)
 
     @property
@@ -132,6 +150,28 @@ class OpenFiles:
         reader = volume.drive.open(current, lambda: file.is_lost)
         file.uses += 1
         return FileHandle(self, file, reader, writing=writing)
+
+    @asynccontextmanager
+    async def going(self, ino: int) -> AsyncIterator[None]:
+        """While a file whose name is claimed is removed or replaced.
+
+        Who has it open was looked at, to keep what they may still read: nobody joins them now.
+        """
+        gone = self._going[ino] = trio.Event()
+        try:
+            yield
+        finally:
+            del self._going[ino]
+            gone.set()
+
+    async def left_alone(self, ino: int) -> None:
+        """Wait for whoever removes or replaces a file, `io_timeout` at most. ESTALE if it went."""
+        gone = self._going.get(ino)
+        if gone is not None:
+            with trio.move_on_after(self.content.s3.io_timeout):
+                await gone.wait()
+        if self.index.get(ino) is None and (gone is not None or self.known(ino) is None):
+            raise FSError(errno.ESTALE, "the file was removed")
 
     def admit(self) -> None:
         """ENFILE if no more files can be written to without taking what others need."""

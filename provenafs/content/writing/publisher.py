@@ -180,9 +180,16 @@ class Publisher:
             self._upload = None
         return etag
 
+    async def leave(self) -> Upload | None:
+        """Leave the upload under way as it is; no bytes are given up for it any more."""
+        upload, self._upload = self._upload, None
+        # A punch under way ends first: the staged file may be closed next.
+        async with self._punching:
+            return upload
+
     async def drop(self) -> None:
         """Give the upload under way up."""
-        upload, self._upload = self._upload, None
+        upload = await self.leave()
         if upload is not None:
             try:
                 await upload.abort()
