@@ -16,7 +16,7 @@ import trio.testing
 from provenafs.content.journal_rows import State
 from provenafs.content.staging import staged_bytes as staging
 from provenafs.errors import FSError
-from provenafs.lib.direct_io import write_directly
+from provenafs.lib.direct_io import read_at, write_directly
 from tests.support.moto_bucket import BUCKET
 from tests.support.store import MIB, Store, objects, open_store
 
@@ -373,7 +373,7 @@ async def test_a_file_that_is_being_cut_is_read_before_or_after(
     assert handle.file._staged is not None
     await handle.file._staged._forget_tail()
     goes_on, reading, cut = threading.Event(), threading.Event(), os.ftruncate
-    read_at: Callable[..., int] = staging.read_at
+
     found = []
 
     def slow_cut(file: int, size: int) -> None:
@@ -382,7 +382,7 @@ async def test_a_file_that_is_being_cut_is_read_before_or_after(
 
     def slow_read(*arguments: Any) -> int:
         reading.wait(20)
-        return read_at(*arguments)
+        return int(read_at(*arguments))
 
     monkeypatch.setattr(os, "ftruncate", slow_cut)
     monkeypatch.setattr(staging, "read_at", slow_read)
