@@ -202,7 +202,12 @@ class Bucket:
 
 def _only_below(prefix: str, delimiter: str, page: ListPage) -> ListPage:
     """A page without what was not asked for. BadAnswer if it has nothing else."""
-    objects = tuple(item for item in page.objects if _is_object(item.key, prefix, delimiter))
+    skip = len(prefix)
+    objects = tuple(
+        item
+        for item in page.objects
+        if item.key.startswith(prefix) and not (delimiter and item.key.find(delimiter, skip) >= 0)
+    )
     prefixes = tuple(name for name in page.prefixes if _is_folder(name, prefix, delimiter))
     foreign = len(page.objects) + len(page.prefixes) - len(objects) - len(prefixes)
     if not foreign:
@@ -211,11 +216,6 @@ def _only_below(prefix: str, delimiter: str, page: ListPage) -> ListPage:
         raise BadAnswer("a page of another listing came")
     left_out = (*page.left_out, *["a key that was not asked for"] * foreign)
     return ListPage(objects, prefixes, page.next_token, left_out)
-
-
-def _is_object(key: str, prefix: str, delimiter: str) -> bool:
-    is_deeper = delimiter and delimiter in key[len(prefix) :]
-    return key.startswith(prefix) and not is_deeper
 
 
 def _is_folder(name: str, prefix: str, delimiter: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from enum import Enum
 
 MAX_OBJECT = 5 * 1024**4  # bytes; of one object, as S3 documents it
@@ -74,7 +74,6 @@ CredentialSource = Callable[[CredentialScope, Credentials | None], Awaitable[Cre
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FIRST, _LAST = -(2**63), 2**63 - 1
-_MICROSECOND = timedelta(microseconds=1)
 
 
 def nanoseconds(moment: datetime) -> int:
@@ -84,4 +83,7 @@ def nanoseconds(moment: datetime) -> int:
     """
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return max(_FIRST, min((moment - _EPOCH) // _MICROSECOND * 1000, _LAST))
+    since = moment - _EPOCH
+    # Of whole numbers throughout; a division by a timedelta takes three times as long.
+    seconds = since.days * 86400 + since.seconds
+    return max(_FIRST, min(seconds * 10**9 + since.microseconds * 1000, _LAST))
