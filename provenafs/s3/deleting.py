@@ -34,7 +34,7 @@ class Fate(Enum):
 
     DELETED = auto()
     ABSENT = auto()  # it was not there
-    CHANGED = auto()  # it stays: somebody else has stored another
+    CHANGED = auto()  # it stays: another client has stored another
 
 
 _FATES: Mapping[Cure | None, Fate] = {Cure.GONE: Fate.ABSENT, Cure.STALE: Fate.CHANGED}

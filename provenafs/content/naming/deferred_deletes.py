@@ -215,7 +215,7 @@ class DeferredDeletes:
         for one in wanted:
             one.due.set()
         for queue in self._queues.values():
-            queue.wait_for_delete()
+            queue.send_now()
         for one in wanted:
             with trio.move_on_after(within or self._io_timeout):
                 await one.done.wait()
@@ -245,9 +245,9 @@ class DeferredDeletes:
     def _close(self, pending: _Pending, volume: Volume, *, is_deleted: bool) -> None:
         self._end(pending)
         try:
-            if is_deleted and pending.is_ours:
+            if is_deleted:
                 volume.drive.deleted(pending.intent.key)
-            else:
+            if not (is_deleted and pending.is_ours):
                 self._show_again(pending, volume)
         except Exception:  # the deletions of others go on
             log.exception("what is shown of %s may be out of date", pending.intent.key)

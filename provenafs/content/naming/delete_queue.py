@@ -89,7 +89,7 @@ class DeleteQueue(Generic[_T]):
             self._batches += 1
             self._nursery.start_soon(self._run_batches)
 
-    def wait_for_delete(self) -> None:
+    def send_now(self) -> None:
         """Somebody waits for what gathers."""
         self._in_a_hurry.set()
         self._in_a_hurry = trio.Event()
