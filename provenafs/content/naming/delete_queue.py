@@ -17,6 +17,7 @@ import trio
 
 from provenafs.content.volume import Volume
 from provenafs.guard import Background
+from provenafs.lib.signal import Signal
 from provenafs.s3 import deleting
 from provenafs.s3.errors import Unavailable
 
@@ -61,8 +62,8 @@ class DeleteQueue(Generic[_T]):
         self._seen = 0
         self._under_way = 0
         self._batches = 0
-        self._less = trio.Event()
-        self._in_a_hurry = trio.Event()
+        self._less = Signal()
+        self._in_a_hurry = Signal()
 
     async def room(self) -> None:
         """Wait until another may be put."""
@@ -91,8 +92,7 @@ class DeleteQueue(Generic[_T]):
 
     def send_now(self) -> None:
         """Somebody waits for what gathers."""
-        self._in_a_hurry.set()
-        self._in_a_hurry = trio.Event()
+        self._in_a_hurry.fire()
 
     async def _ask(self) -> None:
         key = f"{self._volume.drive.prefix}{uuid.uuid4().hex}"
@@ -132,5 +132,4 @@ class DeleteQueue(Generic[_T]):
 
     def _ended(self, count: int) -> None:
         self._under_way -= count
-        self._less.set()
-        self._less = trio.Event()
+        self._less.fire()
