@@ -10,6 +10,7 @@ from typing import TypeVar
 import trio
 
 from provenafs.errors import Transient
+from provenafs.lib.signal import Signal
 
 _LOOKS_PER_TIMEOUT = 8
 _T = TypeVar("_T")
@@ -64,7 +65,7 @@ class ByteSemaphore:
         self._limit = limit
         self._used = 0
         self._turn = trio.Lock()
-        self._freed = trio.Event()
+        self._freed = Signal()
 
     @asynccontextmanager
     async def hold(self, amount: int) -> AsyncIterator[None]:
@@ -77,5 +78,4 @@ class ByteSemaphore:
             yield
         finally:
             self._used -= amount
-            self._freed.set()
-            self._freed = trio.Event()
+            self._freed.fire()

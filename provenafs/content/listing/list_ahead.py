@@ -9,6 +9,7 @@ from collections import deque
 import trio
 
 from provenafs.content.listing.listing import DeepListing, ListingScope
+from provenafs.lib.signal import Signal
 
 log = logging.getLogger(__name__)
 
@@ -97,8 +98,8 @@ class _Walk:
         self._last_keys: list[str] = []  # of each page
         self._used_page = 0
         self._used_at = trio.current_time()
-        self._paged = trio.Event()
-        self._used = trio.Event()
+        self._paged = Signal()
+        self._used = Signal()
 
     def use(self, prefix: str) -> None:
         """The reader is at this directory."""
@@ -106,8 +107,7 @@ class _Walk:
             return
         self._used_at = trio.current_time()
         self._used_page = max(self._used_page, bisect.bisect_left(self._last_keys, prefix))
-        self._used.set()
-        self._used = trio.Event()
+        self._used.fire()
 
     async def next_page(self) -> None:
         """Wait for a page, or for the end."""
@@ -126,12 +126,11 @@ class _Walk:
             log.info("listing ahead ended: %s", error)
         finally:
             self.is_over = True
-            self._paged.set()
+            self._paged.fire()
 
     async def _go_on(self) -> bool:
         self._last_keys.append(self.listing.last)
-        self._paged.set()
-        self._paged = trio.Event()
+        self._paged.fire()
         while len(self._last_keys) - self._used_page > _PAGES_AHEAD:
             with trio.move_on_at(self._used_at + _IDLE_S) as scope:
                 await self._used.wait()

@@ -20,7 +20,8 @@ from provenafs.content.listing.keys import (
 )
 from provenafs.errors import FSError
 from provenafs.guard import Background
-from provenafs.s3.bucket import Bucket
+from provenafs.lib.signal import Signal
+from provenafs.s3.api import BucketApi
 from provenafs.s3.pages import Pages
 from provenafs.s3.types import ListPage, ObjectInfo
 
@@ -38,7 +39,7 @@ class ListingScope:
     """
 
     index: Index
-    bucket: Bucket
+    bucket: BucketApi
     nursery: Background
     root: int
     prefix: str
@@ -76,7 +77,7 @@ class ListRequest:
         self._prefix = prefix
         self._stamp = tree.index.begin_listing()
         self._last = ""  # the last key or common prefix that came
-        self._progress = trio.Event()
+        self._progress = Signal()
         self._error: Exception | None = FSError(errno.EIO, "the mount is ending")
         self.is_over = False
 
@@ -97,7 +98,7 @@ class ListRequest:
         finally:
             index.end_listing(self._stamp)
             self.is_over = True
-            self._progress.set()
+            self._progress.fire()
 
     async def finished(self) -> None:
         """Wait for the end; raises what went wrong."""
@@ -121,8 +122,7 @@ class ListRequest:
         self._tree.changed(self._tree.index.merge(self._stamp, self._ino, found.listed))
         last_key = page.objects[-1].key if page.objects else ""
         self._last = max(self._last, last_key, *page.prefixes[-1:])
-        self._progress.set()
-        self._progress = trio.Event()
+        self._progress.fire()
 
 
 class DeepListing:

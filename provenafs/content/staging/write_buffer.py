@@ -18,6 +18,7 @@ from provenafs.errors import FSError
 from provenafs.guard import Background
 from provenafs.lib.buffers import Buffers
 from provenafs.lib.direct_io import ALIGNMENT, WORTHWHILE
+from provenafs.lib.signal import Signal
 
 BLOCK = 8 * 1024 * 1024  # bytes
 _BLOCKS_OF_A_FILE = 3
@@ -57,7 +58,7 @@ class WriteBuffer:
         self._write_out = write_out
         self._blocks: deque[_Block] = deque()
         self._is_writing = False
-        self._moved = trio.Event()
+        self._moved = Signal()
         self._error: FSError | None = None
 
     @property
@@ -154,7 +155,7 @@ class WriteBuffer:
                 if self._error is None and self.on_disk < self.end:
                     self._error = FSError(errno.EIO, "the staging area: writing was cut off")
                 self._is_writing = False
-                self._wake()
+                self._moved.fire()
 
     async def _write_next(self) -> None:
         """Write what comes next of a block: what can go past the page cache, else all there is."""
@@ -170,8 +171,4 @@ class WriteBuffer:
         if on_disk > self.on_disk:
             self._shared.behind -= on_disk - self.on_disk
             self.on_disk = on_disk
-            self._wake()
-
-    def _wake(self) -> None:
-        self._moved.set()
-        self._moved = trio.Event()
+            self._moved.fire()

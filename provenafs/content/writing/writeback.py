@@ -9,6 +9,8 @@ import trio
 
 from provenafs.content.writing.file import File
 from provenafs.guard import Background
+from provenafs.lib.backoff import Backoff
+from provenafs.lib.signal import Signal
 from provenafs.s3.errors import is_transient
 
 log = logging.getLogger(__name__)
@@ -31,7 +33,7 @@ class Writeback:
         self._settle = settle
         self._failed = failed
         self._under_way = 0
-        self._one_less = trio.Event()
+        self._one_less = Signal()
 
     def send(self, file: File, ended: Callable[[], None] = lambda: None) -> None:
         """Store a file in the background; `ended` is called in the end, stored or not."""
@@ -58,12 +60,11 @@ class Writeback:
             log.error("%s could not be stored: %s", file.key, error)
         finally:
             self._under_way -= 1
-            self._one_less.set()
-            self._one_less = trio.Event()
+            self._one_less.fire()
             ended()
 
     async def _send_until_stored(self, file: File) -> None:
-        pause = _FIRST_PAUSE_S
+        backoff = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
         while file.awaits_writeback:
             try:
                 await file.store_now()
@@ -73,5 +74,4 @@ class Writeback:
                     self._failed(file.ino, error)
                     return
                 log.warning("%s is not stored yet: %s", file.key, error)
-                await trio.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE_S)
+                await backoff.pause()
