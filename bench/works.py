@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from bench.datasets_science import COG_BLOCK, HDF5_VARIABLE
 from bench.scale import KIB, MIB
@@ -97,13 +98,15 @@ def _hdf5(path: Path, _: int) -> list[bytes]:
 def _zarr(path: Path, _: int) -> list[bytes]:
     import zarr
 
-    return [zarr.open_array(path, mode="r")[:].tobytes()]  # type: ignore[union-attr]
+    array: Any = zarr.open_array(path, mode="r")
+    return [array[:].tobytes()]
 
 
 def _zarr_slab(path: Path, _: int) -> list[bytes]:
     import zarr
 
-    return [zarr.open_array(path, mode="r")[_SLAB].tobytes()]  # type: ignore[union-attr]
+    array: Any = zarr.open_array(path, mode="r")
+    return [array[_SLAB].tobytes()]
 
 
 def _duckdb(path: Path, _: int) -> list[bytes]:
