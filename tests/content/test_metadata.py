@@ -20,6 +20,7 @@ from provenafs.errors import FSError
 from provenafs.s3.bucket import Bucket
 from provenafs.s3.errors import AccessDenied, Unavailable
 from provenafs.s3.metadata import Metadata, head_of, metadata_of, mode_of, time_of, time_text
+from provenafs.s3.writing import ObjectWriter
 from tests.support.moto_bucket import BUCKET
 from tests.support.store import MIB, Store, open_store
 
