@@ -28,7 +28,7 @@ from typing import Any
 import trio
 
 from provenafs import private
-from provenafs.content.journal_rows import (
+from provenafs.content.journal_schema import (
     SCHEMA,
     Action,
     Intent,

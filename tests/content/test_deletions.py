@@ -17,7 +17,7 @@ import pytest
 import trio
 
 from provenafs.content.journal import new_intent
-from provenafs.content.journal_rows import Action
+from provenafs.content.journal_schema import Action
 from provenafs.content.listing.index import Listed
 from provenafs.content.recovery import Recovery
 from provenafs.content.volume import Volume

@@ -13,7 +13,7 @@ import pytest
 import trio
 import trio.testing
 
-from provenafs.content.journal_rows import State
+from provenafs.content.journal_schema import State
 from provenafs.content.staging import staged_bytes as staging
 from provenafs.errors import FSError
 from provenafs.lib.direct_io import read_at, write_directly

@@ -15,7 +15,7 @@ import pytest
 import trio
 
 from provenafs.content.journal import Journal, new_intent
-from provenafs.content.journal_rows import Action, State, new_row
+from provenafs.content.journal_schema import Action, State, new_row
 from provenafs.content.mount_lock import UNOWNED, is_alive
 from provenafs.errors import FSError
 
@@ -84,7 +84,7 @@ async def test_a_killed_process_loses_no_row(tmp_path: Path) -> None:
         "import sys, trio\n"
         "from pathlib import Path\n"
         "from provenafs.content.journal import Journal\n"
-        "from provenafs.content.journal_rows import new_row\n"
+        "from provenafs.content.journal_schema import new_row\n"
         "async def main():\n"
         "    journal = Journal(Path(sys.argv[1]))\n"
         "    for number in range(10**6):\n"

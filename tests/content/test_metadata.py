@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provenafs.content.journal_rows import State
+from provenafs.content.journal_schema import State
 from provenafs.content.mount_lock import UNOWNED
 from provenafs.content.recovery import Recovery
 from provenafs.content.volume import Volume

@@ -15,7 +15,7 @@ import pytest
 import trio
 
 from provenafs.content.journal import new_intent
-from provenafs.content.journal_rows import Action, State
+from provenafs.content.journal_schema import Action, State
 from provenafs.errors import FSError
 from provenafs.s3.errors import S3Error
 from tests.content.crashing_writer import content_of

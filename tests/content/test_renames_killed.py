@@ -19,7 +19,7 @@ import pytest
 import trio
 
 from provenafs.content.journal import new_intent
-from provenafs.content.journal_rows import Action, Move, State
+from provenafs.content.journal_schema import Action, Move, State
 from provenafs.content.naming.moves import move_below
 from provenafs.content.recovery import Recovery
 from provenafs.errors import FSError

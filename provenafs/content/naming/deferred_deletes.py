@@ -16,7 +16,7 @@ from functools import partial
 import trio
 
 from provenafs.content.journal import Journal, new_intent
-from provenafs.content.journal_rows import Action, Intent
+from provenafs.content.journal_schema import Action, Intent
 from provenafs.content.naming.delete_queue import DeleteQueue
 from provenafs.content.volume import Volume
 from provenafs.content.writing.file import File

@@ -13,7 +13,7 @@ from functools import partial
 
 import trio
 
-from provenafs.content.journal_rows import Intent, Move
+from provenafs.content.journal_schema import Intent, Move
 from provenafs.content.naming.markers import put_marker
 from provenafs.content.naming.mtime_updates import copy_object
 from provenafs.content.volume import Volume

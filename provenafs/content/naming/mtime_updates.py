@@ -14,7 +14,7 @@ import trio
 
 from provenafs.content.claims import Claims
 from provenafs.content.journal import new_intent
-from provenafs.content.journal_rows import Action, Intent
+from provenafs.content.journal_schema import Action, Intent
 from provenafs.content.listing.index import Entry, Kind
 from provenafs.content.volume import Volume
 from provenafs.content.writing.file import File

@@ -22,7 +22,7 @@ from typing import NoReturn
 
 from provenafs.content.claims import Place
 from provenafs.content.journal import new_intent
-from provenafs.content.journal_rows import Action, Intent, Move, Statement
+from provenafs.content.journal_schema import Action, Intent, Move, Statement
 from provenafs.content.listing.index import Entry, Invalidation, Kind
 from provenafs.content.naming.moves import Removals, copy_all, move_below, objects_below, take_back
 from provenafs.content.naming.services import NamingServices

@@ -19,7 +19,7 @@ from typing import Protocol
 
 import trio
 
-from provenafs.content.journal_rows import Row, State, Statement, changed_row, new_row, removed_row
+from provenafs.content.journal_schema import Row, State, Statement, changed_row, new_row, removed_row
 from provenafs.content.listing.index import Entry, Kind
 from provenafs.content.mount_lock import UNOWNED
 from provenafs.content.staging.staged_bytes import ReadBase, StagedBytes

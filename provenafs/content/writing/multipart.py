@@ -9,7 +9,7 @@ from functools import partial
 
 import trio
 
-from provenafs.content.journal_rows import JournalPart
+from provenafs.content.journal_schema import JournalPart
 from provenafs.content.staging.ranges import Ranges
 from provenafs.content.staging.staged_bytes import StagedBytes
 from provenafs.content.writing.upload_plan import Part, PartOrigin, part_range

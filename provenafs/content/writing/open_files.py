@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from provenafs.content.content import Content
-from provenafs.content.journal_rows import Row
+from provenafs.content.journal_schema import Row
 from provenafs.content.listing.index import Entry, Index
 from provenafs.content.reading.reader import Reader
 from provenafs.content.volume import Volume

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import trio
 
 from provenafs.content.journal import Journal
-from provenafs.content.journal_rows import Row
+from provenafs.content.journal_schema import Row
 from provenafs.content.staging.staged_bytes import ReadBase, StagedBytes
 from provenafs.content.volume import Volume
 from provenafs.content.writing.multipart import BaseVersion, Upload, UploadContext, put
