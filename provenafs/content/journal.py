@@ -32,7 +32,6 @@ from provenafs.content.journal_schema import (
     SCHEMA,
     Action,
     Intent,
-    Move,
     Row,
     State,
     Statement,
@@ -247,25 +246,9 @@ class Journal:
         return gone
 
 
-def new_intent(
-    journal: Journal,
-    action: Action,
-    dataset: str,
-    key: str,
-    *,
-    target: str = "",
-    etag: str | None = None,
-    mtime_ns: int | None = None,
-    mode: int | None = None,
-    moves: tuple[Move, ...] | None = None,
-    rows: tuple[str, ...] = (),
-    replaced: tuple[str, ...] = (),
-) -> Intent:
-    """An intent of this mount, not yet written."""
-    return Intent(
-        uuid.uuid4().hex, journal.owner, action, dataset, key, target, etag, time.time(),
-        mtime_ns, mode, moves, rows, replaced,
-    )  # fmt: skip
+def new_intent(journal: Journal, action: Action, dataset: str, key: str) -> Intent:
+    """An intent of this mount, not yet written: what more it says is put in with `replace`."""
+    return Intent(uuid.uuid4().hex, journal.owner, action, dataset, key, "", None, time.time())
 
 
 def _connect(path: Path) -> sqlite3.Connection:

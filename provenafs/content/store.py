@@ -126,7 +126,11 @@ class Store:
         """What is not stored, or not deleted, for people to look at."""
         stored = [
             PendingTransfer(
-                file.volume.dataset, file.key, file.size, file.sent_bytes, file.state.value
+                file.volume.dataset,
+                file.key,
+                file.size,
+                file.sent_bytes,
+                file.state.journalled.value,
             )
             for file in self.files.unstored()
         ]

@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from provenafs.content.claims import Name
 from provenafs.content.content import open_content
 from provenafs.content.drive import Drive
+from provenafs.content.journal import Journal, new_intent
+from provenafs.content.journal_schema import Action, Intent
 from provenafs.content.listing.index import ROOT_INO, Entry
 from provenafs.content.recovery import Recovery
 from provenafs.content.store import Store as MountStore
@@ -103,8 +107,8 @@ class Store:
     async def rename(self, path: str, new_path: str, *, replace: bool = True) -> None:
         await self.changes.rename(
             self.volume,
-            *await self._parent(path),
-            *await self._parent(new_path),
+            Name(*await self._parent(path)),
+            Name(*await self._parent(new_path)),
             replace=replace,
         )
 
@@ -172,6 +176,11 @@ async def recovering(
         recovery = Recovery(store.store, volume_of)
         await recovery.adopt()
         yield store, recovery
+
+
+def make_intent(journal: Journal, action: Action, dataset: str, key: str, **details: Any) -> Intent:
+    """An intent of this journal, not yet written."""
+    return replace(new_intent(journal, action, dataset, key), **details)
 
 
 async def hold_uploads(store: Store) -> Callable[[], None]:
