@@ -11,19 +11,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
 
-from provenafs.s3.answers import Answer, ErrorAnswer, etag_of, modified_of, size_of
+from provenafs.s3.answers import Answer, ErrorAnswer
 from provenafs.s3.calls import Requester, S3Context
 from provenafs.s3.clients import DEFAULT_REGION
 from provenafs.s3.errors import BadAnswer, NoSuchKey
-from provenafs.s3.late_deletes import LateDeletes
 from provenafs.s3.listing import PAGE
+from provenafs.s3.metadata import Head, head_of
 from provenafs.s3.sender import ObjectRequest
 from provenafs.s3.types import (
     Credentials,
     CredentialScope,
     CredentialSource,
     ListPage,
-    ObjectInfo,
     Range,
 )
 
@@ -46,7 +45,6 @@ class Bucket:
     def __init__(self, name: str, source: CredentialSource, service: S3Context) -> None:
         self.name = name
         self.service = service
-        self.late_deletes = LateDeletes()
         self._caller = Requester(service, source)
         self._told: set[str] = set()  # prefixes below which entries were left out
 
@@ -89,12 +87,12 @@ class Bucket:
             )  # fmt: skip
         return page
 
-    async def head(self, key: str) -> ObjectInfo:
-        """What is known of an object without reading it. Raises NoSuchKey, S3Error."""
+    async def head(self, key: str) -> Head:
+        """An object without its bytes, by keys that need only read. Raises NoSuchKey, S3Error."""
 
-        def work(client: S3Client) -> ObjectInfo:
+        def work(client: S3Client) -> Head:
             answer: Any = client.head_object(Bucket=self.name, Key=key)
-            return ObjectInfo(key, size_of(answer), etag_of(answer, key=key), modified_of(answer))
+            return head_of(answer, key)
 
         try:
             return await self.boto(f"looking at {key}", work, self.service.listings)

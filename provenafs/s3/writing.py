@@ -11,8 +11,8 @@ from __future__ import annotations
 import base64
 import logging
 import zlib
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode
@@ -23,18 +23,18 @@ from provenafs.lib.parallel import run_all
 from provenafs.s3.answers import CRC32, etag_of, part_of, upload_id_of
 from provenafs.s3.bucket import Bucket
 from provenafs.s3.calls import Attempts
-from provenafs.s3.deleting import Removal
+from provenafs.s3.deleting import Fate, Removal, checks_etags, delete_many
 from provenafs.s3.errors import AccessDenied, NoSuchKey, PreconditionFailed, Unavailable
+from provenafs.s3.late_deletes import LateDeletes
 from provenafs.s3.metadata import Head, Metadata, head_of
 from provenafs.s3.sender import ObjectRequest
-from provenafs.s3.types import CredentialScope
+from provenafs.s3.types import COPY_LIMIT, CredentialScope, UploadedPart
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
 log = logging.getLogger(__name__)
 
-COPY_LIMIT = 5 * 1024**3  # bytes; above it a copy is a multipart upload
 _COPY_PART = 512 * 1024**2
 _PARALLEL_COPIES = 8
 _PLAIN_BODY = 1024**2  # up to here the body is bytes; above, it is sent in pieces
@@ -44,20 +44,12 @@ Progress = Callable[[int], None]  # how many bytes of the body have gone out
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True)
-class UploadedPart:
-    """A part the server has acknowledged; `crc32` in base64, where the server computes it."""
-
-    number: int
-    etag: str
-    crc32: str | None = None
-
-
 class ObjectWriter:
     """All ways to change one bucket. Retries go on for the service's `io_timeout` seconds."""
 
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket
+        self.late_deletes = LateDeletes()
         self._name = bucket.name
 
     async def head(self, key: str) -> Head:
@@ -133,9 +125,17 @@ class ObjectWriter:
             except NoSuchKey:
                 return
             except Unavailable as error:
-                self.bucket.late_deletes.add(key)
+                self.late_deletes.add(key)
                 if not await attempts.pause(error):
                     raise
+
+    async def delete_many(self, wanted: Mapping[str, str]) -> Mapping[str, Fate]:
+        """Delete objects by their keys, each with its ETag; see deleting.delete_many."""
+        return await delete_many(self.bucket, wanted)
+
+    async def checks_etags(self, unused_key: str) -> bool:
+        """Whether delete_many looks at ETags; see deleting.checks_etags."""
+        return await checks_etags(self.bucket, unused_key)
 
     async def copy(
         self,

@@ -25,7 +25,7 @@ from provenafs.errors import FSError
 from provenafs.guard import Background
 from provenafs.s3.errors import S3Error
 from provenafs.s3.metadata import content_type
-from provenafs.s3.writing import COPY_LIMIT
+from provenafs.s3.types import COPY_LIMIT
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from provenafs.content.cache.block_cache import BlockCache, object_id
 from provenafs.content.cache.segments import GRANULE
 from provenafs.errors import FSError
-from provenafs.s3.bucket import Bucket
+from provenafs.s3.api import BucketApi
 from provenafs.s3.errors import NoSuchKey, PreconditionFailed
 
 
@@ -21,7 +21,7 @@ class ObjectSource:
 
     def __init__(
         self,
-        bucket: Bucket,
+        bucket: BucketApi,
         key: str,
         size: int,
         etag: str,

@@ -223,8 +223,8 @@ class Publisher:
         await self.drop()
 
     async def _send_once(self, base: ObjectVersion, attributes: Attributes) -> str:
-        staged, late_deletes = self._staged, self._volume.drive.bucket.late_deletes
-        late = staged.size > 0 and late_deletes.may_come(base.key)
+        staged, writer = self._staged, self._volume.writer
+        late = staged.size > 0 and writer.late_deletes.may_come(base.key)
         if staged.punched:
             parts = tuple(send_parts(0, staged.size, 1, last=True))
         else:
@@ -234,7 +234,7 @@ class Publisher:
         if len(parts) == 1 and not staged.punched and not late:
             await self.drop()
             metadata = await self._new_metadata(base, attributes)
-            return await put(self._uploads, self._volume.writer, staged, base, metadata)
+            return await put(self._uploads, writer, staged, base, metadata)
         upload = self._upload = self._upload or await self._new_upload(base, attributes)
         return await upload.complete(staged, parts, base)
 
