@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from provenafs.content.claims import Name
-from provenafs.content.content import open_content
+from provenafs.content.content import ContentOptions, open_content
 from provenafs.content.drive import Drive
 from provenafs.content.journal import Journal, new_intent
 from provenafs.content.journal_schema import Action, Intent
 from provenafs.content.listing.index import ROOT_INO, Entry
 from provenafs.content.recovery import Recovery
 from provenafs.content.store import Store as MountStore
+from provenafs.content.store import StoreOptions
 from provenafs.content.store import open_store as open_mount_store
 from provenafs.content.volume import Volume
 from provenafs.content.writing.open_files import FileHandle
@@ -146,17 +147,13 @@ async def open_store(
         open_content(
             folder / "cache",
             bucket.service,
-            ttl=ttl,
-            changed=lambda _: None,
-            asks_objects=asks_objects,
+            ContentOptions(ttl, asks_objects=asks_objects),
+            lambda _: None,
         ) as content,
         open_mount_store(
             content,
-            folder / "state",
-            staging_size=staging_size,
-            writeback=writeback,
-            rename_limit=rename_limit,
-            failed=lambda ino, error: failures.append(error),
+            StoreOptions(folder / "state", staging_size, writeback, rename_limit),
+            lambda ino, error: failures.append(error),
         ) as mount_store,
     ):
         store = Store(mount_store, bucket, prefix)

@@ -76,15 +76,14 @@ class Following:
 
 async def _grown(drive: Drive, version: ObjectVersion, found: ObjectInfo) -> ObjectInfo | None:
     """The version that a cached one has grown to; None if it is another object."""
-    key, size, etag = version.key, version.size, version.etag or ""
-    if not drive.is_whole(key, size, etag):
+    if not drive.is_whole(version):
         return None
     for _ in range(_TRIES):
-        if not size < found.size <= LARGEST:
+        if not version.size < found.size <= LARGEST:
             return None
         try:
-            return found if await drive.is_longer(key, size, etag, found) else None
+            return found if await drive.is_longer(version, found) else None
         except PreconditionFailed:
-            head = await drive.bucket.head(key)
-            found = ObjectInfo(key, head.size, head.etag, head.modified_ns)
+            head = await drive.bucket.head(version.key)
+            found = ObjectInfo(version.key, head.size, head.etag, head.modified_ns)
     return None

@@ -30,7 +30,7 @@ async def keep(file: File, io_timeout: float, own_uses: int = 0) -> None:
         return
     if file.version.size > LARGEST:
         return
-    reader = file.volume.drive.read(file.key, file.version.size, file.etag)
+    reader = file.volume.drive.read(file.version)
     try:
         with trio.move_on_after(io_timeout * _SHARE_OF_TIMEOUT):
             await file.take_all(reader.read)

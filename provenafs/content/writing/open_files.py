@@ -77,9 +77,7 @@ class FileHandle:
         self._version = file.version
         drive, entry = file.volume.drive, self._files.index.get(file.ino)
         if entry is None:
-            self._reader = drive.read(
-                file.key, file.version.size, file.etag or "", lambda: file.is_lost
-            )
+            self._reader = drive.read(file.version, lambda: file.is_lost)
         else:
             moved = entry._replace(size=file.version.size, etag=file.etag)
             self._reader = drive.open(moved, lambda: file.is_lost)
