@@ -107,7 +107,7 @@ class AttributeUpdates:
                 else:
                     await self._copy_object(volume, file)
         except Exception as error:  # what was written meanwhile; also of the credential source
-            log.error("%s could not be stored: %s", entry.name, error)
+            log.error("attributes of %s are not stored: %s", volume.drive.key(entry), error)
             self._failed(entry.ino, error)
 
     async def _copy_object(self, volume: Volume, file: File) -> None:

@@ -34,12 +34,12 @@ class ObjectSource:
         """
         self.size = version.size
         self._bucket = bucket
-        self._key = version.key
+        self.key = version.key
         self._etag = version.etag or ""
         self._stale = stale
         self._cache = cache
         self._is_lost = is_lost
-        self._name = object_id(bucket.name, self._key, self._etag)
+        self._name = object_id(bucket.name, self.key, self._etag)
         self._gone = False
         self._fetched: set[int] = set()  # starts of ranges that the cache does not have yet
 
@@ -60,7 +60,7 @@ class ObjectSource:
             raise self._is_stale()
         try:
             data = await self._bucket.read_range(
-                self._key, start, end - start, self._etag, size=self.size, retry=retry
+                self.key, start, end - start, self._etag, size=self.size, retry=retry
             )
         except (PreconditionFailed, NoSuchKey) as error:
             self._gone = True
@@ -89,7 +89,7 @@ class ObjectSource:
 
     def _is_stale(self) -> FSError:
         if self._is_lost():
-            message = f"{self._key} was replaced or deleted on this machine while it was open"
+            message = f"{self.key} was replaced or deleted on this machine while it was open"
         else:
-            message = f"{self._key} was changed or deleted by another client"
+            message = f"{self.key} was changed or deleted by another client"
         return FSError(errno.ESTALE, message)

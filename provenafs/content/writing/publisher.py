@@ -186,7 +186,7 @@ class Publisher:
             try:
                 await upload.abort()
             except (S3Error, FSError) as error:
-                log.warning("an unfinished upload is left behind: %s", error)
+                log.warning("an unfinished upload of %s stays in the bucket: %s", upload.key, error)
 
     async def _send(self, base: ObjectVersion, attributes: Attributes) -> str:
         """Send; again over what an attempt taken for failed has made, or with a new upload."""
