@@ -21,7 +21,6 @@ from provenafs.content.listing.index import Listed
 from provenafs.content.recovery import Recovery
 from provenafs.content.volume import Volume
 from provenafs.errors import FSError
-from provenafs.s3 import writing
 from provenafs.s3.deleting import Removal
 from provenafs.s3.errors import AccessDenied, PreconditionFailed, Unavailable
 from provenafs.s3.metadata import Head, Metadata
@@ -212,7 +211,8 @@ async def test_equal_bytes_stored_between_two_attempts_stay(
     """The first attempt is carried out, and its answer lost."""
     await store.names("d")
     # S3 tells the time of an object in seconds.
-    monkeypatch.setattr(writing, "_FIRST_PAUSE_S", 1.6)
+    monkeypatch.setattr("provenafs.s3.calls._FIRST_PAUSE_S", 1.6)
+    monkeypatch.setattr("random.uniform", lambda _, longest: longest)
 
     def store_anew(request: Request) -> bool:
         if request.method == "HEAD" and request.path.endswith("/d/00"):

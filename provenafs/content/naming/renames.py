@@ -73,7 +73,7 @@ class Renames:
             # Only with the locks is it sure that no publication to the old key is under way.
             async with AsyncExitStack() as moving:
                 await lock_all(moving, filter(None, (file, replaced)))
-                unpublished = file.is_unpublished
+                unpublished = file.etag is None
                 if unpublished:
                     await self._unpublished(file, entry, target, replaced)
             if not unpublished:

@@ -147,16 +147,6 @@ class File:
         return is_scratch(self.name)
 
     @property
-    def is_unpublished(self) -> bool:
-        """Whether the bucket has no object for it."""
-        return self.version.etag is None
-
-    @property
-    def has_punched(self) -> bool:
-        """Whether some bytes are in the parts of an unfinished upload only."""
-        return self._copy is not None and bool(self._copy.staged.punched)
-
-    @property
     def key(self) -> str:
         """The key of its object, or of the one it is to become."""
         return self.version.key
@@ -272,7 +262,7 @@ class File:
             new_row(services.journal.owner, self.volume.dataset, self.key),
             base_etag=self.etag,
             base_size=self.version.size if keep and not is_new else 0,
-            replaces=is_new and not self.is_unpublished,
+            replaces=is_new and self.etag is not None,
         )
         return await WorkingCopy.stage(
             services, self.volume, row, self._read_base(), is_owed=not self.unlinked
