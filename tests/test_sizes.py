@@ -30,16 +30,20 @@ def _parameters(function: Function) -> int:
     return sum(parameter.arg not in ("self", "cls") for parameter in named)
 
 
+def _lines(function: Function) -> int:
+    """How long the body is: of a command, the options are what its user reads."""
+    has_words = ast.get_docstring(function) is not None and len(function.body) > 1
+    first = function.body[1 if has_words else 0]
+    return (function.end_lineno or first.lineno) - first.lineno + 1
+
+
 def test_no_function_of_the_content_has_many_parameters() -> None:
     counted = {where: _parameters(node) for where, node in _functions(_PACKAGE / "content")}
     assert {where: count for where, count in counted.items() if count > _PARAMETERS} == {}
 
 
-def test_every_function_of_the_content_fits_on_a_screen() -> None:
-    lines = {
-        where: (node.end_lineno or node.lineno) - node.lineno + 1
-        for where, node in _functions(_PACKAGE / "content")
-    }
+def test_every_function_fits_on_a_screen() -> None:
+    lines = {where: _lines(node) for where, node in _functions(_PACKAGE)}
     assert {where: count for where, count in lines.items() if count > _SCREEN} == {}
 
 
