@@ -39,12 +39,6 @@ class JournalRow:
         self._journal = journal
         self._attempts = int(row.write_id.rpartition("-")[2]) if "-" in row.write_id else 0
 
-    @classmethod
-    async def add(cls, journal: Journal, row: Row) -> JournalRow:
-        """Write a new row."""
-        await journal.add(row)
-        return cls(journal, row)
-
     # The ids of attempts
 
     @property
@@ -67,6 +61,10 @@ class JournalRow:
         return write_id.startswith(f"{self.id}-")
 
     # The state
+
+    async def add(self, row: Row) -> None:
+        """A file is about to be changed for the first time: write its row."""
+        await self._journal.add(row)
 
     async def reopen(self, base: ObjectVersion) -> None:
         """The file, stored as `base`, is about to be changed."""

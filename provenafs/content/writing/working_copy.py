@@ -53,7 +53,7 @@ class WorkingCopy:
         """
         journalled = JournalRow(services.journal, row)
         if is_owed:
-            await services.journal.add(row)
+            await journalled.add(row)
         try:
             staged = await services.area.create(row.id, row.base_size, read_base)
         except BaseException:
