@@ -127,7 +127,9 @@ class _Session:
             async with trio.open_nursery() as nursery:
                 background = Background(nursery)
                 self._background = [context.content.nursery, context.store.nursery, background]
-                background.start_soon(notify_kernel, changes, self._abort)
+                background.start_soon(
+                    notify_kernel, changes, self._abort, self._operations.tree.path
+                )
                 background.start_soon(self._operations.callers.watch)
                 background.start_soon(obey_signals, nursery.cancel_scope, reload)
                 nursery.start_soon(self._begin, ready)

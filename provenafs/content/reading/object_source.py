@@ -8,7 +8,7 @@ from collections.abc import Callable
 from provenafs.content.cache.block_cache import BlockCache, object_id
 from provenafs.content.cache.segments import GRANULE
 from provenafs.errors import FSError
-from provenafs.s3.bucket import Bucket
+from provenafs.s3.api import BucketApi
 from provenafs.s3.errors import NoSuchKey, PreconditionFailed
 
 
@@ -21,7 +21,7 @@ class ObjectSource:
 
     def __init__(
         self,
-        bucket: Bucket,
+        bucket: BucketApi,
         key: str,
         size: int,
         etag: str,
@@ -35,7 +35,7 @@ class ObjectSource:
         """
         self.size = size
         self._bucket = bucket
-        self._key = key
+        self.key = key
         self._etag = etag
         self._stale = stale
         self._cache = cache
@@ -61,7 +61,7 @@ class ObjectSource:
             raise self._is_stale()
         try:
             data = await self._bucket.read_range(
-                self._key, start, end - start, self._etag, size=self.size, retry=retry
+                self.key, start, end - start, self._etag, size=self.size, retry=retry
             )
         except (PreconditionFailed, NoSuchKey) as error:
             self._gone = True
@@ -90,7 +90,7 @@ class ObjectSource:
 
     def _is_stale(self) -> FSError:
         if self._is_lost():
-            message = f"{self._key} was replaced or deleted on this machine while it was open"
+            message = f"{self.key} was replaced or deleted on this machine while it was open"
         else:
-            message = f"{self._key} was changed or deleted by another client"
+            message = f"{self.key} was changed or deleted by another client"
         return FSError(errno.ESTALE, message)

@@ -11,7 +11,7 @@ from provenafs.content.reading.access_pattern import AccessPattern
 from provenafs.content.reading.budget import ReadAheadBudget
 from provenafs.content.reading.fetched_range import FetchedRange, Purpose
 from provenafs.content.reading.object_source import ObjectSource
-from provenafs.content.reading.strides import Range
+from provenafs.content.reading.runs import Range
 from provenafs.errors import FSError
 from provenafs.guard import Background
 
