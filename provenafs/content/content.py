@@ -13,7 +13,7 @@ import trio
 
 from provenafs import private
 from provenafs.content.cache.block_cache import BlockCache
-from provenafs.content.listing.index import Index, Invalidation
+from provenafs.content.listing.index import ROOT_INO, Index, Invalidation, Kind
 from provenafs.content.reading.budget import ReadAheadBudget
 from provenafs.guard import Background
 from provenafs.s3.calls import S3Context
@@ -51,6 +51,13 @@ class Content:
     follow: Callable[[Sequence[ObjectInfo]], Awaitable[None]] | None = field(
         default=None, kw_only=True
     )
+
+    def forget(self, *path: str, below: int = ROOT_INO) -> None:
+        """Let the kernel forget what it knows of a virtual name, or that there was none."""
+        parent, ino = 0, below
+        for name in path:
+            parent, ino = ino, self.index.get_or_create(ino, name, Kind.VIRTUAL).ino
+        self.changed([Invalidation(parent, path[-1], ino)])
 
 
 @dataclass(frozen=True, slots=True)
