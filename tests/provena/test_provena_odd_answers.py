@@ -293,11 +293,6 @@ CALLS: dict[str, tuple[str, Any, Use]] = {
         {"status": SUCCESS, "history": [LOCK]},
         lambda provena, _: provena.registry.lock_history(HANDLE),
     ),
-    "build": (
-        "/registry/registry/general/about/version",
-        {"tag_name": "1", "commit_id": "c"},
-        lambda provena, _: provena.registry.build(),
-    ),
     "job": ("/jobs/jobs/user/fetch", {"job": JOB}, use_jobs),
     "person": ("/auth/link/user/lookup", PERSON, use_auth),
     "groups": (
