@@ -76,6 +76,7 @@ async def open_content(
         async with trio.open_nursery() as nursery:
             background = Background(nursery)
             budget = ReadAheadBudget(memory)
+            background.start_soon(blocks.tend)
             yield Content(
                 index, s3, ttl, changed, background, budget, blocks, asks_objects=asks_objects
             )

@@ -18,7 +18,7 @@ import trio
 import trio.testing
 
 from provenafs.content.cache.block_cache import BlockCache, object_id
-from provenafs.content.cache.segments import GRANULE, SEGMENT
+from provenafs.content.cache.segment import GRANULE, SEGMENT
 from provenafs.lib.buffers import Buffers
 
 MIB = 1024**2

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from provenafs.content.cache.segments import GRANULE
+from provenafs.content.cache.segment import GRANULE
 from provenafs.content.reading.strides import AHEAD, Range, StrideDetector
 
 SMALL_READ = 128 * 1024  # bytes fetched for a smaller read out of sequence

@@ -6,10 +6,13 @@ import errno
 from collections.abc import Callable
 
 from provenafs.content.cache.block_cache import BlockCache, object_id
-from provenafs.content.cache.segments import GRANULE
+from provenafs.content.cache.segment import GRANULE
 from provenafs.errors import FSError
 from provenafs.s3.bucket import Bucket
 from provenafs.s3.errors import NoSuchKey, PreconditionFailed
+
+# What is on disk between two missing ranges is fetched along with them, up to so many bytes.
+_WORTH_A_REQUEST = 512 * 1024
 
 
 class ObjectSource:
@@ -49,12 +52,41 @@ class ObjectSource:
         """How many of the object's bytes are on disk."""
         return 0 if self._cache is None else self._cache.cached_bytes(self._name)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of the object is on disk."""
+        return self.cached_bytes >= self.size
+
+    def read_now(self, start: int, end: int) -> memoryview | None:
+        """The bytes of [start, end) where neither network nor disk has to be waited for."""
+        return None if self._cache is None else self._cache.read_now(self._name, start, end)
+
+    def missing(self, start: int, end: int) -> list[tuple[int, int]]:
+        """The parts of [start, end) that are not on disk; those close together are one."""
+        if self._cache is None:
+            return [(start, end)]
+        found: list[tuple[int, int]] = []
+        for low, high in self._cache.missing(self._name, start, end):
+            if found and low - found[-1][1] < _WORTH_A_REQUEST:
+                low = found.pop()[0]
+            found.append((max(low, start), min(high, end)))
+        return found
+
+    async def read_cached(self, start: int, end: int) -> memoryview | None:
+        """The bytes of [start, end) if all of them are on disk."""
+        if self._cache is None:
+            return None
+        low = start // GRANULE * GRANULE
+        high = min(-(-end // GRANULE) * GRANULE, self.size)
+        data = await self._cache.read(self._name, low, high)
+        return None if data is None else data[start - low : end - low]
+
     async def fetch(self, start: int, end: int, *, retry: bool) -> memoryview:
         """The bytes of [start, end); with `retry` until the deadline of the service has passed.
 
         ESTALE if the object was changed or deleted; raises S3Error.
         """
-        cached = await self._cached(start, end)
+        cached = await self.read_cached(start, end)
         if cached is not None:
             return cached
         if self._gone or self._is_lost():
@@ -79,14 +111,6 @@ class ObjectSource:
         end = start + len(data)
         if start % GRANULE == 0 and (end % GRANULE == 0 or end == self.size):
             await self._cache.store(self._name, start, data)
-
-    async def _cached(self, start: int, end: int) -> memoryview | None:
-        if self._cache is None:
-            return None
-        low = start // GRANULE * GRANULE
-        high = min(-(-end // GRANULE) * GRANULE, self.size)
-        data = await self._cache.read(self._name, low, high)
-        return None if data is None else data[start - low : end - low]
 
     def _is_stale(self) -> FSError:
         if self._is_lost():
