@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from bench.datasets_science import SCIENCE_FOLDERS
 from bench.scale import KIB, MIB, Scale
 
 NETCDF_VARIABLES = 20
@@ -18,8 +20,11 @@ def make_folder(name: str, folder: Path, scale: Scale) -> None:
     """Fill `folder` with the files of that name, unless it is there already."""
     if folder.exists():
         return
-    folder.mkdir(parents=True)
-    _FOLDERS[name](folder, scale)
+    unfinished = folder.with_name(f"{folder.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    _FOLDERS[name](unfinished, scale)
+    unfinished.rename(folder)
 
 
 def write_file(path: Path, size: int) -> None:
@@ -54,6 +59,10 @@ def _tiny(folder: Path, scale: Scale) -> None:
 
 def _medium(folder: Path, scale: Scale) -> None:
     write_files(folder, scale.medium_files, 256 * KIB)
+
+
+def _eights(folder: Path, scale: Scale) -> None:
+    write_files(folder, scale.eights, 8 * MIB)
 
 
 def _listed(folder: Path, scale: Scale) -> None:
@@ -92,6 +101,8 @@ def _model(folder: Path, scale: Scale) -> None:
 
 
 _FOLDERS: dict[str, Callable[[Path, Scale], None]] = {
+    **SCIENCE_FOLDERS,
+    "eights": _eights,
     "large": _large,
     "listed": _listed,
     "many": _many,

@@ -57,7 +57,9 @@ class DelayProxy:
 
 
 @contextmanager
-def running_proxy(target: str, round_trip_s: float) -> Iterator[DelayProxy]:
+def running_proxy(
+    target: str, round_trip_s: float, rate: float | None = None
+) -> Iterator[DelayProxy]:
     """A proxy before the http server `target` (http://host:port); it ends with the caller."""
     address = target.removeprefix("http://")
     process = subprocess.Popen(

@@ -1,50 +1,41 @@
-"""Reads with numpy and xarray in a process of its own, which a read that fails may end."""
+"""Runs one of the works in a process of its own, which a read that fails may end."""
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
-from bench.rows import output_of
+from bench.rows import Run, output_of
+from bench.works import WORKS
 
 
-def mapped_reads(path: Path, length: int, places: Sequence[int]) -> float:
-    """Seconds to read `length` bytes at each place of a memory-mapped file."""
-    return _apart("mapped", path, str(length), ",".join(map(str, places)))
+def library_read(run: Run, work: str, name: str, count: int = 0) -> float:
+    """Seconds that a work takes in the mount; BenchError if it finds other values than on disk.
+
+    It is done on the local disk first, which loads the libraries and gives the values.
+    """
+    paths = (run.path(name), run.local(name))
+    return float(output_of(sys.executable, "-m", "bench.library_reads", work, *paths, str(count)))
 
 
-def variable_read(path: Path, variable: str) -> float:
-    """Seconds to open a NetCDF file and read one variable."""
-    return _apart("variable", path, variable)
+def _digest(found: list[bytes]) -> str:
+    state = hashlib.sha256()
+    for piece in found:
+        state.update(len(piece).to_bytes(8, "big") + piece)
+    return state.hexdigest()
 
 
-def _apart(*arguments: str | Path) -> float:
-    return float(output_of(sys.executable, "-m", "bench.library_reads", *arguments))
-
-
-def _read_mapped(path: str, length: str, places: str) -> float:
-    import numpy
-
-    starts = [int(place) for place in places.split(",")]
-    mapped = numpy.memmap(path, mode="r")
+def _main(work: str, path: str, local: str, count: str) -> None:
+    expected = _digest(WORKS[work](Path(local), int(count)))
     started = time.perf_counter()
-    for start in starts:
-        mapped[start : start + int(length)].tobytes()
-    return time.perf_counter() - started
-
-
-def _read_variable(path: str, variable: str) -> float:
-    import netCDF4  # noqa: F401
-    import xarray
-
-    started = time.perf_counter()
-    with xarray.open_dataset(path, engine="netcdf4") as dataset:
-        dataset[variable].load()
-        return time.perf_counter() - started
+    found = WORKS[work](Path(path), int(count))
+    seconds = time.perf_counter() - started
+    if _digest(found) != expected:
+        sys.exit(f"{work} has read wrong values")
+    print(seconds)
 
 
 if __name__ == "__main__":
-    _work, *_arguments = sys.argv[1:]
-    print(_read_mapped(*_arguments) if _work == "mapped" else _read_variable(*_arguments))
+    _main(*sys.argv[1:])

@@ -10,11 +10,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import Path
 
 from bench.servers import BenchError, Site
 from provenafs.sandbox.gateway import BUCKET, REGION
 
+RCLONE_CACHING = "rclone (full cache)"
+BARE_LOOP = "bare pyfuse3 loop"
 _MOUNT_WITHIN_S = 60
 _END_WITHIN_S = 60
 _POLL_S = 0.005
@@ -221,15 +224,21 @@ class Rclone(MountPeer):
 
     version_argument = "version"
 
-    def __init__(self, site: Site, name: str, binary: str, streams: bool) -> None:
+    def __init__(
+        self, site: Site, name: str, binary: str, *, streams: bool = True, caches: bool = False
+    ) -> None:
         super().__init__(site, name, binary)
         self.streams = streams
         """Whether this version can read the chunks of a file in parallel."""
+        self.caches = caches
+        """Whether what is read is kept on the local disk."""
 
     def flags(self, writes: bool) -> list[str]:
         common = ["--use-server-modtime", "--vfs-fast-fingerprint", "--transfers", "16"]
         if writes:
             return [*common, "--vfs-cache-mode", "full", "--vfs-write-back", "0s"]
+        if self.caches:
+            common += ["--vfs-cache-mode", "full"]
         if not self.streams:
             return [*common, "--buffer-size", "64M"]
         return [*common, "--vfs-read-chunk-streams", "16", "--vfs-read-chunk-size", "4M"]
@@ -285,14 +294,34 @@ class S3fs(MountPeer):
         return self.site.environ | self.site.keys("write" if writes else "read").exports()
 
 
+class BareLoop(MountPeer):
+    """The limit of what a filesystem on pyfuse3 can reach, with the rows' files in memory."""
+
+    def __init__(self, site: Site) -> None:
+        super().__init__(site, BARE_LOOP, sys.executable)
+
+    def version(self) -> str:
+        return f"pyfuse3 {metadata.version('pyfuse3')}"
+
+    def command(self, endpoint: str, writes: bool) -> list[str]:
+        folders = [str(self.site.home / "local" / name) for name in ("warm", "large")]
+        return [self.binary, "-m", "bench.bare_loop", str(self.mountpoint), *folders]
+
+    def environ(self, endpoint: str, writes: bool) -> Mapping[str, str]:
+        return self.site.environ
+
+
 def all_peers(site: Site) -> dict[str, Peer]:
     """Everything that files can be read from or written to, by name, as far as installed."""
+    rclone = str(Path(sys.executable).parent / "rclone")
     peers = [
         Provenafs(site),
         Provenafs(site, "provenafs --writeback", "--writeback"),
-        Rclone(site, "rclone", str(Path(sys.executable).parent / "rclone"), streams=True),
+        Rclone(site, "rclone", rclone),
+        Rclone(site, RCLONE_CACHING, rclone, caches=True),
         Rclone(site, "rclone (Debian)", "/usr/bin/rclone", streams=False),
         S3fs(site),
+        BareLoop(site),
         Peer(site),
     ]
     return {peer.name: peer for peer in peers if peer.is_installed()}

@@ -56,8 +56,22 @@ class Objects:
     def stored(self, name: str) -> dict[str, int]:
         """The files below `name/`, by path, and their sizes in bytes."""
         return {
-            path: size for path, size in self._below(name).items() if path[-1:] not in ("", "/")
+            path: item["Size"]
+            for path, item in self._below(name).items()
+            if path[-1:] not in ("", "/")
         }
+
+    def modified(self, name: str) -> dict[str, int]:
+        """When the files below `name/` were stored, by path, in whole seconds since the epoch."""
+        return {
+            path: int(item["LastModified"].timestamp()) for path, item in self._below(name).items()
+        }
+
+    def get(self, name: str, start: int, length: int) -> bytes:
+        """Those bytes of one object."""
+        ranged = f"bytes={start}-{start + length - 1}"
+        answer = self.s3.get_object(Bucket=BUCKET, Key=self.key(name), Range=ranged)
+        return bytes(answer["Body"].read())
 
     def check(self, name: str, path: Path, tail: bytes = b"") -> None:
         """BenchError unless the object has exactly the bytes of a local file, and then `tail`."""
@@ -69,11 +83,11 @@ class Objects:
         if body.read() != tail:
             raise BenchError(f"{name} was stored with a wrong end")
 
-    def _below(self, name: str) -> dict[str, int]:
+    def _below(self, name: str) -> dict[str, Any]:
         prefix = self.key(f"{name}/")
         pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
         return {
-            item["Key"].removeprefix(prefix): item["Size"]
+            item["Key"].removeprefix(prefix): item
             for page in pages
             for item in page.get("Contents", ())
         }

@@ -16,7 +16,7 @@ from rich.table import Table
 from bench.mounts import Peer
 from bench.rows import SECONDS
 from bench.runner import Result
-from bench.scale import ROUND_TRIP_S
+from bench.scale import CONNECTION_BYTES_S, ROUND_TRIP_S, Scale
 
 _COLOURS = {"rclone": "#3f79ad", "rclone (Debian)": "#9db9d3", "s3fs": "#d08c3c"}
 
@@ -68,13 +68,14 @@ def print_summary(console: Console, results: Sequence[Result]) -> None:
     console.print(table)
 
 
-def write_json(path: Path, peers: Iterable[Peer], results: Sequence[Result], quick: bool) -> None:
+def write_json(path: Path, peers: Iterable[Peer], results: Sequence[Result], scale: Scale) -> None:
     """Everything measured, round by round."""
     document = {
         "measured_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "quick": quick,
+        "scale": scale.name,
         "machine": _machine(),
         "round_trip_s": ROUND_TRIP_S,
+        "connection_bytes_s": CONNECTION_BYTES_S,
         "peers": [_described(peer) for peer in peers],
         "rows": [_as_document(result) for result in results],
     }

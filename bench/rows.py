@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from bench.servers import BenchError
 
 SECONDS = "seconds"
 MEMORY = "RSS in MiB"
+MOVED = "MiB moved"
 WARM_FOLDER = "warm"
 WARM_FILE = f"{WARM_FOLDER}/00000.bin"
 MOUNTS = ("provenafs", "rclone", "rclone (Debian)", "s3fs")
@@ -37,6 +38,8 @@ class Network(Enum):
     """On loopback through a proxy that counts."""
     DELAYED = auto()
     """Through a proxy that counts and delays."""
+    CAPPED = auto()
+    """The same, and each connection carries no more than S3 gives one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +157,16 @@ class Row:
     """What is done before the mount is started, at no delay."""
     writes: bool = False
     most_memory_mib: float = 250
+    plain: str = ""
+    """What it is to a user, for the chart; not drawn without."""
+
+    def only(self, names: Collection[str]) -> Row:
+        """The same for some peers and bare clients; for all of them without names."""
+        if not names:
+            return self
+        peers = tuple(peer for peer in self.peers if peer in names)
+        bare = {name: measure for name, measure in self.bare.items() if name in names}
+        return replace(self, peers=peers, bare=bare)
 
 
 def read_whole(path: Path) -> int:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import random
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from bench import bare
 from bench.data import NETCDF_VARIABLES, READERS
-from bench.library_reads import mapped_reads, variable_read
+from bench.library_reads import library_read
 from bench.rows import (
     MOUNTS,
+    MOVED,
     SECONDS,
     Goal,
     Measure,
@@ -30,12 +28,9 @@ from bench.servers import BenchError
 
 _PEERS = ("rclone", "s3fs")
 _LARGE = "large/field.bin"
-_BLOCK = 4 * KIB
-_SEED = 20240131
 _TRIPS = "round trips"
 _TRIPS_EACH = "round trips each"
 _KIB_EACH = "KiB moved each"
-_MIB_MOVED = "MiB moved"
 _OF_VARIABLE = "moved of the variable"
 _OF_ONE = "of one reader's throughput"
 _SPREAD = "slowest of fastest"
@@ -65,7 +60,7 @@ def _remounted(run: Run) -> Measures:
     run.start()
     before = run.moved()
     seconds = timed(lambda: _read_large(run))
-    return {SECONDS: seconds, _MIB_MOVED: run.moved().since(before).received / MIB}
+    return {SECONDS: seconds, MOVED: run.moved().since(before).received / MIB}
 
 
 def _read_large(run: Run) -> None:
@@ -112,33 +107,23 @@ def _tar(folder: str) -> Measure:
     return lambda run: {SECONDS: timed(lambda: command("bash", "-c", script, run.path(folder)))}
 
 
-def _random(run: Run) -> Measures:
-    def read(places: list[int]) -> float:
-        with run.path(_LARGE).open("rb", buffering=0) as file:
-            return timed(lambda: [os.pread(file.fileno(), _BLOCK, place) for place in places])
+def _at_random(work: str) -> Measure:
+    def measure(run: Run) -> Measures:
+        count = run.scale.random_reads
+        before = run.moved()
+        seconds = library_read(run, work, _LARGE, count)
+        return {
+            SECONDS: seconds,
+            _TRIPS_EACH: run.round_trips(seconds) / count,
+            _KIB_EACH: run.moved().since(before).received / KIB / count,
+        }
 
-    return _at_random(run, read)
-
-
-def _memory_mapped(run: Run) -> Measures:
-    return _at_random(run, lambda places: mapped_reads(run.path(_LARGE), _BLOCK, places))
-
-
-def _at_random(run: Run, read: Callable[[list[int]], float]) -> Measures:
-    count = run.scale.random_reads
-    blocks = random.Random(_SEED).sample(range(run.scale.large // _BLOCK), count)
-    before = run.moved()
-    seconds = read([_BLOCK * block for block in blocks])
-    return {
-        SECONDS: seconds,
-        _TRIPS_EACH: run.round_trips(seconds) / count,
-        _KIB_EACH: run.moved().since(before).received / KIB / count,
-    }
+    return measure
 
 
 def _one_variable(run: Run) -> Measures:
     before = run.moved()
-    seconds = variable_read(run.path("model/model.nc"), "v07")
+    seconds = library_read(run, "variable", "model/model.nc")
     moved = run.moved().since(before).received
     return {SECONDS: seconds, _OF_VARIABLE: moved / run.scale.variable}
 
@@ -172,8 +157,9 @@ READ_ROWS = (
         (
             Goal("≥ 0.65 of bare ranged GETs", least=0.65, against=("boto3", "obstore")),
             Goal("≥ 2 × rclone and s3fs", least=2, against=_PEERS),
+            Goal("≥ 1.05 × s3fs", least=1.05, against=("s3fs",)),
         ),
-        bare={"boto3": bare.read_with_boto3, "obstore": bare.read_with_obstore},
+        bare={"boto3": bare.read_whole_with_boto3(_LARGE), "obstore": bare.read_with_obstore},
         needs=("large",),
         most_memory_mib=200,
     ),
@@ -222,7 +208,7 @@ READ_ROWS = (
         _remounted,
         (
             Goal("≥ 0.5 of the local filesystem", least=0.5, against=("local",)),
-            Goal("no GET: under 0.1 MiB moved", most=0.1, measure=_MIB_MOVED),
+            Goal("no GET: under 0.1 MiB moved", most=0.1, measure=MOVED),
         ),
         Network.COUNTED,
         peers=("provenafs", "local"),
@@ -239,7 +225,7 @@ READ_ROWS = (
     Row(
         "random",
         "random 4 KiB preads in {large}, 30 ms",
-        _random,
+        _at_random("preads"),
         (
             Goal("≤ 1.2 round trips each", most=1.2, measure=_TRIPS_EACH),
             Goal("≤ 256 KiB moved each", most=256, measure=_KIB_EACH),
@@ -250,7 +236,7 @@ READ_ROWS = (
     Row(
         "random-memmap",
         "random 4 KiB of numpy.memmap in {large}, 30 ms",
-        _memory_mapped,
+        _at_random("memmap"),
         (
             Goal("≤ 1.2 round trips each", most=1.2, measure=_TRIPS_EACH),
             Goal("≤ 256 KiB moved each", most=256, measure=_KIB_EACH),

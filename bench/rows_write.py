@@ -101,7 +101,7 @@ WRITE_ROWS = (
             Goal("≥ 0.7 of boto3's multipart upload", least=0.7, against=("boto3",)),
             Goal("ahead of rclone and s3fs", least=1, against=_PEERS),
         ),
-        bare={"boto3": bare.write_with_boto3},
+        bare={"boto3": bare.write_with_boto3()},
         local=("large",),
         writes=True,
     ),

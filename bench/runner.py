@@ -14,8 +14,8 @@ from bench.data import make_folder
 from bench.delay_proxy import DelayProxy, running_proxy
 from bench.mounts import Peer, all_peers
 from bench.objects import Objects
-from bench.rows import MEMORY, WARM_FOLDER, Goal, Measure, Measures, Network, Row, Run
-from bench.scale import MIB, ROUND_TRIP_S, Scale
+from bench.rows import MEMORY, MOVED, WARM_FOLDER, Goal, Measure, Measures, Network, Row, Run
+from bench.scale import CONNECTION_BYTES_S, MIB, ROUND_TRIP_S, Scale
 from bench.servers import BenchError, Site
 
 _TOO_SLOW_TO_REPEAT_S = 120
@@ -67,7 +67,6 @@ class Runner:
         self.peers = all_peers(site)
         self._objects = Objects(site, site.endpoint)
         self._tell = tell
-        self._uploaded: set[str] = set()
         self._numbers = 0
 
     def measure(self, row: Row) -> Result:
@@ -109,13 +108,19 @@ class Runner:
         )
 
     def _once(self, row: Row, run: Run, measure: Measure) -> Measures:
+        if row.writes:
+            self._objects.remove(run.written)
         if row.prepare is not None:
             row.prepare(run)
         run.peer.clear()
         try:
             run.start()
+            before = None if run.proxy is None else run.moved()
             with self._limited(run.peer):
                 found = measure(run)
+            if before is not None:
+                moved = run.moved().since(before)
+                found = {MOVED: (moved.sent if row.writes else moved.received) / MIB} | found
             memory = run.peer.peak_memory()
         finally:
             run.peer.stop()
@@ -152,18 +157,23 @@ class Runner:
             if network is Network.LOOPBACK:
                 yield self.site.endpoint, None, 0.0
                 return
-            delay = ROUND_TRIP_S if network is Network.DELAYED else 0.0
-            proxy = stack.enter_context(running_proxy(self.site.endpoint, delay))
+            delay = 0.0 if network is Network.COUNTED else ROUND_TRIP_S
+            rate = CONNECTION_BYTES_S if network is Network.CAPPED else None
+            proxy = stack.enter_context(running_proxy(self.site.endpoint, delay, rate))
             yield proxy.endpoint, proxy, _measured_round_trip(proxy)
 
     def _make_data(self, row: Row) -> None:
         needed = (WARM_FOLDER, *row.needs)
         for name in (*needed, *row.local):
+            self._tell(f"making {name}")
             make_folder(name, self.site.home / "local" / name, self.scale)
-        for name in [name for name in needed if name not in self._uploaded]:
-            self._tell(f"uploading {name}")
-            self._objects.upload(self.site.home / "local" / name, name)
-            self._uploaded.add(name)
+        for name in needed:
+            uploaded = self.site.home / "uploaded" / name
+            if not uploaded.exists():
+                self._tell(f"uploading {name}")
+                self._objects.upload(self.site.home / "local" / name, name)
+                uploaded.parent.mkdir(exist_ok=True)
+                uploaded.touch()
 
 
 def _too_slow(result: Result, name: str) -> bool:

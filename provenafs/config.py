@@ -96,6 +96,36 @@ def _split_commas(value: object) -> object:
     return value
 
 
+def _user_id(value: object) -> object:
+    if isinstance(value, str) and not value.isdecimal():
+        import pwd  # of Unix only
+
+        try:
+            return pwd.getpwnam(value).pw_uid
+        except KeyError:
+            raise ValueError(f"there is no user '{value}' on this machine") from None
+    return value
+
+
+def _group_id(value: object) -> object:
+    if isinstance(value, str) and not value.isdecimal():
+        import grp  # of Unix only
+
+        try:
+            return grp.getgrnam(value).gr_gid
+        except KeyError:
+            raise ValueError(f"there is no group '{value}' on this machine") from None
+    return value
+
+
+def _from_octal(value: object) -> object:
+    if isinstance(value, str):
+        if not re.fullmatch("[0-7]{1,4}", value):
+            raise ValueError("must be an octal number such as 022")
+        return int(value, 8)
+    return value
+
+
 Url = Annotated[str, AfterValidator(_checked_url)]
 Directory = Annotated[Path, AfterValidator(_checked_directory)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -170,6 +200,13 @@ class Settings(BaseModel):
 
     read_only: bool = False
     allow_other: bool = False
+    """Let other local users in, with the permissions that the modes shown give them."""
+    uid: Annotated[int | None, BeforeValidator(_user_id), Field(ge=0, lt=2**32 - 1)] = None
+    """The user, by name or number, who is shown as the owner; None is the one who mounts."""
+    gid: Annotated[int | None, BeforeValidator(_group_id), Field(ge=0, lt=2**32 - 1)] = None
+    """The group, by name or number, that is shown; None is that of the user who mounts."""
+    umask: Annotated[int | None, BeforeValidator(_from_octal), Field(ge=0, le=0o777)] = None
+    """Permission bits taken from everything shown, in octal; None leaves 022 and own modes."""
     datasets: Annotated[tuple[str, ...], BeforeValidator(_split_commas)] = ()
     """Handles to show; none means every dataset the user may see."""
     ttl: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30.0

@@ -26,9 +26,9 @@ from provenafs.s3.bucket import Bucket
 from provenafs.s3.calls import S3Context
 from provenafs.s3.errors import NoSuchKey, PreconditionFailed
 from provenafs.s3.metadata import COPY_OF, Metadata
-from provenafs.s3.types import ObjectInfo
-from provenafs.s3.whole import look_at, read_whole
-from provenafs.s3.writing import ObjectWriter, UploadedPart
+from provenafs.s3.types import ObjectInfo, UploadedPart
+from provenafs.s3.whole import read_whole
+from provenafs.s3.writing import ObjectWriter
 
 _FILES_AT_ONCE = 16
 _BYTES_IN_MEMORY = 128 * 1024**2
@@ -141,7 +141,7 @@ class DataCopy:
             return False
         if found.etag == original.etag or path.endswith("/"):
             return True
-        head = await look_at(self._target.bucket, found.key)
+        head = await self._target.bucket.head(found.key)
         return head.etag == found.etag and head.metadata.other.get(COPY_OF) == _bare(original.etag)
 
     async def _copy(self, path: str, tell: Callable[[int], None]) -> str:
@@ -165,7 +165,7 @@ class DataCopy:
 
     async def _copy_in_parts(self, item: ObjectInfo, key: str, tell: Callable[[int], None]) -> str:
         source = self._source.bucket
-        head = await look_at(source, item.key)
+        head = await source.head(item.key)
         metadata = _metadata(item, head.metadata)
         length = max(_PART, -(-item.size // _MOST_PARTS))
         parts: dict[int, UploadedPart] = {}

@@ -34,9 +34,10 @@ _LOG_BYTES = 5 * 1024 * 1024
 _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 _ALLOWED_OTHERS = (
-    "with --allow-other every user of this machine can read and change there whatever you can,"
-    " in your name"
+    "with --allow-other every user of this machine can read there what the modes shown let them"
+    " read, in your name"
 )
+_ALLOWED_WRITES = "; --umask and --gid let some of them change it too"
 
 _Profile = Annotated[str | None, typer.Option(help="Profile to use.", show_default=False)]
 
@@ -52,7 +53,18 @@ def mount(
     foreground: Annotated[bool, typer.Option(help="Stay attached to the terminal.")] = False,
     read_only: Annotated[bool | None, typer.Option(help="Refuse every change.")] = None,
     allow_other: Annotated[
-        bool | None, typer.Option(help="Let every user of this machine in, with all your rights.")
+        bool | None,
+        typer.Option(help="Let other users of this machine in, as far as modes let them."),
+    ] = None,
+    uid: Annotated[
+        str | None, typer.Option(help="With --allow-other: the user shown as the owner.")
+    ] = None,
+    gid: Annotated[
+        str | None, typer.Option(help="With --allow-other: the group shown, e.g. of a lab.")
+    ] = None,
+    umask: Annotated[
+        str | None,
+        typer.Option(help="With --allow-other: permission bits taken away, e.g. 007 or 002."),
     ] = None,
     s3_endpoint: Annotated[str | None, typer.Option(help="Another S3 address.")] = None,
     cache_dir: Annotated[
@@ -96,6 +108,9 @@ def mount(
         datasets=tuple(dataset) if dataset else None,
         read_only=read_only,
         allow_other=allow_other,
+        uid=uid,
+        gid=gid,
+        umask=umask,
         s3_endpoint_url=s3_endpoint,
         cache_dir=cache_dir,
         state_dir=state_dir,
@@ -132,7 +147,8 @@ def _serve(settings: Settings, path: Path, ready: Any) -> None:
 
     def begun() -> None:
         if settings.allow_other:
-            print(f"provenafs: {_ALLOWED_OTHERS}", file=sys.stderr)
+            writes = "" if settings.umask is None else _ALLOWED_WRITES
+            print(f"provenafs: {_ALLOWED_OTHERS}{writes}", file=sys.stderr)
         ready()
 
     trio.run(serve, settings, path, begun)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -94,11 +93,9 @@ def _open_index(cache_dir: Path) -> tuple[int | None, Index]:
     try:
         private.folder(cache_dir)
         for number in range(_SLOTS):
-            lock = private.open_file(cache_dir / f"index-{number}.lock", os.O_CREAT | os.O_RDWR)
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock = private.open_locked(cache_dir / f"index-{number}.lock")
             except BlockingIOError:
-                os.close(lock)
                 continue
             path = cache_dir / f"index-{number}.sqlite"
             private.prepare_database(path)

@@ -23,7 +23,7 @@ from provenafs.content.reading.directory_prefetch import DirectoryPrefetch
 from provenafs.content.reading.object_source import ObjectSource
 from provenafs.content.reading.reader import Reader
 from provenafs.errors import FSError, Transient
-from provenafs.s3.bucket import Bucket
+from provenafs.s3.api import BucketApi
 from provenafs.s3.errors import Unavailable
 from provenafs.s3.types import ObjectInfo
 
@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 class Drive:
     """Entries below `root` in the index, and the keys below `prefix` in the bucket."""
 
-    def __init__(self, content: Content, bucket: Bucket, root: Entry, prefix: str) -> None:
+    def __init__(self, content: Content, bucket: BucketApi, root: Entry, prefix: str) -> None:
         """`prefix` ends in a slash; `root` is the entry that stands for it.
 
         `attributes` are those that the objects carry, where they are asked for.

@@ -15,8 +15,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-import trio
-
 from provenafs.content.claims import Claim
 from provenafs.content.journal_rows import Action, Intent, Row, State, changed_row, removed_row
 from provenafs.content.mount_lock import UNOWNED
@@ -26,6 +24,7 @@ from provenafs.content.store import Store
 from provenafs.content.volume import Volume
 from provenafs.content.writing.file import File
 from provenafs.errors import FSError, Transient
+from provenafs.lib.backoff import Backoff
 from provenafs.s3.errors import NoSuchKey, PreconditionFailed, is_transient
 
 log = logging.getLogger(__name__)
@@ -115,10 +114,9 @@ class Recovery:
 
     async def resume(self) -> None:
         """Finish what was adopted: run once, in the background."""
-        owed, pause = self._owed, _FIRST_PAUSE_S
+        owed, backoff = self._owed, Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
         while owed := [one for one in owed if not await self._is_over(*one)]:
-            await trio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE_S)
+            await backoff.pause()
 
     async def _is_over(self, owed: str, key: str, work: Callable[[], Awaitable[None]]) -> bool:
         if not await self._is_done(key, work):

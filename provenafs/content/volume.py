@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from provenafs.content.drive import Drive
 from provenafs.errors import FSError
-from provenafs.s3.writing import ObjectWriter
+from provenafs.s3.api import WriterApi
 
 _MAX_NAME_BYTES = 255
 _MAX_KEY_BYTES = 1024
@@ -28,13 +28,9 @@ class Volume:
     """
 
     drive: Drive
+    writer: WriterApi
     dataset: str
     may_write: Callable[[], Awaitable[None]]
-
-    @property
-    def writer(self) -> ObjectWriter:
-        """The bucket, for changes."""
-        return ObjectWriter(self.drive.bucket)
 
     def check_new(self, key: str) -> None:
         """FSError where there can be no such file: ENAMETOOLONG; EPERM for the server's own."""

@@ -4,4 +4,5 @@ Inode to node, errno mapping, kernel cache policy, mount and unmount. Invariants
 one guard wraps every handler, so that no exception but FUSEError leaves one (any other would end
 the mount); no handler waits without a progress deadline; the kernel is notified of changes from
 a thread of its own, never from a handler (that deadlocks).
+`operations` has the handlers; `shared` checks them for other local users (--allow-other).
 """

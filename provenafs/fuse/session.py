@@ -21,7 +21,7 @@ import trio
 from provenafs import __version__
 from provenafs.assembly import Listeners, open_context
 from provenafs.catalog.catalog import Catalog
-from provenafs.config import Settings
+from provenafs.config import ConfigError, Settings
 from provenafs.content.listing.index import Invalidation
 from provenafs.content.recovery import Recovery
 from provenafs.content.writing.descriptors import raise_limit
@@ -30,6 +30,7 @@ from provenafs.fuse.mountpoint import Mounted, MountError, mounted_at, prepare, 
 from provenafs.fuse.neighbours import Indexers
 from provenafs.fuse.notifier import notify_kernel
 from provenafs.fuse.operations import Operations
+from provenafs.fuse.shared import Ownership, SharedOperations
 from provenafs.guard import Background
 from provenafs.provena.client import Provena
 from provenafs.tree.context import Context
@@ -110,7 +111,7 @@ class _Session:
         """Serve until unmounted or told to stop; unmounts in every case."""
         self._catalog = context.catalog
         neighbours = Indexers(self._settings.indexers)
-        self._operations = Operations(Tree(context), neighbours)
+        self._operations = _operations(self._settings, Tree(context), neighbours)
         self._initialise(self._operations)
         recovery = Recovery(context.store, context.volume_of)
         try:
@@ -119,7 +120,9 @@ class _Session:
             async with trio.open_nursery() as nursery:
                 background = Background(nursery)
                 self._background = [context.content.nursery, context.store.nursery, background]
-                background.start_soon(notify_kernel, changes, self._abort)
+                background.start_soon(
+                    notify_kernel, changes, self._abort, self._operations.tree.path
+                )
                 background.start_soon(self._operations.callers.watch)
                 background.start_soon(_stop_on_signal, nursery.cancel_scope)
                 nursery.start_soon(self._begin, ready)
@@ -131,8 +134,6 @@ class _Session:
             self._detach()
 
     def _initialise(self, operations: Operations) -> None:
-        # Without default_permissions: the kernel's EACCES from the modes would hide our EROFS,
-        # and root would pass any mode.
         options = {f"fsname=provena:{self._settings.profile}", "subtype=provenafs"}
         if self._settings.allow_other:
             options.add("allow_other")
@@ -203,6 +204,22 @@ class _Session:
         """A file could not be stored after its close was answered: keep the words."""
         if self._operations is not None:
             self._operations.note_failure(ino, error)
+
+
+def _operations(settings: Settings, tree: Tree, neighbours: Indexers) -> Operations:
+    """ConfigError where an owner is set that nobody but the owner would see."""
+    uid, gid, umask = settings.uid, settings.gid, settings.umask
+    if settings.allow_other:
+        ownership = Ownership(
+            os.getuid() if uid is None else uid, os.getgid() if gid is None else gid, umask
+        )
+        return SharedOperations(tree, neighbours, ownership)
+    if (uid, gid, umask) != (None, None, None):
+        raise ConfigError(
+            "uid, gid and umask are for a mount that other users may enter: set allow_other"
+            " (--allow-other) too"
+        )
+    return Operations(tree, neighbours)
 
 
 async def _stop_on_signal(scope: trio.CancelScope) -> None:

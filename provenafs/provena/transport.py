@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import random
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -16,6 +15,7 @@ import httpx
 import trio
 
 from provenafs import __version__
+from provenafs.lib.backoff import Backoff
 from provenafs.provena.errors import Invalid, TooLong, Unavailable
 from provenafs.provena.reading import UnusableBody, body_within, parse_json
 
@@ -26,6 +26,7 @@ _ATTEMPT_S = 35.0
 _CONNECT_S = 10.0
 _ATTEMPTS = 5
 _FIRST_PAUSE_S = 0.25
+_LONGEST_PAUSE_S = 5.0
 _RETRIED_STATUS = frozenset({429, 500, 502, 503, 504})
 _LOOPBACK = ("all://127.0.0.1", "all://localhost", "all://[::1]")
 # Bytes. A Lambda answers with 6 MB at most, a refusal with a few sentences.
@@ -113,10 +114,11 @@ class Transport:
         request, and Invalid for a request that cannot be put into words of HTTP.
         """
         failure = _Failure(f"did not answer within {self._timeout:g} s")
+        backoff = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
         with trio.move_on_after(self._timeout):
             for attempt in range(request.attempts if request.idempotent else 1):
                 if attempt:
-                    await trio.sleep(_pause(attempt, failure.retry_after))
+                    await backoff.pause(at_least=failure.retry_after)
                 outcome = await self._attempt(request, token)
                 if isinstance(outcome, Reply):
                     return outcome
@@ -220,11 +222,6 @@ def _failed(response: httpx.Response) -> _Failure:
         return _Failure("answers that there are too many requests", 429, max(0.0, retry_after))
     # Never the body: it may quote working credentials.
     return _Failure(f"failed with HTTP status {response.status_code}", response.status_code)
-
-
-def _pause(attempt: int, retry_after: float) -> float:
-    pause: float = _FIRST_PAUSE_S * 2 ** (attempt - 1)
-    return max(retry_after, pause * random.uniform(0.5, 1.0))
 
 
 def _field_error(entry: object) -> str:

@@ -11,19 +11,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import trio
 
-from provenafs.s3.answers import Answer, ErrorAnswer, etag_of, modified_of, size_of
+from provenafs.s3.answers import Answer, ErrorAnswer
 from provenafs.s3.calls import Requester, S3Context
 from provenafs.s3.clients import DEFAULT_REGION
 from provenafs.s3.errors import BadAnswer, NoSuchKey
-from provenafs.s3.late_deletes import LateDeletes
 from provenafs.s3.listing import PAGE
+from provenafs.s3.metadata import Head, head_of
 from provenafs.s3.sender import ObjectRequest
 from provenafs.s3.types import (
     Credentials,
     CredentialScope,
     CredentialSource,
     ListPage,
-    ObjectInfo,
     Range,
 )
 
@@ -46,7 +45,6 @@ class Bucket:
     def __init__(self, name: str, source: CredentialSource, service: S3Context) -> None:
         self.name = name
         self.service = service
-        self.late_deletes = LateDeletes()
         self._caller = Requester(service, source)
         self._told: set[str] = set()  # prefixes below which entries were left out
 
@@ -89,15 +87,18 @@ class Bucket:
             )  # fmt: skip
         return page
 
-    async def head(self, key: str) -> ObjectInfo:
-        """What is known of an object without reading it. Raises NoSuchKey, S3Error."""
+    async def head(
+        self, key: str, *, access: CredentialScope = CredentialScope.READ, retry: bool = True
+    ) -> Head:
+        """An object without its bytes. Raises NoSuchKey, S3Error."""
+        limiter = self.service.listings if access is CredentialScope.READ else self.service.uploads
 
-        def work(client: S3Client) -> ObjectInfo:
+        def work(client: S3Client) -> Head:
             answer: Any = client.head_object(Bucket=self.name, Key=key)
-            return ObjectInfo(key, size_of(answer), etag_of(answer, key=key), modified_of(answer))
+            return head_of(answer, key)
 
         try:
-            return await self.boto(f"looking at {key}", work, self.service.listings)
+            return await self.boto(f"looking at {key}", work, limiter, access=access, retry=retry)
         except NoSuchKey:
             await self.look()
             raise
@@ -140,7 +141,7 @@ class Bucket:
         access: CredentialScope = CredentialScope.READ,
         retry: bool = True,
     ) -> _T:
-        """Run `work` with a boto3 client in a thread; see Caller.call. Raises S3Error."""
+        """Run `work` with a boto3 client in a thread; see Requester.call. Raises S3Error."""
         region = await self._region()
         return await self._caller.call(
             what,
@@ -150,8 +151,10 @@ class Bucket:
             retry=retry,
         )
 
-    async def change(self, what: str, request: Callable[[], ObjectRequest]) -> Answer:
-        """Send what `request` makes for an attempt, once; see Caller.call. Raises S3Error."""
+    async def change(
+        self, what: str, request: Callable[[], ObjectRequest], *, retry: bool = False
+    ) -> Answer:
+        """Send what `request` makes for an attempt; see Requester.call. Raises S3Error."""
         region = await self._region()
         sender = self.service.clients.sender
         return await self._caller.call(
@@ -159,7 +162,7 @@ class Bucket:
             lambda credentials: sender.send(request(), region, credentials),
             limiter=self.service.uploads,
             access=CredentialScope.WRITE,
-            retry=False,
+            retry=retry,
         )
 
     async def _region(self) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import random
 from collections.abc import Callable
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -12,6 +11,7 @@ from typing import TypeVar
 import trio
 
 from provenafs.guard import in_thread
+from provenafs.lib.backoff import Backoff
 from provenafs.lib.buffers import Buffers
 from provenafs.s3.answers import ErrorAnswer
 from provenafs.s3.clients import Clients
@@ -36,13 +36,12 @@ _T = TypeVar("_T")
 READS_AT_ONCE = 48
 _LISTINGS_AT_ONCE = 16
 UPLOADS_AT_ONCE = 16
-_FIRST_BACKOFF_S = 0.1
-_LONGEST_BACKOFF_S = 5.0
+_FIRST_PAUSE_S = 0.2
+_LONGEST_PAUSE_S = 5.0
 # A stalled attempt must leave time for another within the deadline.
 _ATTEMPTS_PER_DEADLINE = 3
 
-# A server that proves nothing three times will not do so later.
-BAD_ANSWERS_TAKEN = 3
+_BAD_ANSWERS_TAKEN = 3
 _BROKEN_WORDS = {
     "NoSuchBucket": "the bucket is not there: tell the data store's administrator",
     "InvalidObjectState": "it is archived and must be restored before it can be read",
@@ -67,6 +66,25 @@ class S3Context:
         self.regions: dict[str, str] = {}
 
 
+class Attempts:
+    """The attempts at one request: how many came to nothing, and whether another may help."""
+
+    def __init__(self, io_timeout: float) -> None:
+        self.unanswered = 0
+        self._bad_answers = 0
+        self._backoff = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S, within=io_timeout)
+
+    async def pause(self, failure: S3Error) -> bool:
+        """Wait before the next attempt; False when it is too late for one, or would be no use."""
+        self.unanswered += 1
+        self._bad_answers += isinstance(failure, BadAnswer)
+        # A server whose answers make no sense three times will not make any later.
+        if self._bad_answers >= _BAD_ANSWERS_TAKEN or not await self._backoff.pause():
+            return False
+        log.info("%s; trying again", failure)
+        return True
+
+
 class Requester:
     """Makes the requests of one bucket with one dataset's credentials."""
 
@@ -88,9 +106,7 @@ class Requester:
         Failures that may pass are retried with backoff until `io_timeout` seconds have gone by
         (not at all without `retry`); refused credentials are replaced once. Raises S3Error.
         """
-        deadline = trio.current_time() + self.service.io_timeout
-        backoff = _FIRST_BACKOFF_S
-        bad_answers = 0
+        attempts = Attempts(self.service.io_timeout)
         rejected: Credentials | None = None
         while True:
             credentials = await self._source(access, rejected)
@@ -108,14 +124,9 @@ class Requester:
             else:
                 self.service.pace.answered()
                 return result
-            bad_answers += isinstance(failure, BadAnswer)
-            pause = backoff * random.uniform(0.5, 1.0)
-            is_late = trio.current_time() + pause >= deadline or bad_answers >= BAD_ANSWERS_TAKEN
-            if not retry or not isinstance(failure, Unavailable) or is_late:
+            may_pass = retry and isinstance(failure, Unavailable)
+            if not may_pass or not await attempts.pause(failure):
                 raise failure
-            log.info("%s; trying again", failure)
-            await trio.sleep(pause)
-            backoff = min(2 * backoff, _LONGEST_BACKOFF_S)
 
 
 def translate(answer: ErrorAnswer, what: str) -> S3Error:

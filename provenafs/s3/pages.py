@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from provenafs.s3.bucket import Bucket
+from provenafs.s3.api import BucketApi
 from provenafs.s3.errors import S3Error
 from provenafs.s3.types import ListPage
 
@@ -18,7 +18,7 @@ class Pages:
     """
 
     def __init__(
-        self, bucket: Bucket, prefix: str, *, delimiter: str = "", start_after: str | None = None
+        self, bucket: BucketApi, prefix: str, *, delimiter: str = "", start_after: str | None = None
     ) -> None:
         self._bucket = bucket
         self._prefix = prefix

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 
-MAX_OBJECT = 5 * 1024**4  # bytes; of one object, as S3 documents it
+# In bytes, as S3 documents them: of one object, and of what one request copies.
+MAX_OBJECT = 5 * 1024**4
+COPY_LIMIT = 5 * 1024**3
 
 
 class CredentialScope(Enum):
@@ -53,6 +55,15 @@ class Range:
     etag: str
     size: int
     start: int
+
+
+@dataclass(frozen=True, slots=True)
+class UploadedPart:
+    """A part the server has acknowledged; `crc32` in base64, where the server computes it."""
+
+    number: int
+    etag: str
+    crc32: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import trio
 from provenafs.s3.answers import etag_of, same_etag
 from provenafs.s3.bucket import Bucket
 from provenafs.s3.errors import BadAnswer, PreconditionFailed
-from provenafs.s3.metadata import Head, Metadata, head_of, metadata_of
+from provenafs.s3.metadata import Metadata, metadata_of
 from provenafs.s3.types import ObjectInfo
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ async def read_whole(bucket: Bucket, item: ObjectInfo) -> tuple[bytes, Metadata]
     """
 
     if item.size == 0:  # a marker too, which some servers have no ETag to ask for by
-        head = await look_at(bucket, item.key)
+        head = await bucket.head(item.key)
         if head.size or not same_etag(head.etag, item.etag):
             raise PreconditionFailed("another version is there")
         return b"", head.metadata
@@ -47,16 +47,6 @@ async def read_whole(bucket: Bucket, item: ObjectInfo) -> tuple[bytes, Metadata]
         return body, metadata_of(answer)
 
     return await bucket.boto(f"reading {item.key}", work, bucket.service.reads)
-
-
-async def look_at(bucket: Bucket, key: str) -> Head:
-    """An object and its metadata, with keys that need only read. Raises NoSuchKey, S3Error."""
-
-    def work(client: S3Client) -> Head:
-        answer: Any = client.head_object(Bucket=bucket.name, Key=key)
-        return head_of(answer, key)
-
-    return await bucket.boto(f"looking at {key}", work, bucket.service.listings)
 
 
 async def fault_in(bucket: Bucket, item: ObjectInfo) -> str | None:

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import base64
 import logging
-import random
 import zlib
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlencode
@@ -23,43 +22,26 @@ import trio
 from provenafs.lib.parallel import run_all
 from provenafs.s3.answers import CRC32, etag_of, part_of, upload_id_of
 from provenafs.s3.bucket import Bucket
-from provenafs.s3.calls import BAD_ANSWERS_TAKEN
-from provenafs.s3.deleting import Removal
-from provenafs.s3.errors import (
-    AccessDenied,
-    BadAnswer,
-    NoSuchKey,
-    PreconditionFailed,
-    Unavailable,
-)
-from provenafs.s3.metadata import Head, Metadata, head_of
+from provenafs.s3.calls import Attempts
+from provenafs.s3.deleting import Fate, Removal, checks_etags, delete_many
+from provenafs.s3.errors import AccessDenied, NoSuchKey, PreconditionFailed, Unavailable
+from provenafs.s3.late_deletes import LateDeletes
+from provenafs.s3.metadata import Head, Metadata
 from provenafs.s3.sender import ObjectRequest
-from provenafs.s3.types import CredentialScope
+from provenafs.s3.types import COPY_LIMIT, CredentialScope, UploadedPart
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
 log = logging.getLogger(__name__)
 
-COPY_LIMIT = 5 * 1024**3  # bytes; above it a copy is a multipart upload
 _COPY_PART = 512 * 1024**2
 _PARALLEL_COPIES = 8
 _PLAIN_BODY = 1024**2  # up to here the body is bytes; above, it is sent in pieces
 _PIECE = 256 * 1024
-_FIRST_PAUSE_S = 0.2
-_LONGEST_PAUSE_S = 5.0
 
 Progress = Callable[[int], None]  # how many bytes of the body have gone out
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True)
-class UploadedPart:
-    """A part the server has acknowledged; `crc32` in base64, where the server computes it."""
-
-    number: int
-    etag: str
-    crc32: str | None = None
 
 
 class ObjectWriter:
@@ -67,22 +49,12 @@ class ObjectWriter:
 
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket
+        self.late_deletes = LateDeletes()
         self._name = bucket.name
 
     async def head(self, key: str) -> Head:
         """The object as it is now; NoSuchKey if there is none."""
-        return await self._attempted(partial(self._look, key))
-
-    async def _look(self, key: str) -> Head:
-        def send(s3: S3Client) -> Head:
-            answer: Any = s3.head_object(Bucket=self._name, Key=key)
-            return head_of(answer, key)
-
-        try:
-            return await self._boto("looking at", key, send)
-        except NoSuchKey:
-            await self.bucket.look()
-            raise
+        return await self.bucket.head(key, access=CredentialScope.WRITE)
 
     async def describe(self, key: str) -> Head:
         """As `head`, with the tags, as far as the credentials allow to see them."""
@@ -95,7 +67,7 @@ class ObjectWriter:
             return urlencode([(tag["Key"], tag["Value"]) for tag in tags])
 
         try:
-            tags = await self._retried("looking at the tags of", key, send)
+            tags = await self._boto("looking at the tags of", key, send, retry=True)
         except AccessDenied as error:
             log.warning("%s loses its tags: %s", key, error)
             return head
@@ -131,20 +103,29 @@ class ObjectWriter:
         removal = removal or Removal(key, expected)
         headers = {} if expected is None else _condition_header(expected)
         request = ObjectRequest("DELETE", self._name, key, headers)
-        attempts = _Attempts(self.bucket.service.io_timeout)
+        attempts = Attempts(self.bucket.service.io_timeout)
         while True:
             try:
                 if removal.was_attempted and expected is not None:
-                    removal.check(await self._look(key))
+                    now = await self.bucket.head(key, access=CredentialScope.WRITE, retry=False)
+                    removal.check(now)
                 removal.was_attempted = True
                 await self.bucket.change(f"deleting {key}", lambda: request)
                 return
             except NoSuchKey:
                 return
             except Unavailable as error:
-                self.bucket.late_deletes.add(key)
+                self.late_deletes.add(key)
                 if not await attempts.pause(error):
                     raise
+
+    async def delete_many(self, wanted: Mapping[str, str]) -> Mapping[str, Fate]:
+        """Delete objects by their keys, each with its ETag; see deleting.delete_many."""
+        return await delete_many(self.bucket, wanted)
+
+    async def checks_etags(self, unused_key: str) -> bool:
+        """Whether delete_many looks at ETags; see deleting.checks_etags."""
+        return await checks_etags(self.bucket, unused_key)
 
     async def copy(
         self,
@@ -195,15 +176,14 @@ class ObjectWriter:
         arguments = metadata.arguments()
         if metadata.tags:
             arguments["Tagging"] = metadata.tags
-        return await self._retried(
-            "beginning the upload of",
-            key,
-            lambda s3: upload_id_of(
-                s3.create_multipart_upload(
-                    Bucket=self._name, Key=key, ChecksumAlgorithm="CRC32", **arguments
-                )
-            ),
-        )
+
+        def send(s3: S3Client) -> str:
+            answer = s3.create_multipart_upload(
+                Bucket=self._name, Key=key, ChecksumAlgorithm="CRC32", **arguments
+            )
+            return upload_id_of(answer)
+
+        return await self._boto("beginning the upload of", key, send, retry=True)
 
     async def upload_part(
         self,
@@ -220,11 +200,8 @@ class ObjectWriter:
             headers = {CRC32: _crc32(body)}
             return ObjectRequest("PUT", self._name, key, headers, _body(body, progress), query)
 
-        async def attempt() -> UploadedPart:
-            answer = await self.bucket.change(f"uploading {key}", request)
-            return UploadedPart(number, answer.headers["etag"], answer.headers.get(CRC32))
-
-        return await self._attempted(attempt)
+        answer = await self.bucket.change(f"uploading {key}", request, retry=True)
+        return UploadedPart(number, answer.headers["etag"], answer.headers.get(CRC32))
 
     async def copy_part(
         self, key: str, upload_id: str, number: int, source: str, etag: str, start: int, end: int
@@ -244,7 +221,7 @@ class ObjectWriter:
             result = part_of(answer, "CopyPartResult")
             return UploadedPart(number, etag_of(result), result.get("ChecksumCRC32"))
 
-        return await self._retried("copying parts of", key, send)
+        return await self._boto("copying parts of", key, send, retry=True)
 
     async def complete(
         self,
@@ -279,7 +256,7 @@ class ObjectWriter:
             s3.abort_multipart_upload(Bucket=self._name, Key=key, UploadId=upload_id)
 
         try:
-            await self._retried("giving up the upload of", key, send)
+            await self._boto("giving up the upload of", key, send, retry=True)
         except NoSuchKey:
             return
 
@@ -315,19 +292,6 @@ class ObjectWriter:
 
     # Retrying
 
-    async def _retried(self, operation: str, key: str, send: Callable[[S3Client], _T]) -> _T:
-        return await self._attempted(partial(self._boto, operation, key, send))
-
-    async def _attempted(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
-        """Attempt until there is an answer; for requests that may be carried out twice."""
-        attempts = _Attempts(self.bucket.service.io_timeout)
-        while True:
-            try:
-                return await attempt()
-            except Unavailable as error:
-                if not await attempts.pause(error):
-                    raise
-
     async def _conditional(
         self,
         attempt: Callable[[], Awaitable[str]],
@@ -337,7 +301,7 @@ class ObjectWriter:
 
         `done` looks whether an earlier attempt was carried out: the new ETag if so, else None.
         """
-        attempts = _Attempts(self.bucket.service.io_timeout)
+        attempts = Attempts(self.bucket.service.io_timeout)
         while True:
             try:
                 return await attempt()
@@ -350,10 +314,13 @@ class ObjectWriter:
                     raise
                 return etag
 
-    async def _boto(self, operation: str, key: str, send: Callable[[S3Client], _T]) -> _T:
+    async def _boto(
+        self, operation: str, key: str, send: Callable[[S3Client], _T], *, retry: bool = False
+    ) -> _T:
+        """Make a request; `retry` is for those that may be carried out twice."""
         service = self.bucket.service
         return await self.bucket.boto(
-            f"{operation} {key}", send, service.uploads, access=CredentialScope.WRITE, retry=False
+            f"{operation} {key}", send, service.uploads, access=CredentialScope.WRITE, retry=retry
         )
 
     def _was_written(self, key: str, metadata: Metadata) -> Callable[[], Awaitable[str | None]]:
@@ -380,28 +347,6 @@ class ObjectWriter:
             return head.etag if head.etag == source_etag != expected else None
 
         return done
-
-
-class _Attempts:
-    """Growing, jittered pauses between attempts, until the time is up."""
-
-    def __init__(self, timeout: float) -> None:
-        self._deadline = trio.current_time() + timeout
-        self._pause = _FIRST_PAUSE_S
-        self.unanswered = 0
-        self._bad_answers = 0
-
-    async def pause(self, failure: Unavailable) -> bool:
-        """Wait before the next attempt; False when it is too late for one, or would be no use."""
-        self.unanswered += 1
-        self._bad_answers += isinstance(failure, BadAnswer)
-        if self._bad_answers >= BAD_ANSWERS_TAKEN:
-            return False
-        if trio.current_time() + self._pause > self._deadline:
-            return False
-        await trio.sleep(self._pause * random.uniform(0.7, 1.3))
-        self._pause = min(self._pause * 2, _LONGEST_PAUSE_S)
-        return True
 
 
 class _Body:

@@ -21,6 +21,7 @@ from provenafs.content.store import Store
 from provenafs.content.volume import Volume
 from provenafs.provena.search import SearchHit
 from provenafs.s3.bucket import Bucket
+from provenafs.s3.writing import ObjectWriter
 from provenafs.tree.edits import Edits
 from provenafs.tree.memory import DocumentMemory
 from provenafs.tree.mint_texts import MintTexts
@@ -89,7 +90,8 @@ class Context:
             credentials = self.catalog.credentials(handle)
             bucket = Bucket(location.bucket_name, credentials, self.content.s3)
             drive = Drive(self.content, bucket, root, location.path)
-            volume = Volume(drive, handle, partial(self.check_writable, handle))
+            writer = ObjectWriter(bucket)
+            volume = Volume(drive, writer, handle, partial(self.check_writable, handle))
             self.volumes[handle] = volume
         volume.drive.released_at = dataset.released_at
         return volume

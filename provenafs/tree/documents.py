@@ -19,6 +19,8 @@ def is_write(flags: int) -> bool:
 class Document(Node):
     """A read-only file whose bytes follow from a record; its size is exact."""
 
+    permissions = 0o444
+
     async def content(self) -> bytes:
         """The bytes of this document."""
         raise NotImplementedError
@@ -29,8 +31,8 @@ class Document(Node):
 
     async def attributes(self) -> Attributes:
         mtime_ns, timeout = await self.age()
-        mode = stat.S_IFREG | 0o444
-        return Attributes(self.ino, mode, len(await self.content()), mtime_ns, timeout)
+        size = len(await self.content())
+        return Attributes(self.ino, stat.S_IFREG | self.permissions, size, mtime_ns, timeout)
 
     async def open(self, flags: int) -> Handle:
         if is_write(flags):

@@ -36,7 +36,7 @@ _IS_SCRATCH = scratch_names(_DOCUMENT)
 class MintDirectory(EditableDirectory):
     """The template, the schema, what is being written, and links to what was minted."""
 
-    mode = stat.S_IFDIR | 0o755
+    mode = stat.S_IFDIR | 0o700  # what is minted belongs to the user who has logged in
 
     def __init__(self, context: Context, ino: int) -> None:
         super().__init__(context, ino, context.mint_texts.scratch)
@@ -198,7 +198,7 @@ class _DraftFile(Node):
 
     async def attributes(self) -> Attributes:
         text = self._draft.text
-        return Attributes(self.ino, stat.S_IFREG | 0o644, len(text), text.mtime_ns)
+        return Attributes(self.ino, stat.S_IFREG | 0o600, len(text), text.mtime_ns)
 
     async def set_attributes(
         self, *, size: int | None = None, mtime_ns: int | None = None, handle: Handle | None = None
@@ -219,6 +219,8 @@ class _DraftFile(Node):
 
 class _MintedFile(Document):
     """The text that a dataset was minted from."""
+
+    permissions = 0o400
 
     def __init__(self, ino: int, minted: Minted) -> None:
         super().__init__(ino)
@@ -247,6 +249,8 @@ class _MintedFile(Document):
 
 class _Template(Document):
     """Metadata to begin with."""
+
+    permissions = 0o400
 
     def __init__(self, context: Context, ino: int) -> None:
         super().__init__(ino)

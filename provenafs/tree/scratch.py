@@ -84,7 +84,7 @@ class ScratchNode(Node):
         self._text = text
 
     async def attributes(self) -> Attributes:
-        return Attributes(self.ino, stat.S_IFREG | 0o644, len(self._text), self._text.mtime_ns)
+        return Attributes(self.ino, stat.S_IFREG | 0o600, len(self._text), self._text.mtime_ns)
 
     async def set_attributes(
         self, *, size: int | None = None, mtime_ns: int | None = None, handle: Handle | None = None

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import pytest
 
 from provenafs.content.reading.access_pattern import SMALL_READ, AccessPattern
-from provenafs.content.reading.strides import Range
+from provenafs.content.reading.runs import Range
 from tests.support.access_simulation import GIB, KIB, MIB, Simulation
 
 _HEADERS = 20

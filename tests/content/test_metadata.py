@@ -17,6 +17,7 @@ from provenafs.content.mount_lock import UNOWNED
 from provenafs.content.recovery import Recovery
 from provenafs.content.volume import Volume
 from provenafs.errors import FSError
+from provenafs.s3.bucket import Bucket
 from provenafs.s3.errors import AccessDenied, Unavailable
 from provenafs.s3.metadata import Metadata, head_of, metadata_of, mode_of, time_of, time_text
 from provenafs.s3.writing import ObjectWriter
@@ -199,14 +200,14 @@ async def test_tags_that_may_not_be_read_are_left_behind(
     store: Store, other_user: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _put_theirs(other_user, store.prefix + "f")
-    retried = ObjectWriter._retried
+    asking = Bucket.boto
 
-    async def refusing(self: ObjectWriter, what: str, *arguments: Any) -> Any:
+    async def refusing(self: Bucket, what: str, *arguments: Any, **options: Any) -> Any:
         if "tags" in what:
             raise AccessDenied(f"{what} f: AccessDenied")
-        return await retried(self, what, *arguments)
+        return await asking(self, what, *arguments, **options)
 
-    monkeypatch.setattr(ObjectWriter, "_retried", refusing)
+    monkeypatch.setattr(Bucket, "boto", refusing)
     await _append(store, "f")
     head = other_user.head_object(Bucket=BUCKET, Key=store.prefix + "f")
     assert head["Metadata"]["who"] == "lab 7"

@@ -27,7 +27,7 @@ class Fetches(ObjectSource):
     fetched: list[str]
 
     async def fetch(self, start: int, end: int, *, retry: bool) -> memoryview:
-        self.fetched.append(self._key)
+        self.fetched.append(self.key)
         await trio.sleep(0.03)
         return memoryview(bytes(end - start))
 

@@ -95,7 +95,7 @@ def test_a_saved_text_becomes_a_dataset(
     assert not [left for left in os.listdir(folder) if left.startswith((".", "sed", "4913"))]
     assert os.readlink(folder / file) == f"../{directory}"
     assert os.getxattr(folder / f"{file}.json", "user.provena.handle").decode() == handle
-    assert stat.S_IMODE((folder / f"{file}.json").stat().st_mode) == 0o444
+    assert stat.S_IMODE((folder / f"{file}.json").stat().st_mode) == 0o400
     assert directory in os.listdir(writer.path)
     assert name in os.listdir(writer.path / "by-name")
     assert (
@@ -200,7 +200,7 @@ def test_what_is_refused_can_be_corrected(
     assert word in _words(writer)
     assert _handles(sandbox, name) == []
     assert json.loads(path.read_bytes()) == document
-    assert stat.S_IMODE(path.stat().st_mode) == 0o644
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
     path.write_text(_text(writer, name))
     assert len(_handles(sandbox, name)) == 1
 

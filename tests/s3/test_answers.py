@@ -19,9 +19,9 @@ from provenafs.s3 import errors
 from provenafs.s3.bucket import Bucket
 from provenafs.s3.calls import S3Context
 from provenafs.s3.metadata import Metadata
-from provenafs.s3.types import Credentials, CredentialScope, ListPage, ObjectInfo
-from provenafs.s3.whole import fault_in, look_at, read_whole
-from provenafs.s3.writing import ObjectWriter, UploadedPart
+from provenafs.s3.types import Credentials, CredentialScope, ListPage, ObjectInfo, UploadedPart
+from provenafs.s3.whole import fault_in, read_whole
+from provenafs.s3.writing import ObjectWriter
 from tests.support.scripted_s3 import Scripted, answer, scripted
 
 _TIME = "Wed, 21 Oct 2015 07:28:00 GMT"
@@ -102,7 +102,6 @@ _HEAD = {"ETag": '"e"', "Last-Modified": _TIME, "Content-Length": "10"}
 
 _CASES: dict[str, _Case] = {
     "head": _Case(lambda bucket: bucket.head("k"), headers=_HEAD, is_head=True),
-    "look": _Case(lambda bucket: look_at(bucket, "k"), headers=_HEAD, is_head=True),
     "read": _Case(
         lambda bucket: bucket.read_range("k", 0, 10, '"e"', size=1000),
         "206 Partial Content",
@@ -161,8 +160,7 @@ every_operation = pytest.mark.parametrize("name", _CASES)
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """No pauses between attempts."""
-    monkeypatch.setattr("provenafs.s3.calls._FIRST_BACKOFF_S", 0.0)
-    monkeypatch.setattr("provenafs.s3.writing._FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr("provenafs.s3.calls._FIRST_PAUSE_S", 0.0)
 
 
 async def _keys(access: CredentialScope, rejected: Credentials | None) -> Credentials:

@@ -57,7 +57,7 @@ async def _read(address: str, io_timeout: float) -> tuple[S3Context, list[str | 
 async def test_each_code_has_its_cure(
     code: str, cure: Cure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("provenafs.s3.calls._FIRST_BACKOFF_S", 0.0)
+    monkeypatch.setattr("provenafs.s3.calls._FIRST_PAUSE_S", 0.0)
     kind, is_tried_again = _KINDS[cure]
     reply = failure(_STATUS.get(cure, "400 Bad Request"), code)
     with scripted([reply, _OK]) as server:
@@ -114,7 +114,7 @@ async def test_what_does_not_help_is_told_in_the_end(cure: Cure) -> None:
 async def test_without_a_code_the_status_decides(
     status: int, cure: Cure, body: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("provenafs.s3.calls._FIRST_BACKOFF_S", 0.0)
+    monkeypatch.setattr("provenafs.s3.calls._FIRST_PAUSE_S", 0.0)
     kind, is_tried_again = _KINDS[cure]
     with scripted([answer(f"{status} x", body), _OK]) as server:
         _, _, error = await _read(server.address, 10)

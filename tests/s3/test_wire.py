@@ -32,8 +32,7 @@ _ENDLESS = 64 * _MIB
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """No pauses between attempts."""
-    monkeypatch.setattr("provenafs.s3.calls._FIRST_BACKOFF_S", 0.0)
-    monkeypatch.setattr("provenafs.s3.writing._FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr("provenafs.s3.calls._FIRST_PAUSE_S", 0.0)
 
 
 async def _keys(access: CredentialScope, rejected: Credentials | None) -> Credentials:

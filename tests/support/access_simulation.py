@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from provenafs.content.cache.segment import GRANULE
 from provenafs.content.reading.access_pattern import AccessPattern
-from provenafs.content.reading.strides import Range
+from provenafs.content.reading.runs import Range
 
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 

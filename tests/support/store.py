@@ -17,6 +17,7 @@ from provenafs.content.store import open_store as open_mount_store
 from provenafs.content.volume import Volume
 from provenafs.content.writing.open_files import FileHandle
 from provenafs.errors import FSError
+from provenafs.s3.writing import ObjectWriter
 from tests.support.moto_bucket import BUCKET, RecordingBucket
 
 MIB = 1024 * 1024
@@ -37,7 +38,7 @@ class Store:
         self.failures: list[Exception] = []
         self.top = store.index.get_or_create(ROOT_INO, "data")
         self.drive = Drive(store.content, bucket, self.top, prefix)
-        self.volume = Volume(self.drive, "10.1/2", self._may_write)
+        self.volume = Volume(self.drive, ObjectWriter(bucket), "10.1/2", self._may_write)
         self.changes = store.changes
 
     async def _may_write(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import time
@@ -59,29 +60,37 @@ class OpenSegments:
         self._most = _MOST if soft == resource.RLIM_INFINITY else min(_MOST, soft // _SHARE)
         self._open: dict[tuple[bytes, int], OpenSegment] = {}
 
-    def __len__(self) -> int:
-        return len(self._open)
-
     def get(self, object_id: bytes, number: int) -> OpenSegment | None:
         """A segment of an object, if it is open."""
         return self._open.get((object_id, number))
 
-    def find(self, object_id: bytes, start: int, end: int) -> list[OpenSegment] | None:
-        """The segments that hold [start, end) of an object, if all are open."""
+    def find(self, object_id: bytes, start: int, end: int) -> list[OpenSegment]:
+        """The segments that hold [start, end) of an object, if all are open; else none."""
         found = []
         for number in range(start // SEGMENT, (end - 1) // SEGMENT + 1):
             segment = self._open.get((object_id, number))
             if segment is None:
-                return None
+                return []
             found.append(segment)
         return found
 
-    def add(self, object_id: bytes, segment: OpenSegment) -> None:
-        """Keep a segment open until nobody reads from it for a while, or too many others are."""
-        self._open.pop((object_id, segment.row.number), None)
-        self._open[object_id, segment.row.number] = segment
+    def open(self, object_id: bytes, row: Segment, path: Path) -> OpenSegment:
+        """Open a segment, until nobody reads from it for a while or too many others are.
+
+        Raises OSError.
+        """
+        try:
+            segment = OpenSegment(row, path)
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+            self.close_all()  # nothing here is worth a descriptor that others lack
+            segment = OpenSegment(row, path)
+        self._open.pop((object_id, row.number), None)
+        self._open[object_id, row.number] = segment
         if len(self._open) > self._most:
             self._open.pop(next(iter(list(self._open))), None)
+        return segment
 
     def close(self, ids: Iterable[int]) -> None:
         """Close segments by id."""

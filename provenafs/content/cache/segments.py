@@ -35,11 +35,11 @@ from provenafs.content.cache.segment import (
     checksums,
     granules,
 )
+from provenafs.lib import sqlite
 from provenafs.lib.buffers import Buffers
 from provenafs.lib.direct_io import read_directly, write_directly
 
 _DISK_BLOCK = 4096
-_BUSY_S = 5.0
 _VERIFIED_KEPT = 50_000
 _AT_ONCE = 16 * GRANULE  # bytes
 _VERSION = 4
@@ -83,12 +83,12 @@ class Segments:
         self._open = OpenSegments()
         self._buffers = buffers
         try:
-            self._connect()
+            self._begin()
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError):
                 raise
             self.discard()
-            self._connect()
+            self._begin()
 
     def close(self) -> None:
         """Note what was used last and close."""
@@ -103,24 +103,24 @@ class Segments:
 
     def find(self, object_id: bytes, start: int, end: int) -> list[Segment] | None:
         """The segments that hold [start, end) of an object; None if any granule is missing."""
-        opened = self._open.find(object_id, start, end)
-        if opened is not None and _have([segment.row for segment in opened], start, end):
-            return [segment.row for segment in opened]
-        first, last = start // SEGMENT, (end - 1) // SEGMENT
-        rows = self._reader.execute(
-            f"SELECT {COLUMNS} FROM segments"
-            " WHERE object = ? AND number BETWEEN ? AND ? ORDER BY number",
-            (object_id, first, last),
-        ).fetchall()
-        if len(rows) != last - first + 1:
-            return None
-        found = [Segment.of(row) for row in rows]
+        found = [segment.row for segment in self._open.find(object_id, start, end)]
+        if not _have(found, start, end):
+            found = self._rows(object_id, start, end)
         if not _have(found, start, end):
             return None
         now = int(time.time())
         for segment in found:
             self._touched[segment.id] = now
         return found
+
+    def _rows(self, object_id: bytes, start: int, end: int) -> list[Segment]:
+        first, last = start // SEGMENT, (end - 1) // SEGMENT
+        rows = self._reader.execute(
+            f"SELECT {COLUMNS} FROM segments"
+            " WHERE object = ? AND number BETWEEN ? AND ? ORDER BY number",
+            (object_id, first, last),
+        ).fetchall()
+        return [Segment.of(row) for row in rows]
 
     def at_hand(self, segments: Sequence[Segment]) -> memoryview | None:
         """All bytes of a small object, which `find` has brought. Raises Damaged."""
@@ -136,7 +136,7 @@ class Segments:
         None says nothing about what is here.
         """
         segments = self._open.find(object_id, start, end)
-        if segments is None:
+        if not segments:
             return None
         data = self._buffers.take(end - start)
         now = time.time()
@@ -183,8 +183,8 @@ class Segments:
         return data
 
     def opened(self, object_id: bytes, start: int, end: int) -> list[OpenSegment]:
-        """The segments that hold [start, end) of an object, if all are open."""
-        return self._open.find(object_id, start, end) or []
+        """The segments that hold [start, end) of an object, if all are open; else none."""
+        return self._open.find(object_id, start, end)
 
     def read_through(self, segment: OpenSegment) -> None:
         """Bring a whole segment into the page cache and verify it. Raises OSError."""
@@ -204,9 +204,8 @@ class Segments:
     def _opened(self, object_id: bytes, row: Segment) -> OpenSegment:
         opened = self._open.get(object_id, row.number)
         if opened is None or opened.row.id != row.id:
-            opened = OpenSegment(row, self._file(row.id))
-            self._open.add(object_id, opened)
-        opened.row = row
+            opened = self._open.open(object_id, row, self._file(row.id))
+        opened.row, opened.used_at = row, time.time()
         return opened
 
     def _verify(self, segment: Segment, offset: int, data: memoryview) -> None:
@@ -234,7 +233,7 @@ class Segments:
         rows = self._reader.execute(
             "SELECT number, present FROM segments WHERE object = ? AND number BETWEEN ? AND ?",
             (object_id, start // SEGMENT, (end - 1) // SEGMENT),
-        )
+        ).fetchall()
         present = {number: int.from_bytes(bits, "little") for number, bits in rows}
         missing: list[tuple[int, int]] = []
         for low in range(start // GRANULE * GRANULE, end, GRANULE):
@@ -420,21 +419,23 @@ class Segments:
 
     # The database
 
-    def _connect(self) -> None:
+    def _begin(self) -> None:
         private.folder(self._path.parent)
         private.prepare_database(self._path)
         private.folder(self._folders)
-        self._writer = _connect(self._path)
-        self._reader = _connect(self._path)
+        self._writer = self._connect()
+        self._reader = self._connect()
         (name,) = self._writer.execute("SELECT name FROM folder").fetchone()
         self._folder = self._folders / str(name)
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite.connect_disposable(self._path, _PRAGMAS, _SCHEMA, _VERSION)
 
     def discard(self) -> None:
         """Delete everything: whoever opens the store next makes it anew."""
         self._open.close_all()
         shutil.rmtree(self._folders, ignore_errors=True)
-        for suffix in ("", "-wal", "-shm"):
-            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+        sqlite.delete(self._path)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -459,26 +460,11 @@ class Segments:
         return self._folder / f"{segment % 256:02x}" / str(segment)
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
-    )
-    try:
-        connection.executescript(_PRAGMAS)
-        found = connection.execute("PRAGMA user_version").fetchone()[0]
-        if found not in (0, _VERSION):
-            raise sqlite3.DatabaseError(f"version {found}, expected {_VERSION}")
-        connection.executescript(_SCHEMA)
-        if not found:
-            connection.execute(f"PRAGMA user_version = {_VERSION}")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
 def _have(segments: Sequence[Segment], start: int, end: int) -> bool:
-    """Whether all granules of [start, end) of the object are present."""
+    """Whether these are all segments of [start, end) of the object, with all its granules."""
+    numbers = range(start // SEGMENT, (end - 1) // SEGMENT + 1)
+    if [segment.number for segment in segments] != list(numbers):
+        return False
     bases = ((segment, segment.number * SEGMENT) for segment in segments)
     return all(
         segment.has(granules(max(start - base, 0), min(end - base, SEGMENT)))

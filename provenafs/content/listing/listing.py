@@ -21,7 +21,7 @@ from provenafs.content.listing.keys import (
 from provenafs.errors import FSError
 from provenafs.guard import Background
 from provenafs.lib.signal import Signal
-from provenafs.s3.bucket import Bucket
+from provenafs.s3.api import BucketApi
 from provenafs.s3.pages import Pages
 from provenafs.s3.types import ListPage, ObjectInfo
 
@@ -39,7 +39,7 @@ class ListingScope:
     """
 
     index: Index
-    bucket: Bucket
+    bucket: BucketApi
     nursery: Background
     root: int
     prefix: str

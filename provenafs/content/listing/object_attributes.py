@@ -11,9 +11,8 @@ import trio
 from provenafs.content.listing.index import Entry, Index, Kind
 from provenafs.errors import FSError
 from provenafs.lib.parallel import run_all
-from provenafs.s3.bucket import Bucket
+from provenafs.s3.api import BucketApi
 from provenafs.s3.errors import NoSuchKey, S3Error
-from provenafs.s3.whole import look_at
 
 log = logging.getLogger(__name__)
 
@@ -23,8 +22,8 @@ _AT_ONCE = 32
 class ObjectAttributes:
     """Looks at each object version once, many at a time, and keeps in the index what it says."""
 
-    def __init__(self, index: Index, bucket: Bucket, key: Callable[[Entry], str]) -> None:
-        """`key` tells the key of an entry's object."""
+    def __init__(self, index: Index, bucket: BucketApi, key: Callable[[Entry], str]) -> None:
+        """`key` returns the key of an entry's object."""
         self._index = index
         self._bucket = bucket
         self._key = key
@@ -40,7 +39,8 @@ class ObjectAttributes:
         try:
             await run_all(partial(self._learn, entry) for entry in unknown)
         except (S3Error, FSError) as error:
-            log.warning("a modification time stays unknown: %s", error)
+            keys = self._key(unknown[0]), len(unknown)
+            log.warning("times and modes of %s (one of %d) stay unknown: %s", *keys, error)
         return bool(unknown)
 
     async def learn_here(self, entry: Entry) -> Entry:
@@ -62,7 +62,7 @@ class ObjectAttributes:
         self._asked[entry.ino] = answered = trio.Event()
         try:
             async with self._limiter:
-                head = await look_at(self._bucket, self._key(entry))
+                head = await self._bucket.head(self._key(entry))
         except NoSuchKey:
             return  # the next LIST shows that it is gone
         finally:

@@ -24,7 +24,7 @@ from provenafs.content.writing.keeping import keep
 from provenafs.errors import FSError
 from provenafs.guard import Background
 from provenafs.lib.parallel import run_all
-from provenafs.s3.deleting import Fate, Removal, delete_many, fits_batch
+from provenafs.s3.deleting import Fate, Removal, fits_batch
 from provenafs.s3.errors import PreconditionFailed, Unavailable, is_transient
 
 log = logging.getLogger(__name__)
@@ -337,12 +337,12 @@ class DeferredDeletes:
             await volume.may_write()
             for one in batch:
                 one.removal.was_attempted = True
-            return await delete_many(volume.drive.bucket, wanted)
+            return await volume.writer.delete_many(wanted)
         except Exception as error:  # also of the credential source; told one by one
             log.info("%d objects are deleted one by one: %s", len(batch), error)
             if isinstance(error, Unavailable):
                 for key in wanted:
-                    volume.drive.bucket.late_deletes.add(key)
+                    volume.writer.late_deletes.add(key)
             return {}
 
 

@@ -18,13 +18,13 @@ import trio
 from provenafs.content.volume import Volume
 from provenafs.guard import Background
 from provenafs.lib.signal import Signal
-from provenafs.s3 import deleting
+from provenafs.s3.deleting import AT_ONCE
 from provenafs.s3.errors import Unavailable
 
 log = logging.getLogger(__name__)
 
 _ONE_BY_ONE = 16
-_WAITING = 2 * deleting.AT_ONCE
+_WAITING = 2 * AT_ONCE
 _BATCHES_AT_ONCE = 2
 _ASKED_AFTER = 8  # deletions
 # What is removed while a batch gathers costs next to nothing; whoever waits for it ends that.
@@ -85,7 +85,7 @@ class DeleteQueue(Generic[_T]):
                 self._nursery.start_soon(self._ask)
             return
         self._waiting.append(item)
-        needed = 1 + len(self._waiting) // deleting.AT_ONCE
+        needed = 1 + len(self._waiting) // AT_ONCE
         if self._batches < min(needed, _BATCHES_AT_ONCE):
             self._batches += 1
             self._nursery.start_soon(self._run_batches)
@@ -96,14 +96,15 @@ class DeleteQueue(Generic[_T]):
 
     async def _ask(self) -> None:
         key = f"{self._volume.drive.prefix}{uuid.uuid4().hex}"
-        bucket = self._volume.drive.bucket
         try:
-            looks = await deleting.checks_etags(bucket, key)
+            looks = await self._volume.writer.checks_etags(key)
             self._server = _Server.LOOKS_AT_ETAGS if looks else _Server.DOES_NOT
         except Unavailable:
             self._forget()
         except Exception as error:  # also of the credential source
-            log.info("%s: objects are deleted one by one: %s", bucket.name, error)
+            log.info(
+                "%s: objects are deleted one by one: %s", self._volume.drive.bucket.name, error
+            )
             self._server = _Server.DOES_NOT
 
     def _forget(self) -> None:
@@ -120,7 +121,7 @@ class DeleteQueue(Generic[_T]):
             while self._waiting:
                 with trio.move_on_after(_GATHER_S):
                     await self._in_a_hurry.wait()
-                size = min(len(self._waiting), deleting.AT_ONCE)
+                size = min(len(self._waiting), AT_ONCE)
                 batch = [self._waiting.popleft() for _ in range(size)]
                 try:
                     if batch and not await self._many(batch):

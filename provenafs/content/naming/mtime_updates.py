@@ -24,7 +24,7 @@ from provenafs.errors import FSError
 from provenafs.guard import Background
 from provenafs.s3.errors import S3Error
 from provenafs.s3.metadata import content_type
-from provenafs.s3.writing import COPY_LIMIT
+from provenafs.s3.types import COPY_LIMIT
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ class AttributeUpdates:
                 else:
                     await self._copy_object(volume, file)
         except Exception as error:  # what was written meanwhile; also of the credential source
-            log.error("%s could not be stored: %s", entry.name, error)
+            log.error("attributes of %s are not stored: %s", volume.drive.key(entry), error)
             self._failed(entry.ino, error)
 
     async def _copy_object(self, volume: Volume, file: File) -> None:

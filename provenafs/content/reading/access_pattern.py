@@ -1,5 +1,5 @@
-"""What to fetch for a read, and what to keep: windows of sequential streams, and places at equal
-distances. Pure: no I/O.
+"""What to fetch for a read, and what to keep: windows of sequential streams, places at equal
+distances, and the rest of a run that is likely as long as those before it. Pure: no I/O.
 
 A handle may carry several interleaved streams. A read that continues one makes its window grow in
 proportion to what was read in sequence; any other read starts a stream of its own, which has no
@@ -13,7 +13,9 @@ from collections import deque
 from dataclasses import dataclass
 
 from provenafs.content.cache.segment import GRANULE
-from provenafs.content.reading.strides import AHEAD, Range, StrideDetector
+from provenafs.content.reading.lattice import Lattice
+from provenafs.content.reading.runs import Range, Run, Runs
+from provenafs.content.reading.strides import Strides
 
 SMALL_READ = 128 * 1024  # bytes fetched for a smaller read out of sequence
 WHOLE_OBJECT = 512 * 1024  # bytes; up to here an object is fetched in one piece
@@ -30,6 +32,10 @@ _PIECES = 2  # of a longer window
 # The kernel sends parts of its own read-ahead at once, so that they come in any order.
 _SLACK = 1024 * 1024
 _STREAMS = 16
+_EXPECTED = 80  # places kept until they are read: of two strides, and more
+_LONGEST_LIKELY = 4 * 1024 * 1024  # bytes of a run fetched before it is seen to be one
+_LIKELY_PIECE = 2 * 1024 * 1024
+_ALIKE = 1.5  # runs whose lengths differ by less are of one kind
 
 
 @dataclass(slots=True)
@@ -65,26 +71,31 @@ class AccessPattern:
     def __init__(self, size: int) -> None:
         self._size = size
         self._streams: list[_Stream] = []  # the one used last at the end
-        self._lattice = StrideDetector(size)
-        self._expected: deque[Range] = deque(maxlen=2 * AHEAD)  # fetched at equal distances
+        self._runs = Runs()
+        self._strides = Strides(size)
+        self._lattice = Lattice(size)
+        self._expected: deque[Range] = deque(maxlen=_EXPECTED)  # fetched at equal distances
 
     def read(self, offset: int, length: int, limit: int) -> Wanted:
         """Note a read and say what to fetch; `limit` is the longest window in bytes."""
         end = offset + length
         now = self._aligned(offset, end)
+        self._forget_expected(now)
+        run, is_new = self._runs.read(offset, end)
         stream = self._continued(offset)
+        places = self._beside(run, limit, is_apart=stream is None) if is_new else ()
         if stream is None:
-            self._begin(_Stream(end, now[1], length))
-            self._forget_expected(now)
-            return Wanted(now, (), self._beside(offset, end) if length < SMALL_READ else ())
+            stream = _Stream(end, now[1], length)
+            self._begin(stream)
+            return Wanted(now, self._likely(stream, run, limit), places)
         skipped = max(0, offset - stream.position)
         stream.sequential = max(0, stream.sequential + length - skipped)
         stream.position = max(stream.position, end)
-        window = min(_window(stream.sequential), limit, LONGEST_WINDOW)
         if stream.sequential == 0:
             stream.ahead = now[1]
-            return Wanted(now)
-        return Wanted(now, self._pieces(stream, now[1], window))
+            return Wanted(now, self._likely(stream, run, limit) if is_new else (), places)
+        window = min(_window(stream.sequential), limit, LONGEST_WINDOW, self._rest(run))
+        return Wanted(now, self._pieces(stream, now[1], window), places)
 
     def fell_short(self, start: int) -> None:
         """The range ahead that begins at `start` is not fetched: there is no room for it."""
@@ -113,12 +124,40 @@ class AccessPattern:
         self._streams.append(stream)
         del self._streams[:-_STREAMS]
 
-    def _beside(self, offset: int, end: int) -> tuple[Range, ...]:
-        ranges = tuple(self._aligned(*each) for each in self._lattice.read(offset, end))
+    def _beside(self, run: Run, limit: int, *, is_apart: bool) -> tuple[Range, ...]:
+        """Other places, for a run that begins; apart from all streams it may be of a lattice."""
+        found = self._strides.read(run, limit)
+        if not found and is_apart and run.length < SMALL_READ:
+            found = self._lattice.read(run.start, run.end)
+        ranges = tuple(self._aligned(*each) for each in found)
         self._expected.extend(ranges)
         return ranges
 
+    def _likely(self, stream: _Stream, run: Run, limit: int) -> tuple[Range, ...]:
+        """The rest of a run that has begun, as long as each of the last ones was."""
+        before = self._runs.before(run)
+        if before is None:
+            return ()
+        length = min(before.least, _LONGEST_LIKELY, limit)
+        start = stream.ahead
+        stream.ahead = max(start, self._aligned(run.start, run.start + length)[1])
+        return tuple(
+            (at, min(at + _LIKELY_PIECE, stream.ahead))
+            for at in range(start, stream.ahead, _LIKELY_PIECE)
+        )
+
+    def _rest(self, run: Run) -> int:
+        """How many bytes of a run are still to come, if it is like those before it."""
+        before = self._runs.before(run)
+        if before is None or run.length > before.most:
+            return LONGEST_WINDOW
+        if before.most > _ALIKE * before.least + SMALL_READ:
+            return LONGEST_WINDOW
+        return before.most - run.length + GRANULE
+
     def _forget_expected(self, read: Range) -> None:
+        if not self._expected:
+            return
         for each in [each for each in self._expected if _overlap(each, read)]:
             self._expected.remove(each)
 

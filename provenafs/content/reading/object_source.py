@@ -8,7 +8,7 @@ from collections.abc import Callable
 from provenafs.content.cache.block_cache import BlockCache, object_id
 from provenafs.content.cache.segment import GRANULE
 from provenafs.errors import FSError
-from provenafs.s3.bucket import Bucket
+from provenafs.s3.api import BucketApi
 from provenafs.s3.errors import NoSuchKey, PreconditionFailed
 
 # What is on disk between two missing ranges is fetched along with them, up to so many bytes.
@@ -24,7 +24,7 @@ class ObjectSource:
 
     def __init__(
         self,
-        bucket: Bucket,
+        bucket: BucketApi,
         key: str,
         size: int,
         etag: str,
@@ -38,7 +38,7 @@ class ObjectSource:
         """
         self.size = size
         self._bucket = bucket
-        self._key = key
+        self.key = key
         self._etag = etag
         self._stale = stale
         self._cache = cache
@@ -61,16 +61,27 @@ class ObjectSource:
         """The bytes of [start, end) where neither network nor disk has to be waited for."""
         return None if self._cache is None else self._cache.read_now(self._name, start, end)
 
-    def missing(self, start: int, end: int) -> list[tuple[int, int]]:
-        """The parts of [start, end) that are not on disk; those close together are one."""
+    def absent(self, start: int, end: int) -> list[tuple[int, int]]:
+        """The parts of [start, end) that are not on disk, in whole granules."""
         if self._cache is None:
             return [(start, end)]
-        found: list[tuple[int, int]] = []
-        for low, high in self._cache.missing(self._name, start, end):
-            if found and low - found[-1][1] < _WORTH_A_REQUEST:
-                low = found.pop()[0]
-            found.append((max(low, start), min(high, end)))
-        return found
+        missing = self._cache.missing(self._name, start, end)
+        return [(max(low, start), min(high, end)) for low, high in missing]
+
+    def pieces(self, start: int, end: int) -> list[tuple[int, int]]:
+        """[start, end) in pieces that are on disk, or are worth a request each."""
+        pieces: list[tuple[int, int]] = []
+        position = start
+        for low, high in self.absent(start, end):
+            if pieces and low - position < _WORTH_A_REQUEST:
+                low = pieces.pop()[0]
+            elif low > position:
+                pieces.append((position, low))
+            pieces.append((low, high))
+            position = high
+        if position < end:
+            pieces.append((position, end))
+        return pieces
 
     async def read_cached(self, start: int, end: int) -> memoryview | None:
         """The bytes of [start, end) if all of them are on disk."""
@@ -93,7 +104,7 @@ class ObjectSource:
             raise self._is_stale()
         try:
             data = await self._bucket.read_range(
-                self._key, start, end - start, self._etag, size=self.size, retry=retry
+                self.key, start, end - start, self._etag, size=self.size, retry=retry
             )
         except (PreconditionFailed, NoSuchKey) as error:
             self._gone = True
@@ -114,7 +125,7 @@ class ObjectSource:
 
     def _is_stale(self) -> FSError:
         if self._is_lost():
-            message = f"{self._key} was replaced or deleted on this machine while it was open"
+            message = f"{self.key} was replaced or deleted on this machine while it was open"
         else:
-            message = f"{self._key} was changed or deleted by another client"
+            message = f"{self.key} was changed or deleted by another client"
         return FSError(errno.ESTALE, message)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import bisect
 import errno
 from collections.abc import Callable
-from dataclasses import replace
 from operator import attrgetter
 
 from provenafs.content.reading.access_pattern import AccessPattern, Wanted
 from provenafs.content.reading.budget import ReadAheadBudget
 from provenafs.content.reading.fetched_range import FetchedRange, Purpose
 from provenafs.content.reading.object_source import ObjectSource
-from provenafs.content.reading.strides import Range
+from provenafs.content.reading.runs import Range
 from provenafs.errors import FSError
 from provenafs.guard import Background
 
@@ -56,24 +55,26 @@ class Reader:
                 return data
         return await self._read(offset, end)
 
+    def _note_cached(self, offset: int, end: int) -> None:
+        """A read had to wait for nothing: it counts where others may have to."""
+        if self._is_whole is None:
+            self._is_whole = self._source.is_whole
+        if not self._is_whole:
+            self._fetch_beside(self._wanted(offset, end))
+
     async def _read(self, offset: int, end: int) -> bytes | memoryview:
+        self._is_whole = None
         wanted = self._wanted(offset, end)
         if not wanted.ahead and self._block_at(offset) is None:
             data = await self._source.read_cached(offset, end)
             if data is not None:
+                self._fetch_beside(wanted)
                 return data
-        self._fetch_wanted(wanted)
+        self._fetch_now(wanted.now)
+        self._fetch_beside(wanted)
         parts = await self._parts(offset, end)
         self._drop_unneeded()
         return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    def _note_cached(self, offset: int, end: int) -> None:
-        """A read cost nothing: it counts only where others may have to wait for the network."""
-        if self._is_whole is None:
-            self._is_whole = self._source.is_whole
-        if not self._is_whole:
-            wanted = self._wanted(offset, end)
-            self._fetch_wanted(replace(wanted, now=(offset, offset)))
 
     async def close(self) -> None:
         """Give up what was read ahead."""
@@ -101,18 +102,23 @@ class Reader:
         self._budget.touch(self)
         return self._access.read(offset, end - offset, self._budget.share())
 
-    def _fetch_wanted(self, wanted: Wanted) -> None:
-        for start, end in self._missing(wanted.now):
-            self._budget.take(end - start)
-            self._start(start, end, Purpose.NOW)
+    def _fetch_now(self, wanted: Range) -> None:
+        for start, end in self._missing(wanted):
+            for low, high in self._source.pieces(start, end):
+                self._budget.take(high - low)
+                self._start(low, high, Purpose.NOW)
+
+    def _fetch_beside(self, wanted: Wanted) -> None:
         for ahead in wanted.ahead:
             for start, end in self._missing(ahead):
-                if not self._started_ahead(start, end):
-                    self._access.fell_short(start)
-                    return
+                for low, high in self._source.pieces(start, end):
+                    if not self._started_ahead(low, high):
+                        self._access.fell_short(low)
+                        return
         for place in wanted.places:
             for start, end in self._missing(place):
-                self._started_ahead(start, end)
+                for low, high in self._source.absent(start, end):
+                    self._started_ahead(low, high)
 
     def _started_ahead(self, start: int, end: int) -> bool:
         is_room = self._budget.try_take(end - start, self)

@@ -85,5 +85,6 @@ async def _grown(
         try:
             return found if await drive.is_longer(key, size, etag, found) else None
         except PreconditionFailed:
-            found = await drive.bucket.head(key)
+            head = await drive.bucket.head(key)
+            found = ObjectInfo(key, head.size, head.etag, head.modified_ns)
     return None

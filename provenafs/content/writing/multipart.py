@@ -16,8 +16,9 @@ from provenafs.content.writing.upload_plan import Part, PartOrigin, part_range
 from provenafs.guard import Background
 from provenafs.lib.parallel import run_all
 from provenafs.lib.progress import ByteSemaphore, Progress
+from provenafs.s3.api import WriterApi
 from provenafs.s3.metadata import Head, Metadata
-from provenafs.s3.writing import ObjectWriter, UploadedPart
+from provenafs.s3.types import UploadedPart
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +72,7 @@ class Upload:
     def __init__(
         self,
         uploads: UploadContext,
-        writer: ObjectWriter,
+        writer: WriterApi,
         key: str,
         metadata: Metadata,
         begun: Callable[[str], Awaitable[None]],
@@ -226,7 +227,7 @@ class Upload:
 
 async def put(
     uploads: UploadContext,
-    writer: ObjectWriter,
+    writer: WriterApi,
     staged: StagedBytes,
     base: BaseVersion,
     metadata: Metadata,

@@ -194,7 +194,7 @@ class Publisher:
             try:
                 await upload.abort()
             except (S3Error, FSError) as error:
-                log.warning("an unfinished upload is left behind: %s", error)
+                log.warning("an unfinished upload of %s stays in the bucket: %s", upload.key, error)
 
     async def _send(self, staged: StagedBytes, base: BaseVersion, attributes: Attributes) -> str:
         """Send; again over what an attempt taken for failed has made, or with a new upload."""
@@ -233,7 +233,7 @@ class Publisher:
     async def _send_once(
         self, staged: StagedBytes, base: BaseVersion, attributes: Attributes
     ) -> str:
-        late = staged.size > 0 and self._volume.drive.bucket.late_deletes.may_come(base.key)
+        late = staged.size > 0 and self._volume.writer.late_deletes.may_come(base.key)
         if staged.punched:
             parts = tuple(send_parts(0, staged.size, 1, last=True))
         else:

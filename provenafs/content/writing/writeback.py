@@ -9,6 +9,7 @@ import trio
 
 from provenafs.content.writing.file import File
 from provenafs.guard import Background
+from provenafs.lib.backoff import Backoff
 from provenafs.lib.signal import Signal
 from provenafs.s3.errors import is_transient
 
@@ -63,7 +64,7 @@ class Writeback:
             ended()
 
     async def _send_until_stored(self, file: File) -> None:
-        pause = _FIRST_PAUSE_S
+        backoff = Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
         while file.awaits_writeback:
             try:
                 await file.store_now()
@@ -73,5 +74,4 @@ class Writeback:
                     self._failed(file.ino, error)
                     return
                 log.warning("%s is not stored yet: %s", file.key, error)
-                await trio.sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE_S)
+                await backoff.pause()
