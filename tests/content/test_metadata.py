@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provenafs.content.journal_rows import State
+from provenafs.content.journal_schema import State
 from provenafs.content.mount_lock import UNOWNED
 from provenafs.content.recovery import Recovery
 from provenafs.content.volume import Volume
+from provenafs.content.writing.file_state import FileState
 from provenafs.errors import FSError
 from provenafs.s3.bucket import Bucket
 from provenafs.s3.errors import AccessDenied, Unavailable
@@ -151,11 +152,11 @@ async def test_it_stays_when_recovery_stores_the_file(
         await handle.write(0, b"x")
         await store.files.set_attributes(store.volume, await store.entry("f"), None, 0o750)
         ((row, _),) = await store.journal.rows()
-        staged = handle.file._staged
-        assert staged is not None
-        await staged.leave()
+        copy = handle.file._copy
+        assert copy is not None
+        await copy.staged.leave()
         await store.journal.update(row.id, state=State.CLOSED, size=SIZE, mode=0o750, owner=UNOWNED)
-        handle.file._staged, handle.file.changed = None, False
+        handle.file._copy, handle.file._state = None, FileState.CLEAN
         await handle.release()
 
         async def volume_of(dataset: str) -> Volume:

@@ -10,12 +10,13 @@ from contextlib import asynccontextmanager
 import trio
 
 from provenafs.content.content import Content
-from provenafs.content.journal_rows import Row
+from provenafs.content.journal_schema import Row
 from provenafs.content.listing.index import Entry, Index
 from provenafs.content.reading.reader import Reader
 from provenafs.content.volume import Volume
 from provenafs.content.writing.descriptors import Writers, too_many
 from provenafs.content.writing.file import File
+from provenafs.content.writing.recovered_file import recover_file
 from provenafs.content.writing.services import FileServices
 from provenafs.content.writing.writeback import Writeback
 from provenafs.errors import FSError
@@ -34,7 +35,7 @@ class FileHandle:
             files.writers.begin(file.ino)
         self._files = files
         self._reader = reader
-        self._place = file.place
+        self._version = file.version
 
     async def read(self, offset: int, size: int) -> bytes | memoryview:
         """Up to `size` bytes from `offset`; fewer only at the end of the file.
@@ -69,19 +70,17 @@ class FileHandle:
 
     def _is_up_to_date(self, reader: Reader) -> bool:
         """Whether nothing was moved or has grown, not even for another read of this handle."""
-        return reader is self._reader and self._place == self.file.place
+        return reader is self._reader and self._version == self.file.version
 
     async def _follow(self) -> None:
         """The same bytes are somewhere else now, or more have come after them."""
         file, left = self.file, self._reader
-        self._place = file.place
+        self._version = file.version
         drive, entry = file.volume.drive, self._files.index.get(file.ino)
         if entry is None:
-            self._reader = drive.read(
-                file.key, file.object_size, file.etag or "", lambda: file.is_lost
-            )
+            self._reader = drive.read(file.version, lambda: file.is_lost)
         else:
-            moved = entry._replace(size=file.object_size, etag=file.etag)
+            moved = entry._replace(size=file.version.size, etag=file.etag)
             self._reader = drive.open(moved, lambda: file.is_lost)
         await left.close()
 
@@ -269,8 +268,8 @@ class OpenFiles:
         self._writeback.send(file, ended)
 
     async def recover(self, volume: Volume, row: Row, key: str) -> File:
-        """A file that an earlier mount left; see File.recover."""
-        return await File.recover(self.services, self, volume, row, key)
+        """A file that an earlier mount left; see recover_file."""
+        return await recover_file(self.services, self, volume, row, key)
 
     async def store_all(self, volume: Volume | None) -> list[Exception]:
         """Store everything that was written so far, of one dataset or of all; what has failed.
@@ -299,7 +298,7 @@ class OpenFiles:
 
     def unstored(self) -> list[File]:
         """The files that the bucket does not have as they are."""
-        return [file for file in self._files.values() if file.changed or file.awaits_writeback]
+        return [file for file in self._files.values() if file.is_unstored]
 
     # Room in the staging area
 
