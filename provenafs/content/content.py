@@ -88,6 +88,7 @@ async def open_content(
         async with trio.open_nursery() as nursery:
             background = Background(nursery)
             budget = ReadAheadBudget(options.memory)
+            background.start_soon(blocks.tend)
             yield Content(
                 index, s3, options.ttl, changed, background, budget, blocks,
                 asks_objects=options.asks_objects,

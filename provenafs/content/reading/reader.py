@@ -7,7 +7,7 @@ import errno
 from collections.abc import Callable
 from operator import attrgetter
 
-from provenafs.content.reading.access_pattern import AccessPattern
+from provenafs.content.reading.access_pattern import AccessPattern, Wanted
 from provenafs.content.reading.budget import ReadAheadBudget
 from provenafs.content.reading.fetched_range import FetchedRange, Purpose
 from provenafs.content.reading.object_source import ObjectSource
@@ -39,16 +39,40 @@ class Reader:
         self._first_read: Callable[[], FetchedRange | None] | None = first_read
         self._access = AccessPattern(source.size)
         self._blocks: list[FetchedRange] = []
+        self._is_whole: bool | None = None  # on disk; looked at when it may have changed
 
     async def read(self, offset: int, size: int) -> bytes | memoryview:
         """Up to `size` bytes from `offset`. ESTALE if the object was changed or deleted."""
-        length = min(size, self._source.size - offset)
-        if length <= 0:
+        end = min(offset + size, self._source.size)
+        if end <= offset:
             return b""
         if self._first_read is not None:
             self._begin()
-        self._fetch_wanted(offset, length)
-        parts = await self._parts(offset, offset + length)
+        if self._block_at(offset) is None:
+            data = self._source.read_now(offset, end)
+            if data is not None:
+                self._note_cached(offset, end)
+                return data
+        return await self._read(offset, end)
+
+    def _note_cached(self, offset: int, end: int) -> None:
+        """A read had to wait for nothing: it counts where others may have to."""
+        if self._is_whole is None:
+            self._is_whole = self._source.is_whole
+        if not self._is_whole:
+            self._fetch_beside(self._wanted(offset, end))
+
+    async def _read(self, offset: int, end: int) -> bytes | memoryview:
+        self._is_whole = None
+        wanted = self._wanted(offset, end)
+        if not wanted.ahead and self._block_at(offset) is None:
+            data = await self._source.read_cached(offset, end)
+            if data is not None:
+                self._fetch_beside(wanted)
+                return data
+        self._fetch_now(wanted.now)
+        self._fetch_beside(wanted)
+        parts = await self._parts(offset, end)
         self._drop_unneeded()
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
@@ -74,20 +98,27 @@ class Reader:
         if block is not None:
             self._blocks.append(block)
 
-    def _fetch_wanted(self, offset: int, length: int) -> None:
+    def _wanted(self, offset: int, end: int) -> Wanted:
         self._budget.touch(self)
-        wanted = self._access.read(offset, length, self._budget.share())
-        for start, end in self._missing(wanted.now):
-            self._budget.take(end - start)
-            self._start(start, end, Purpose.NOW)
+        return self._access.read(offset, end - offset, self._budget.share())
+
+    def _fetch_now(self, wanted: Range) -> None:
+        for start, end in self._missing(wanted):
+            for low, high in self._source.pieces(start, end):
+                self._budget.take(high - low)
+                self._start(low, high, Purpose.NOW)
+
+    def _fetch_beside(self, wanted: Wanted) -> None:
         for ahead in wanted.ahead:
             for start, end in self._missing(ahead):
-                if not self._started_ahead(start, end):
-                    self._access.fell_short(start)
-                    return
+                for low, high in self._source.pieces(start, end):
+                    if not self._started_ahead(low, high):
+                        self._access.fell_short(low)
+                        return
         for place in wanted.places:
             for start, end in self._missing(place):
-                self._started_ahead(start, end)
+                for low, high in self._source.absent(start, end):
+                    self._started_ahead(low, high)
 
     def _started_ahead(self, start: int, end: int) -> bool:
         is_room = self._budget.try_take(end - start, self)
@@ -104,7 +135,8 @@ class Reader:
                 start, stop = self._missing((position, end))[0]
                 self._budget.take(stop - start)
                 block = self._start(start, stop, Purpose.NOW)
-            await block.done.wait()
+            if not block.done.is_set():
+                await block.done.wait()
             if block.data is not None:
                 part = block.part(position, end)
                 if not part:
@@ -136,6 +168,8 @@ class Reader:
             self._blocks.remove(block)
 
     def _block_at(self, position: int) -> FetchedRange | None:
+        if not self._blocks:
+            return None
         index = bisect.bisect_right(self._blocks, position, key=_start_of) - 1
         if index < 0 or self._blocks[index].end <= position:
             return None
