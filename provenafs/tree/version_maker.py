@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 import trio
 
 from provenafs.errors import FSError
+from provenafs.printable import is_printable
 from provenafs.provena.errors import Invalid
 from provenafs.tree.context import Context
 from provenafs.tree.names import directory_name
@@ -102,6 +103,6 @@ def _first_line(text: bytes) -> str:
         line = " ".join(text.decode("utf-8-sig").strip().partition("\n")[0].split())
     except UnicodeDecodeError:
         raise Invalid("the reason for a new version has to be UTF-8") from None
-    if not line.isprintable():
+    if not is_printable(line):
         raise Invalid("the reason for a new version holds what is no text")
     return line
