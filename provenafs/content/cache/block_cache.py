@@ -32,6 +32,7 @@ _PAUSE_S = 60.0  # after the disk refused
 _MIN_FREE = 2 * 1024**3  # bytes left to others, or 5 % of a small disk
 _SPARE = 0.9  # evicted down to this part of the limit
 _USES_UNWRITTEN = 1000
+_MOST_FOR_ONE = 16  # of an object that nobody asked for whole, one part in so many of the limit
 _SMALL = 2 * GRANULE  # bytes; a small read that did not fit into one granule
 # So many reads at random cost a disk about as much as a whole segment in sequence.
 _MANY_WAITS = 4
@@ -141,6 +142,20 @@ class BlockCache:
             return self._segments.missing(name, start, end)
         except sqlite3.Error:
             return [(start, end)]
+
+    def has_room_for(self, size: int, missing: int) -> bool:
+        """Whether an object of `size` bytes may be kept whole: `missing` bytes are not here yet.
+
+        It takes no more than a part of the cache, and no room that the disk has not free.
+        """
+        is_paused = trio.current_time() < self._paused_until
+        if self._segments is None or is_paused or size > self._limit // _MOST_FOR_ONE:
+            return False
+        try:
+            free, total = self._segments.free()
+        except OSError:
+            return False
+        return free - self._reserve(total) >= missing
 
     def cached_bytes(self, name: bytes) -> int:
         """How many bytes of an object version are here."""
@@ -263,8 +278,7 @@ class BlockCache:
     def _make_room(self, store: Segments, size: int) -> bool:
         """Keep to the limit and to the minimum of free space; False where that is not possible."""
         free, total = store.free()
-        reserve = min(_MIN_FREE, total // 20) if self._min_free is None else self._min_free
-        lacking = reserve + size - free
+        lacking = self._reserve(total) + size - free
         if lacking > 0:
             return store.evict(lacking) >= lacking
         if self._since_check + size > self._limit // 32:
@@ -275,3 +289,7 @@ class BlockCache:
             self._since_check = 0
             return used + size <= self._limit
         return True
+
+    def _reserve(self, total: int) -> int:
+        """Bytes of a disk of `total` bytes that are left to others."""
+        return min(_MIN_FREE, total // 20) if self._min_free is None else self._min_free

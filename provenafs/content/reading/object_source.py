@@ -42,14 +42,21 @@ class ObjectSource:
         self._stale = stale
         self._cache = cache
         self._is_lost = is_lost
-        self._name = object_id(bucket.name, self.key, self._etag)
+        self.name = object_id(bucket.name, self.key, self._etag)
         self._gone = False
         self._fetched: set[int] = set()  # starts of ranges that the cache does not have yet
 
     @property
     def cached_bytes(self) -> int:
         """How many of the object's bytes are on disk."""
-        return 0 if self._cache is None else self._cache.cached_bytes(self._name)
+        return 0 if self._cache is None else self._cache.cached_bytes(self.name)
+
+    def absent(self, start: int, end: int) -> list[tuple[int, int]]:
+        """The parts of [start, end) that are not on disk, in whole granules."""
+        if self._cache is None:
+            return [(start, end)]
+        missing = self._cache.missing(self.name, start, end)
+        return [(max(low, start), min(high, end)) for low, high in missing]
 
     @property
     def is_whole(self) -> bool:
@@ -58,14 +65,7 @@ class ObjectSource:
 
     def read_now(self, start: int, end: int) -> memoryview | None:
         """The bytes of [start, end) where neither network nor disk has to be waited for."""
-        return None if self._cache is None else self._cache.read_now(self._name, start, end)
-
-    def absent(self, start: int, end: int) -> list[tuple[int, int]]:
-        """The parts of [start, end) that are not on disk, in whole granules."""
-        if self._cache is None:
-            return [(start, end)]
-        missing = self._cache.missing(self._name, start, end)
-        return [(max(low, start), min(high, end)) for low, high in missing]
+        return None if self._cache is None else self._cache.read_now(self.name, start, end)
 
     def pieces(self, start: int, end: int) -> list[tuple[int, int]]:
         """[start, end) in pieces that are on disk, or are worth a request each."""
@@ -88,7 +88,7 @@ class ObjectSource:
             return None
         low = start // GRANULE * GRANULE
         high = min(-(-end // GRANULE) * GRANULE, self.size)
-        data = await self._cache.read(self._name, low, high)
+        data = await self._cache.read(self.name, low, high)
         return None if data is None else data[start - low : end - low]
 
     async def fetch(self, start: int, end: int, *, retry: bool) -> memoryview:
@@ -120,7 +120,7 @@ class ObjectSource:
         self._fetched.discard(start)
         end = start + len(data)
         if start % GRANULE == 0 and (end % GRANULE == 0 or end == self.size):
-            await self._cache.store(self._name, start, data)
+            await self._cache.store(self.name, start, data)
 
     def _is_stale(self) -> FSError:
         if self._is_lost():
