@@ -177,7 +177,7 @@ PATTERN_ROWS = (
             _RANGES: bare.read_ranges_with_boto3(_LARGE, ranges.of_threads),
         },
         needs=("large",),
-        plain="Random pieces of a 1 GB file, 8 threads",
+        plain="Random pieces of a large file, 8 threads",
     ),
     Row(
         "many-netcdf",
