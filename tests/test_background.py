@@ -21,6 +21,7 @@ async def _fail(error: BaseException) -> None:
     raise error
 
 
+@pytest.mark.expects_errors("in the background gave up")
 @pytest.mark.parametrize(
     "error",
     [
@@ -51,7 +52,8 @@ async def test_one_that_fails_gives_up_its_own_work_only(
     assert "_fail in the background gave up" in caplog.text
 
 
-async def test_a_known_failure_is_told_without_a_traceback(
+@pytest.mark.expects_errors("the disk is broken")
+async def test_a_known_failure_is_logged_without_a_traceback(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with caplog.at_level(logging.ERROR):

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from provenafs import private
-from provenafs.content.content import open_content
+from provenafs.content.content import ContentOptions, open_content
 from provenafs.content.journal import Journal
 from provenafs.provena.auth import _read_token_file
 from provenafs.provena.errors import LoginRequired
@@ -137,7 +137,7 @@ async def test_a_link_planted_in_the_cache_leaves_the_victims_file_alone(
     folder.chmod(0o777)
     plant(folder / name, victim)
     service = S3Context("http://127.0.0.1:1", 1.0)
-    async with open_content(folder, service, ttl=1.0, changed=lambda _: None):
+    async with open_content(folder, service, ContentOptions(ttl=1.0), lambda _: None):
         assert mode(folder) == 0o700
     assert_whole(victim)
 
@@ -195,3 +195,25 @@ async def test_the_lock_of_a_login_is_no_link(
     with pytest.raises(LoginRequired, match=r"delete it|put a copy"):
         async with LoginFile(tmp_path / "state", "p").locked(1.0):
             pass
+
+
+def test_a_file_is_locked_once_and_until_it_is_closed(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    assert not private.is_locked(path)
+    assert not path.exists()
+    held = private.open_locked(path)
+    assert mode(path) == 0o600
+    assert private.is_locked(path)
+    with pytest.raises(BlockingIOError):
+        private.open_locked(path)
+    os.close(held)
+    assert not private.is_locked(path)
+    os.close(private.open_locked(path))
+
+
+def test_the_process_that_holds_a_sandbox_is_not_mistaken_for_a_killed_one(tmp_path: Path) -> None:
+    state = StateFolder(tmp_path)
+    (tmp_path / "lock").write_text(f"{os.getpid()}99")  # of a killed one
+    with state.claimed():
+        assert state.holder() == os.getpid()
+    assert state.holder() is None

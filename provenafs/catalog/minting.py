@@ -7,7 +7,6 @@ minted twice: neither after a lost answer nor after a crash.
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import time
 from collections.abc import Callable
@@ -160,11 +159,9 @@ class _Intent:
     def __init__(self, path: Path) -> None:
         private.folder(path.parent)
         self._path = path
-        self._file = private.open_file(path, os.O_RDWR | os.O_CREAT)
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._file = private.open_locked(path)
         except BlockingIOError:
-            os.close(self._file)
             message = "another process on this machine is minting the same metadata"
             raise FSError(errno.EBUSY, message) from None
         words = os.pread(self._file, 64, 0)

@@ -6,7 +6,6 @@ Nobody else could tell them from the uploads of others: a bucket's list of uploa
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -41,13 +40,12 @@ class Unfinished:
 def unfinished(path: Path) -> Iterator[Unfinished]:
     """Hold the file at `path`, which goes when all went well; FSError(EBUSY) if another does."""
     private.folder(path.parent)
-    descriptor = private.open_file(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+    try:
+        descriptor = private.open_locked(path)
+    except BlockingIOError:
+        message = "another process on this machine is copying into the same dataset"
+        raise FSError(errno.EBUSY, message) from None
     with os.fdopen(descriptor, "a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            message = "another process on this machine is copying into the same dataset"
-            raise FSError(errno.EBUSY, message) from None
         yield Unfinished(file)
         path.unlink(missing_ok=True)
 

@@ -28,8 +28,8 @@ class Verb:
 
 VERBS = {
     "mount": Verb("mount", "mount", "Mount the datasets of a Provena data store as a drive."),
-    "umount": Verb("mount", "umount", "Unmount a drive."),
-    "status": Verb("mount", "status", "Show what is mounted and how it is doing."),
+    "umount": Verb("umount", "umount", "Unmount a drive."),
+    "status": Verb("status", "status", "Show what is mounted and how it is doing."),
     "sync": Verb("transfers", "sync", "Wait until everything that was written is stored."),
     "cache": Verb("cache", "app", "Prefetch, pin and evict cached files."),
     "recover": Verb("recover", "app", "Show and resolve what could not be stored."),

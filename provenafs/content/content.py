@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -54,31 +53,38 @@ class Content:
     )
 
 
-@asynccontextmanager
-async def open_content(
-    cache_dir: Path,
-    s3: S3Context,
-    *,
-    ttl: float,
-    changed: Callable[[Sequence[Invalidation]], None],
-    memory: int = _MEMORY,
-    cache_size: int = _CACHE_SIZE,
-    asks_objects: bool = False,
-) -> AsyncIterator[Content]:
-    """The content of a mount, with its index in `cache_dir`; ends its background tasks.
+@dataclass(frozen=True, slots=True)
+class ContentOptions:
+    """How a mount reads. `ttl`: how long a listing is fresh, in seconds.
 
     `memory` is in bytes, for all that is read ahead together; `cache_size` in bytes on disk.
     With `asks_objects` each object version is looked at once for its time and mode.
     """
+
+    ttl: float
+    memory: int = _MEMORY
+    cache_size: int = _CACHE_SIZE
+    asks_objects: bool = False
+
+
+@asynccontextmanager
+async def open_content(
+    cache_dir: Path,
+    s3: S3Context,
+    options: ContentOptions,
+    changed: Callable[[Sequence[Invalidation]], None],
+) -> AsyncIterator[Content]:
+    """The content of a mount, with its index in `cache_dir`; ends its background tasks."""
     slot, index = _open_index(cache_dir)
-    blocks = BlockCache(cache_dir, s3.buffers, cache_size)
+    blocks = BlockCache(cache_dir, s3.buffers, options.cache_size)
     try:
         async with trio.open_nursery() as nursery:
             background = Background(nursery)
-            budget = ReadAheadBudget(memory)
+            budget = ReadAheadBudget(options.memory)
             yield Content(
-                index, s3, ttl, changed, background, budget, blocks, asks_objects=asks_objects
-            )
+                index, s3, options.ttl, changed, background, budget, blocks,
+                asks_objects=options.asks_objects,
+            )  # fmt: skip
             nursery.cancel_scope.cancel()
     finally:
         blocks.close()
@@ -93,11 +99,9 @@ def _open_index(cache_dir: Path) -> tuple[int | None, Index]:
     try:
         private.folder(cache_dir)
         for number in range(_SLOTS):
-            lock = private.open_file(cache_dir / f"index-{number}.lock", os.O_CREAT | os.O_RDWR)
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock = private.open_locked(cache_dir / f"index-{number}.lock")
             except BlockingIOError:
-                os.close(lock)
                 continue
             path = cache_dir / f"index-{number}.sqlite"
             private.prepare_database(path)

@@ -22,17 +22,17 @@ import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import trio
 
 from provenafs import private
-from provenafs.content.journal_rows import (
+from provenafs.content.journal_schema import (
     SCHEMA,
     Action,
     Intent,
-    Move,
     Row,
     State,
     Statement,
@@ -47,6 +47,7 @@ from provenafs.content.journal_rows import (
 from provenafs.content.mount_lock import UNOWNED, MountLock, is_alive
 from provenafs.errors import FSError
 from provenafs.guard import in_thread
+from provenafs.lib import sqlite
 
 log = logging.getLogger(__name__)
 
@@ -76,8 +77,8 @@ class Journal:
         """Open the journal; FSError(EIO) when it cannot be read."""
         private.top_folder(state_dir)
         self._owners = state_dir / "owners"
-        self._owner = MountLock(self._owners)
         self._connection = _connect(state_dir / "journal.sqlite")
+        self._owner = MountLock(self._owners)
         self._waiting: list[_Ticket] = []
         self._lock = trio.Lock()
         self._limiter = trio.CapacityLimiter(1)
@@ -247,42 +248,26 @@ class Journal:
         return gone
 
 
-def new_intent(
-    journal: Journal,
-    action: Action,
-    dataset: str,
-    key: str,
-    *,
-    target: str = "",
-    etag: str | None = None,
-    mtime_ns: int | None = None,
-    mode: int | None = None,
-    moves: tuple[Move, ...] | None = None,
-    rows: tuple[str, ...] = (),
-    replaced: tuple[str, ...] = (),
-) -> Intent:
-    """An intent of this mount, not yet written."""
-    return Intent(
-        uuid.uuid4().hex, journal.owner, action, dataset, key, target, etag, time.time(),
-        mtime_ns, mode, moves, rows, replaced,
-    )  # fmt: skip
+def new_intent(journal: Journal, action: Action, dataset: str, key: str) -> Intent:
+    """An intent of this mount, not yet written: what more it says is put in with `replace`."""
+    return Intent(uuid.uuid4().hex, journal.owner, action, dataset, key, "", None, time.time())
 
 
 def _connect(path: Path) -> sqlite3.Connection:
     private.prepare_database(path)
     try:
-        connection = sqlite3.connect(
-            path, isolation_level=None, check_same_thread=False, timeout=_BUSY_TIMEOUT_S
-        )
-        _use_wal(connection)
-        connection.execute("PRAGMA synchronous = FULL")
-        _bring_up(connection, path)
+        return sqlite.connect(path, partial(_set_up, path), busy=_BUSY_TIMEOUT_S)
     except sqlite3.OperationalError as error:  # in use, a full disk: the journal itself is sound
         raise FSError(errno.EIO, f"{path} cannot be opened now ({error}): try again") from error
     except sqlite3.DatabaseError as error:
         message = f"{path} cannot be used as a journal ({error}); move it away to start a new one"
         raise FSError(errno.EIO, message) from error
-    return connection
+
+
+def _set_up(path: Path, connection: sqlite3.Connection) -> None:
+    _use_wal(connection)
+    connection.execute("PRAGMA synchronous = FULL")
+    _bring_up(connection, path)
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import uuid
 from pathlib import Path
@@ -19,8 +18,7 @@ class MountLock:
         private.folder(folder)
         self.name = uuid.uuid4().hex
         self._path = folder / f"{self.name}.lock"
-        self._file = private.open_file(self._path, os.O_RDWR | os.O_CREAT)
-        fcntl.flock(self._file, fcntl.LOCK_EX)
+        self._file = private.open_locked(self._path)
 
     def release(self) -> None:
         """Let go of everything this owner has."""
@@ -30,17 +28,4 @@ class MountLock:
 
 def is_alive(folder: Path, owner: str) -> bool:
     """Whether a mount holds this owner's lock."""
-    if owner == UNOWNED:
-        return False
-    try:
-        file = private.open_file(folder / f"{owner}.lock", os.O_RDWR)
-    except FileNotFoundError:
-        return False
-    try:
-        # Shared: of two who look at once, neither is to take the other for the owner.
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(file)
-    return False
+    return owner != UNOWNED and private.is_locked(folder / f"{owner}.lock")

@@ -35,6 +35,7 @@ from provenafs.errors import FSError
 from provenafs.fuse.callers import Callers
 from provenafs.fuse.handshake import truncate_under_lock
 from provenafs.fuse.neighbours import Indexers
+from provenafs.fuse.replies import capacity, entry_attributes, no_entry
 from provenafs.guard import as_failure
 from provenafs.tree.failures import as_fs_error
 from provenafs.tree.names import MAX_NAME_BYTES
@@ -45,12 +46,11 @@ log = logging.getLogger(__name__)
 
 _XATTR_PREFIX = b"user.provena."
 _PERMISSIONS = 0o777
-_BLOCK_SIZE = 4096
-_CAPACITY_BLOCKS = 2**50 // _BLOCK_SIZE  # df shows 1 PiB: S3 has no capacity to tell
+_NEGATIVE_S = 5.0  # at most, since another client may make the name
 
 # Errors that a person should find in the log and in last-error.txt; the others are everyday
 # answers of a filesystem (ENOENT, ENODATA, EISDIR …).
-_TOLD = frozenset(
+_REPORTED = frozenset(
     {
         errno.EACCES,
         errno.EFBIG,
@@ -70,11 +70,12 @@ _Handler = Callable[Concatenate["Operations", int, _P], Coroutine[Any, Any, _R]]
 
 
 def _guard(
-    inode: Callable[[Operations, int], int],
+    inode: Callable[[Operations, int], int], *, by_name: bool = False
 ) -> Callable[[_Handler[_P, _R]], _Handler[_P, _R]]:
     """Let nothing but FUSEError leave a handler: any other exception would end the mount.
 
-    `inode` finds the inode number that a handler's first argument stands for.
+    `inode` finds the inode number that a handler's first argument stands for; `by_name`: its
+    second argument is a name in that directory.
     """
 
     def decorate(handler: _Handler[_P, _R]) -> _Handler[_P, _R]:
@@ -92,8 +93,10 @@ def _guard(
                 # The mount ends: without an answer the kernel would keep what it holds for this.
                 raise FUSEError(errno.EIO) from None
             except BaseException as error:
-                failure = as_failure(error)
-                raise FUSEError(self._answer(name, partial(inode, self, number), failure)) from None
+                child = args[0] if by_name else b""
+                assert isinstance(child, bytes)
+                find, failure = partial(inode, self, number), as_failure(error)
+                raise FUSEError(self._answer(name, find, child, failure)) from None
 
         return guarded
 
@@ -101,6 +104,7 @@ def _guard(
 
 
 _by_inode = _guard(lambda operations, ino: ino)
+_by_name = _guard(lambda operations, ino: ino, by_name=True)
 _by_file = _guard(lambda operations, fh: operations._files[fh][0])
 _by_directory = _guard(lambda operations, fh: operations._directories[fh][0])
 
@@ -116,7 +120,6 @@ class Operations(pyfuse3.Operations):
         self._neighbours = neighbours
         self.counts: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
-        self._uid, self._gid = os.getuid(), os.getgid()
         self._numbers = itertools.count(1)
         self._files: dict[int, tuple[int, Handle, int]] = {}  # inode, handle, who opened it
         self.callers = Callers()
@@ -138,11 +141,11 @@ class Operations(pyfuse3.Operations):
 
     def note_failure(self, ino: int, error: Exception) -> None:
         """Keep the words of a failure that no operation could answer with."""
-        self._describe("storing", ino, error)
+        self._describe("storing", ino, b"", error)
 
     # Names
 
-    @_by_inode
+    @_by_name
     async def lookup(
         self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext
     ) -> EntryAttributes:
@@ -156,14 +159,7 @@ class Operations(pyfuse3.Operations):
             known = as_fs_error(error)
             if known is None or known.errno != errno.ENOENT:
                 raise
-            return self._negative()
-
-    def _negative(self) -> EntryAttributes:
-        """Inode 0: the kernel remembers that there is no such name."""
-        attributes = EntryAttributes()
-        attributes.st_ino = InodeT(0)
-        attributes.entry_timeout = min(self.tree.context.catalog.ttl, 5.0)
-        return attributes
+            return no_entry(min(self.tree.context.catalog.ttl, _NEGATIVE_S))
 
     @_by_inode
     async def readlink(self, inode: InodeT, ctx: RequestContext) -> FileNameT:
@@ -312,14 +308,14 @@ class Operations(pyfuse3.Operations):
     async def fsyncdir(self, fh: FileHandleT, datasync: bool) -> None:
         await self._directories[fh][1].sync()
 
-    @_by_inode
+    @_by_name
     async def mkdir(
         self, parent_inode: InodeT, name: FileNameT, mode: ModeT, ctx: RequestContext
     ) -> EntryAttributes:
         node = await self.tree.node(parent_inode).mkdir(_decode(name, errno.EILSEQ))
         return self._reply(await node.attributes())
 
-    @_by_inode
+    @_by_name
     async def rmdir(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> None:
         await self.tree.node(parent_inode).rmdir(_decode(name, errno.ENOENT))
 
@@ -332,7 +328,7 @@ class Operations(pyfuse3.Operations):
             raise FSError(errno.EACCES, "indexers and thumbnailers may not fetch files")
         return self._opened(node, await node.open(flags), ctx.pid)
 
-    @_by_inode
+    @_by_name
     async def create(
         self,
         parent_inode: InodeT,
@@ -400,11 +396,11 @@ class Operations(pyfuse3.Operations):
         finally:
             self.tree.let_go(ino)
 
-    @_by_inode
+    @_by_name
     async def unlink(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> None:
         await self.tree.node(parent_inode).unlink(_decode(name, errno.ENOENT))
 
-    @_by_inode
+    @_by_name
     async def rename(
         self,
         parent_inode_old: InodeT,
@@ -435,7 +431,7 @@ class Operations(pyfuse3.Operations):
         """S3 has no links."""
         raise FUSEError(errno.EPERM)
 
-    @_by_inode
+    @_by_name
     async def mknod(
         self, parent_inode: InodeT, name: FileNameT, mode: ModeT, rdev: int, ctx: RequestContext
     ) -> EntryAttributes:
@@ -451,52 +447,45 @@ class Operations(pyfuse3.Operations):
             await handle.release()
 
     async def statfs(self, ctx: RequestContext) -> StatvfsData:
-        reply = StatvfsData()
-        reply.f_bsize = reply.f_frsize = _BLOCK_SIZE
-        reply.f_blocks = reply.f_bfree = reply.f_bavail = _CAPACITY_BLOCKS
-        reply.f_files = reply.f_ffree = reply.f_favail = 2**32
-        reply.f_namemax = MAX_NAME_BYTES
-        return reply
-
-    # Replies
+        return capacity()
 
     def _reply(self, attributes: Attributes) -> EntryAttributes:
-        reply = EntryAttributes()
-        reply.st_ino = InodeT(attributes.ino)
-        reply.st_mode = ModeT(attributes.mode)
-        reply.st_nlink = 1  # find must not conclude from it how many directories there are
-        reply.st_uid, reply.st_gid = self._uid, self._gid
-        reply.st_size = attributes.size
-        # Never less than the size: tar --sparse and cp --sparse take missing blocks for zeros.
-        reply.st_blocks = -(-attributes.size // 512)
-        reply.st_blksize = _BLOCK_SIZE
-        mtime_ns, ctime_ns = attributes.mtime_ns, attributes.ctime_ns
-        reply.st_atime_ns = reply.st_mtime_ns = mtime_ns
-        reply.st_ctime_ns = mtime_ns if ctime_ns is None else ctime_ns
-        reply.entry_timeout = reply.attr_timeout = attributes.timeout
-        return reply
+        return entry_attributes(attributes)
 
-    def _answer(self, operation: str, inode: Callable[[], int], error: Exception) -> int:
-        """The errno of a failure, also where telling of it fails in turn."""
+    # Failures
+
+    def _answer(
+        self, operation: str, inode: Callable[[], int], child: bytes, error: Exception
+    ) -> int:
+        """The errno of a failure, also where describing it fails in turn."""
         try:
-            return self._describe(operation, inode(), error)
+            return self._describe(operation, inode(), child, error)
         except BaseException as trouble:
             log.error(
-                "%s failed, and so did telling of it", operation, exc_info=as_failure(trouble)
+                "%s failed, and so did describing why", operation, exc_info=as_failure(trouble)
             )
             return errno.EIO
 
-    def _describe(self, operation: str, ino: int, error: Exception) -> int:
-        """The errno of a failure; it is logged, and the words of a refusal are kept."""
+    def _describe(self, operation: str, ino: int, child: bytes, error: Exception) -> int:
+        """Log a failure and keep the message for last-error.txt; returns its errno.
+
+        `child` is the name in the directory `ino` that the operation was about, if any.
+        """
         known = as_fs_error(error)
         if known is None:
-            log.error("%s of inode %d failed unexpectedly", operation, ino, exc_info=error)
+            log.error(
+                "%s of %s failed unexpectedly", operation, self._path(ino, child), exc_info=error
+            )
             known = FSError(errno.EIO, "internal error, see the log")
         self.errors[errno.errorcode.get(known.errno, str(known.errno))] += 1
-        if known.errno in _TOLD:
-            log.warning("%s of inode %d: %s", operation, ino, known.message)
+        if known.errno in _REPORTED:
+            log.warning("%s of %s: %s", operation, self._path(ino, child), known.message)
             self.tree.record_error(ino, known)
         return known.errno
+
+    def _path(self, ino: int, child: bytes) -> str:
+        path = self.tree.path(ino)
+        return f"{path.rstrip('/')}/{os.fsdecode(child)}" if child else path
 
 
 def _decode(name: bytes, unfit: int) -> str:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import base64
-import fcntl
 import json
 import os
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -120,7 +119,7 @@ class LoginFile:
         """Hold the lock; raises Unavailable if another process keeps it for `timeout` seconds."""
         try:
             self._make_directory()
-            lock = private.open_file(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT)
+            lock = await self._lock(timeout)
         except private.Untrusted as error:
             message = (
                 f"the login '{self.profile}' cannot be used, {error.filename}: {error.strerror}"
@@ -131,16 +130,17 @@ class LoginFile:
             yield
             return
         try:
-            deadline = trio.current_time() + timeout
-            while not _try_lock(lock):
-                if trio.current_time() > deadline:
-                    raise Unavailable(
-                        f"another process is still renewing the login '{self.profile}'"
-                    )
-                await trio.sleep(_LOCK_POLL_S)
             yield
         finally:
             os.close(lock)
+
+    async def _lock(self, timeout: float) -> int:
+        with trio.move_on_after(timeout):
+            while True:
+                with suppress(BlockingIOError):
+                    return private.open_locked(self._path.with_suffix(".lock"))
+                await trio.sleep(_LOCK_POLL_S)
+        raise Unavailable(f"another process is still renewing the login '{self.profile}'")
 
     def _make_directory(self) -> None:
         private.top_folder(self._path.parent.parent)
@@ -159,11 +159,3 @@ def _tokens(fields: object) -> Tokens:
         raise ValueError("no refresh token")
     expires_at = number(fields.get("expires_at"), 0, 0, _FAR_FUTURE_S)
     return Tokens(realm, client_id, access, expires_at, refresh)
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True

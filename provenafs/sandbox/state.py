@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import shutil
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import urllib3
 
@@ -82,9 +81,8 @@ class StateFolder:
     def claimed(self) -> Iterator[None]:
         """Hold the folder for this process; SandboxError if another one does."""
         self.prepare()
-        with os.fdopen(private.open_file(self._lock, os.O_RDWR), "r+") as file:
-            if not _locked(file):
-                raise SandboxError(f"The sandbox in {self.path} is already running.")
+        with os.fdopen(self._take_lock(), "w") as file:
+            file.truncate()  # what a killed one has left
             file.write(str(os.getpid()))
             file.flush()
             try:
@@ -93,17 +91,19 @@ class StateFolder:
                 self._running.unlink(missing_ok=True)
                 file.truncate(0)
 
+    def _take_lock(self) -> int:
+        # Not given up at the first refusal: who only looks at it holds it for a moment.
+        for _ in range(_LOCK_ATTEMPTS):
+            with suppress(BlockingIOError):
+                return private.open_locked(self._lock)
+            time.sleep(_POLL_S)
+        raise SandboxError(f"The sandbox in {self.path} is already running.")
+
     def holder(self) -> int | None:
         """The id of the process that runs over the folder, be it ready or not; None without one."""
-        try:
-            with os.fdopen(private.open_file(self._lock, os.O_RDWR)) as file:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    return int(file.read() or 0) or None
-        except FileNotFoundError:
-            pass
-        return None
+        if not private.is_locked(self._lock):
+            return None
+        return int(self._lock.read_text() or 0) or None
 
     def running(self) -> Running | None:
         """Where the sandbox answers; None unless it is up and ready."""
@@ -156,18 +156,6 @@ class StateFolder:
 def write_document(path: Path, document: dict[str, Any]) -> None:
     """Replace a JSON file that only its owner may read, as a whole or not at all."""
     private.replace(path, json.dumps(document, indent=2))
-
-
-def _locked(file: IO[str]) -> bool:
-    """Take the lock; not at the first refusal, because who only looks holds it for a moment."""
-    for _ in range(_LOCK_ATTEMPTS):
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(_POLL_S)
-        else:
-            return True
-    return False
 
 
 def _answers(pool: urllib3.PoolManager, url: str) -> bool:

@@ -19,6 +19,7 @@ class _Open:
     """An inode with open handles: it answers fstat after its entry is gone."""
 
     node: Node
+    path: str
     handles: int = 0
 
 
@@ -54,11 +55,23 @@ class Tree:
             node = node.child(entry)
         return node
 
+    def path(self, ino: int) -> str:
+        """Where an inode is, or was, in the mount, for lines of the log."""
+        if ino == ROOT_INO:
+            return "/"
+        path = self.context.index.path(ino)
+        if path:
+            return "".join(f"/{entry.name}" for entry in path)
+        held = self._open.get(ino)
+        return "(removed)" if held is None else f"{held.path} (removed)"
+
     def hold(self, node: Node, handle: Handle | None = None) -> None:
         """A handle of this node was opened; ENOSPC if the memory of documents is used up."""
         if isinstance(handle, BytesHandle):
             handle.held = self.context.memory.read(len(handle))
-        held = self._open.setdefault(node.ino, _Open(node))
+        held = self._open.get(node.ino)
+        if held is None:
+            held = self._open[node.ino] = _Open(node, self.path(node.ino))
         held.handles += 1
 
     def let_go(self, ino: int) -> None:

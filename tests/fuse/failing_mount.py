@@ -66,6 +66,9 @@ class FailingTree:
     def node(self, ino: int) -> Node:
         return Failing(ino)
 
+    def path(self, ino: int) -> str:
+        return f"/{ino}"
+
     def hold(self, node: Node) -> None: ...
 
     def let_go(self, ino: int) -> None: ...

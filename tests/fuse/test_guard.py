@@ -77,7 +77,10 @@ async def test_what_is_created_and_cannot_be_shown_does_not_stay_open() -> None:
             return Made(2), Opened()
 
     tree: Any = SimpleNamespace(
-        node=Parent, hold=lambda node, handle: None, record_error=lambda ino, error: None
+        node=Parent,
+        path=lambda ino: "/",
+        hold=lambda node, handle: None,
+        record_error=lambda ino, error: None,
     )
     operations: Any = Operations(tree, Indexers(()))
     with pytest.raises(FUSEError):

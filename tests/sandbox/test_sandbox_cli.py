@@ -200,7 +200,8 @@ def test_when_the_s3_server_dies_the_sandbox_ends_and_says_so(home: Path) -> Non
         ]
         os.kill(server, signal.SIGKILL)
         _wait_for(lambda: sandbox.state.holder() is None)
-    assert "The S3 server has ended" in (home / "sandbox.log").read_text()
+    # Said once the lock is free.
+    _wait_for(lambda: "The S3 server has ended" in (home / "sandbox.log").read_text())
 
 
 def _wait_for(condition: object, deadline_s: float = 60) -> None:

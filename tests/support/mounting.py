@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support.log_watch import LOG_WATCH
 from tests.support.running_sandbox import RunningSandbox, run_cli
 
 
@@ -71,10 +72,11 @@ def mounted(
     assert done.returncode == 0, done.stderr
     drive = Drive(path, home, environ)
     pid = drive.pid
-    try:
-        yield drive
-    finally:
-        _end(path, pid)
+    with LOG_WATCH.mount(home / "state/log"):
+        try:
+            yield drive
+        finally:
+            _end(path, pid)
 
 
 def _end(path: Path, pid: int) -> None:

@@ -28,13 +28,13 @@ from pathlib import Path
 from xxhash import xxh3_64_intdigest
 
 from provenafs import private
+from provenafs.lib import sqlite
 from provenafs.lib.buffers import Buffers
 from provenafs.lib.direct_io import read_directly, write_directly
 
 GRANULE = 64 * 1024  # bytes; what is kept begins and ends at its multiples
 SEGMENT = 8 * 1024 * 1024  # bytes
 _DISK_BLOCK = 4096
-_BUSY_S = 5.0
 _VERIFIED_KEPT = 50_000
 _VERSION = 4
 # synchronous = OFF: see the invariants; checksums find what a power cut leaves behind.
@@ -352,16 +352,18 @@ class Segments:
         private.folder(self._path.parent)
         private.prepare_database(self._path)
         private.folder(self._folders)
-        self._writer = _connect(self._path)
-        self._reader = _connect(self._path)
+        self._writer = self._connect()
+        self._reader = self._connect()
         (name,) = self._writer.execute("SELECT name FROM folder").fetchone()
         self._folder = self._folders / str(name)
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite.connect_disposable(self._path, _PRAGMAS, _SCHEMA, _VERSION)
 
     def discard(self) -> None:
         """Delete everything: whoever opens the store next makes it anew."""
         shutil.rmtree(self._folders, ignore_errors=True)
-        for suffix in ("", "-wal", "-shm"):
-            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+        sqlite.delete(self._path)
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
@@ -384,24 +386,6 @@ class Segments:
 
     def _file(self, segment: int) -> Path:
         return self._folder / f"{segment % 256:02x}" / str(segment)
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
-    )
-    try:
-        connection.executescript(_PRAGMAS)
-        found = connection.execute("PRAGMA user_version").fetchone()[0]
-        if found not in (0, _VERSION):
-            raise sqlite3.DatabaseError(f"version {found}, expected {_VERSION}")
-        connection.executescript(_SCHEMA)
-        if not found:
-            connection.execute(f"PRAGMA user_version = {_VERSION}")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
 
 
 def _segment(row: tuple[int, int, bytes, bytes, bytes | None]) -> Segment:

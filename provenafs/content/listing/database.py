@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+from provenafs.lib.sqlite import connect, connect_disposable, delete
+
 log = logging.getLogger(__name__)
 
 _PRAGMAS = """
@@ -40,26 +42,12 @@ class Database:
         if path is not None:
             for _ in range(2):
                 try:
-                    return self._connect(str(path), schema, version)
+                    return connect_disposable(path, _PRAGMAS, schema, version)
                 except (sqlite3.DatabaseError, OSError) as error:
                     log.warning("cache database %s cannot be used (%s)", path, error)
                     if not _discard(path):
                         break
-        return self._connect(":memory:", schema, version)
-
-    def _connect(self, name: str, schema: str, version: int) -> sqlite3.Connection:
-        connection = sqlite3.connect(name, isolation_level=None, check_same_thread=False)
-        try:
-            connection.executescript(_PRAGMAS)
-            found = connection.execute("PRAGMA user_version").fetchone()[0]
-            if found not in (0, version):
-                raise sqlite3.DatabaseError(f"schema version {found}, expected {version}")
-            connection.executescript(schema)
-            connection.execute(f"PRAGMA user_version = {version}")
-        except BaseException:
-            connection.close()
-            raise
-        return connection
+        return connect_disposable(":memory:", _PRAGMAS, schema, version)
 
     def execute(self, statement: str, parameters: Sequence[Any] = ()) -> sqlite3.Cursor:
         """Run one statement."""
@@ -107,8 +95,7 @@ class Database:
 
     def _move_to_memory(self, error: sqlite3.DatabaseError) -> None:
         log.warning("cache database continues in memory: %s", error)
-        memory = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-        self._connection.backup(memory)
+        memory = connect(":memory:", self._connection.backup)
         self._connection.close()
         self._connection = memory
 
@@ -120,8 +107,7 @@ class Database:
 def _discard(path: Path) -> bool:
     """Delete a database and its side files; False where the disk does not let us."""
     try:
-        for suffix in ("", "-wal", "-shm"):
-            path.with_name(path.name + suffix).unlink(missing_ok=True)
+        delete(path)
     except OSError:
         return False
     return True

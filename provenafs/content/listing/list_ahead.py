@@ -122,8 +122,8 @@ class _Walk:
         try:
             with self._scope:
                 await self.listing.run(self._go_on)
-        except Exception as error:  # whoever needs the directory meets it and answers it
-            log.info("listing ahead ended: %s", error)
+        except Exception as error:  # the reader of the directory gets it in turn
+            log.info("listing ahead below %s ended: %s", self.listing.prefix, error)
         finally:
             self.is_over = True
             self._paged.fire()

@@ -23,7 +23,7 @@ class ObjectAttributes:
     """Looks at each object version once, many at a time, and keeps in the index what it says."""
 
     def __init__(self, index: Index, bucket: BucketApi, key: Callable[[Entry], str]) -> None:
-        """`key` tells the key of an entry's object."""
+        """`key` returns the key of an entry's object."""
         self._index = index
         self._bucket = bucket
         self._key = key
@@ -39,7 +39,8 @@ class ObjectAttributes:
         try:
             await run_all(partial(self._learn, entry) for entry in unknown)
         except (S3Error, FSError) as error:
-            log.warning("a modification time stays unknown: %s", error)
+            keys = self._key(unknown[0]), len(unknown)
+            log.warning("times and modes of %s (one of %d) stay unknown: %s", *keys, error)
         return bool(unknown)
 
     async def learn_here(self, entry: Entry) -> Entry:

@@ -53,7 +53,8 @@ class FetchedRange:
             if self.data is not None:
                 await source.keep(self.start, self.data)
         except Exception as error:  # a read does not fail for want of a cache
-            log.error("%d bytes were not cached: %s", self.end - self.start, error)
+            size = self.end - self.start
+            log.error("%d bytes of %s were not cached: %s", size, source.key, error)
         finally:
             self._is_over = True
             if self._dropped or self.data is None:
