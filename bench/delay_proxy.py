@@ -185,9 +185,10 @@ class _Direction:
     def move(self) -> float | None:
         """Take in what there is and send what is due; when to be called again, if at a time."""
         for _ in range(_PIECES_IN_TURN):
-            pulled = self._pull()
+            # In this order: what is left in the socket because too much waits here is asked for
+            # again once there is room, as no event will say that it is there.
             due = self._push()
-            if not pulled:
+            if not self._pull():
                 return due
         return time.monotonic()
 
@@ -210,7 +211,7 @@ class _Direction:
         due = max(time.monotonic(), self._not_before) + self._path.round_trip_s / 2
         self._waiting.append(_Piece(pipe, count, due))
         self._ended = count == 0
-        return not self._ended
+        return True
 
     def _push(self) -> float | None:
         while self._waiting:

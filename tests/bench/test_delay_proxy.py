@@ -16,6 +16,7 @@ import pytest
 from bench.delay_proxy import running_proxy
 
 _SIZE = 6 * 1024 * 1024
+_DEADLINE_S = 30
 _DATA = random.Random(1).randbytes(_SIZE)
 
 
@@ -45,7 +46,7 @@ def echo() -> Iterator[str]:
 
 def _connected(endpoint: str) -> socket.socket:
     host, _, port = endpoint.removeprefix("http://").rpartition(":")
-    return socket.create_connection((host, int(port)))
+    return socket.create_connection((host, int(port)), timeout=_DEADLINE_S)
 
 
 def _echoed(endpoint: str, data: bytes) -> str:
@@ -100,6 +101,19 @@ def test_a_connection_carries_no_more_than_its_rate(echo: str) -> None:
         started = time.monotonic()
         _echoed(proxy.endpoint, _DATA)
         assert time.monotonic() - started >= 0.9 * _SIZE / rate
+
+
+def test_a_client_that_reads_late_gets_everything(echo: str) -> None:
+    """What waits fills every buffer on the way before the first byte is taken."""
+    data = _DATA * 10
+    with running_proxy(echo, 0.02, 200e6) as proxy, _connected(proxy.endpoint) as client:
+        sender = threading.Thread(target=lambda: client.sendall(data))
+        sender.start()
+        sender.join(timeout=0.5)
+        left = len(data)
+        while left:
+            left -= len(client.recv(256 * 1024))
+        sender.join()
 
 
 def test_a_client_that_goes_away_leaves_the_others_alone(echo: str) -> None:
