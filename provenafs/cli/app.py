@@ -37,6 +37,7 @@ VERBS = {
     "logout": Verb("login", "logout", "Forget the login and end its session."),
     "whoami": Verb("login", "whoami", "Show who is logged in, and where."),
     "profile": Verb("profile", "app", "Add, list, show and remove profiles."),
+    "config": Verb("settings", "app", "Show every setting, and where it comes from."),
     "info": Verb("records", "info", "Show a dataset's state, and what you may do with it."),
     "search": Verb("records", "search", "Find datasets by words."),
     "metadata": Verb("metadata", "app", "Show, check, edit and revert metadata."),
