@@ -54,21 +54,24 @@ def mount(
     read_only: Annotated[bool | None, typer.Option(help="Refuse every change.")] = None,
     allow_other: Annotated[
         bool | None,
-        typer.Option(help="Let other users of this machine in, as far as modes let them."),
+        typer.Option(help="Give other users of this machine access, as far as modes permit."),
     ] = None,
     uid: Annotated[
         str | None, typer.Option(help="With --allow-other: the user shown as the owner.")
     ] = None,
     gid: Annotated[
-        str | None, typer.Option(help="With --allow-other: the group shown, e.g. of a lab.")
+        str | None,
+        typer.Option(help="With --allow-other: the group shown as the owner, e.g. of a lab."),
     ] = None,
     umask: Annotated[
         str | None,
-        typer.Option(help="With --allow-other: permission bits taken away, e.g. 007 or 002."),
+        typer.Option(help="With --allow-other: permission bits to clear, e.g. 007 or 002."),
     ] = None,
-    s3_endpoint: Annotated[str | None, typer.Option(help="Another S3 address.")] = None,
+    s3_endpoint: Annotated[
+        str | None, typer.Option(help="Address of the S3 server, if not AWS.")
+    ] = None,
     cache_dir: Annotated[
-        Path | None, typer.Option(help="Where the disposable cache lives.")
+        Path | None, typer.Option(help="Directory for the disposable cache.")
     ] = None,
     state_dir: Annotated[
         Path | None, typer.Option(help="Directory for state that must survive.")
@@ -78,14 +81,15 @@ def mount(
         str | None,
         typer.Option(
             metavar="stored|object",
-            help="Times of files: when they were stored, or what the objects carry (a HEAD each).",
+            help="Times of files: when they were stored, or those kept with the objects (a HEAD each).",
         ),
     ] = None,
     io_timeout: Annotated[
-        float | None, typer.Option(help="Seconds without progress until a transfer fails.")
+        float | None, typer.Option(help="Seconds without progress after which a transfer fails.")
     ] = None,
     cache_size: Annotated[
-        str | None, typer.Option(help="Disk for what was read, e.g. 10GiB; 0 for none.")
+        str | None,
+        typer.Option(help="Disk space for cached reads, e.g. 10GiB; 0 disables the cache."),
     ] = None,
     memory: Annotated[str | None, typer.Option(help="Memory for read-ahead, e.g. 128MiB.")] = None,
     writeback: Annotated[
@@ -95,7 +99,7 @@ def mount(
         ),
     ] = None,
     staging_size: Annotated[
-        str | None, typer.Option(help="Disk for what is not stored yet, e.g. 20GiB.")
+        str | None, typer.Option(help="Disk space for data that is not stored yet, e.g. 20GiB.")
     ] = None,
     rename_limit: Annotated[
         int | None,
@@ -157,10 +161,10 @@ def _serve(settings: Settings, path: Path, ready: Any) -> None:
 def umount(
     mountpoint: Annotated[Path, typer.Argument(help="Where the drive is mounted.", readable=False)],
     force: Annotated[
-        bool, typer.Option(help="Detach at once; what is not stored is left to recovery.")
+        bool, typer.Option(help="Unmount at once; data that is not stored is left to recovery.")
     ] = False,
 ) -> None:
-    """Store what was written, unmount, and wait until the process has ended."""
+    """Store pending data, unmount, and wait until the process has ended."""
     path = mountpoint.absolute()
     mounted = mountpoints.mounted_at(path)
     if mounted is None or mounted.filesystem_type != mountpoints.FILESYSTEM_TYPE:
@@ -184,7 +188,7 @@ def umount(
 
 
 def _told_pid(mounted: Mounted) -> int | None:
-    """What the mount says itself, which may be anything; None if it does not answer soon."""
+    """The mount's own status, not validated; None if it does not respond soon."""
     told: list[Any] = []
     thread = Thread(target=lambda: told.append(status_of(mounted.path).get("pid")), daemon=True)
     thread.start()
@@ -193,7 +197,7 @@ def _told_pid(mounted: Mounted) -> int | None:
 
 
 def _has_ended(server: Server, connection: Connection | None) -> bool:
-    """Whether the process ends in time; by force, with the connection, it waits for nothing."""
+    """Whether the process ends in time; if forced, its connection is aborted."""
     for second in range(_UNMOUNT_WITHIN_S):
         if connection is not None:
             server.tell_to_end()
@@ -207,7 +211,7 @@ def _has_ended(server: Server, connection: Connection | None) -> bool:
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show what is mounted, where, and how it is doing."""
+    """Show mounts and their state."""
     found = [_describe(mounted) for mounted in mountpoints.our_mounts()]
     if as_json:
         print(json.dumps(found, indent=2))
@@ -266,7 +270,7 @@ def _log_to_file(settings: Settings) -> None:
 
 
 class _LogFile(logging.handlers.RotatingFileHandler):
-    """A log that is the owner's only."""
+    """A log that only the owner can read."""
 
     def _open(self) -> TextIOWrapper:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
@@ -275,6 +279,6 @@ class _LogFile(logging.handlers.RotatingFileHandler):
 
 
 def _quiet_libraries() -> None:
-    """Their lines name every request; ours say what failed."""
+    """Libraries log every request; this package logs failures."""
     for name in ("httpx", "httpcore", "botocore", "boto3", "urllib3"):
         logging.getLogger(name).setLevel(logging.WARNING)

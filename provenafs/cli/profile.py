@@ -82,7 +82,7 @@ def list_() -> None:
 
 @app.command()
 def show(name: _Name) -> None:
-    """Show what a profile says, and where each service answers."""
+    """Show a profile's settings and the address of each service."""
     settings = load_settings(profile=name, environ={})
     say(f"# {profile_path(name)}")
     for field in sorted(settings.model_fields_set - {"profile"}):

@@ -39,7 +39,7 @@ class Target:
 
     @classmethod
     def parse(cls, text: str) -> Target:
-        """Read a handle or follow a path. Raises ConfigError for what is neither."""
+        """Parse a handle or resolve a path. Raises ConfigError if it is neither."""
         # by-name and versions are links within the mount.
         try:
             path = Path(text).resolve()
@@ -87,7 +87,7 @@ def _profile(mountpoint: Path) -> str:
 
 
 def ask(settings: Settings, question: Callable[[Provena], Awaitable[_T]]) -> _T:
-    """Connect to the services and put one question to them."""
+    """Connect to the services and run one request."""
 
     async def run() -> _T:
         async with Provena.connect(settings) as provena:
@@ -97,7 +97,7 @@ def ask(settings: Settings, question: Callable[[Provena], Awaitable[_T]]) -> _T:
 
 
 def confirm(what: str, *, yes: bool) -> None:
-    """Ask before an act that others notice. Raises ConfigError where nobody can be asked."""
+    """Ask for confirmation. Raises ConfigError if there is no terminal."""
     if yes:
         return
     if not sys.stdin.isatty():
@@ -106,7 +106,7 @@ def confirm(what: str, *, yes: bool) -> None:
 
 
 def demand(text: str, what: str) -> str:
-    """A text that must say something. Raises ConfigError if it is blank."""
+    """A text that is not blank. Raises ConfigError."""
     if not text.strip():
         raise ConfigError(f"the {what} is empty: say it in words")
     return text

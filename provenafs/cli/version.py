@@ -34,7 +34,7 @@ from provenafs.tree.names import directory_name
 
 def version(
     target: TargetArgument,
-    reason: Annotated[str, typer.Option(help="Why; it is kept in the new record.")] = "",
+    reason: Annotated[str, typer.Option(help="Reason, kept in the new record.")] = "",
     copy_data: Annotated[
         bool, typer.Option("--copy-data", help="Copy all files into the new version.")
     ] = False,
@@ -46,7 +46,7 @@ def version(
     profile: ProfileOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make the next version of a dataset. It has no files, unless --copy-data copies them.
+    """Create the next version of a dataset, without files unless --copy-data is given.
 
     A copy that was interrupted goes on with --resume. What the new version has is never
     overwritten: exit status 1 if files in it differ from those of the old one.
@@ -64,7 +64,7 @@ def version(
 
 
 class _Work:
-    """What the verb does for one dataset."""
+    """The subcommand for one dataset."""
 
     def __init__(self, handle: str, settings: Settings, as_json: bool) -> None:
         self._handle = handle

@@ -435,6 +435,7 @@ async def test_a_stored_file_takes_the_place_of_a_promised_one(
     assert objects(other_user, prefix) == expected
 
 
+@pytest.mark.expects_errors("was changed by another client")
 async def test_what_is_staged_does_not_replace_what_others_put_in_place_of_a_copy(
     moto_address: str, prefix: str, tmp_path: Path, other_user: Any
 ) -> None:
