@@ -19,7 +19,7 @@ from provenafs import __version__
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """Location of a subcommand: a function or a typer app `attribute` of a module of this package."""
+    """Location of a subcommand: a function or typer app `attribute` in a module beside this."""
 
     module: str
     attribute: str

@@ -185,7 +185,7 @@ def _fetch(file: _File, advance: Callable[[int], None]) -> None:
     advance(file.size - told)
     if missing:
         raise MountError(
-            f"{file.path} is not wholly cached: is --cache-size large enough, has the disk room?"
+            f"{file.path} is not completely cached: check --cache-size and free disk space"
         )
 
 

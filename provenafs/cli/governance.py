@@ -54,9 +54,7 @@ def unlock(
     demand(reason, "reason")
     confirm(f"Unlock {found.handle}", yes=yes)
     ask(found.settings(profile), lambda provena: provena.registry.unlock(found.handle, reason))
-    print_outcome(
-        as_json, f"{found.handle} is not locked any more.", handle=found.handle, locked=False
-    )
+    print_outcome(as_json, f"{found.handle} is unlocked.", handle=found.handle, locked=False)
 
 
 def lock_history(
@@ -115,8 +113,8 @@ def set_(
     found = Target.parse(target)
     changes = dict(_group(text) for text in group or [])
     if everybody is None and not changes:
-        raise ConfigError("nothing is to be changed: say --everybody or --group")
-    confirm(f"Change who may use {found.handle}", yes=yes)
+        raise ConfigError("nothing to change: pass --everybody or --group")
+    confirm(f"Change the access rights of {found.handle}", yes=yes)
 
     async def change(provena: Provena) -> AccessSettings:
         before = await provena.registry.access(found.handle)
@@ -129,7 +127,7 @@ def set_(
     after = ask(found.settings(profile), change)
     print_outcome(
         as_json,
-        f"The access to {found.handle} is changed.",
+        f"The access rights of {found.handle} are changed.",
         handle=found.handle,
         **after.model_dump(mode="json"),
     )

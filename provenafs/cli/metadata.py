@@ -36,10 +36,10 @@ app = plain_app(help="Show, validate, edit and revert metadata.", no_args_is_hel
 
 _Version = Annotated[int, typer.Argument(help="A number from 'metadata history'.")]
 _WORDS = {
-    Saved.UNCHANGED: "Nothing was changed, and nothing saved.",
-    Saved.ALREADY_SO: "It was so already: nothing was saved.",
+    Saved.UNCHANGED: "No changes: nothing was saved.",
+    Saved.ALREADY_SO: "Already up to date: nothing was saved.",
     Saved.UPDATED: "The metadata is saved.",
-    Saved.REVERTED: "The metadata is as it once was: it is reverted to.",
+    Saved.REVERTED: "Reverted to an earlier version.",
 }
 
 
@@ -149,7 +149,7 @@ def revert(
     """Revert the metadata to an earlier version."""
     found = Target.parse(target)
     demand(reason, "reason")
-    confirm(f"Revert the metadata of {found.handle} to state {version}", yes=yes)
+    confirm(f"Revert the metadata of {found.handle} to version {version}", yes=yes)
     _entry(_fetched(found, profile), version)
     ask(
         found.settings(profile),
@@ -157,7 +157,7 @@ def revert(
     )
     print_outcome(
         as_json,
-        f"The metadata of {found.handle} is that of state {version} again.",
+        f"The metadata of {found.handle} is reverted to version {version}.",
         handle=found.handle,
         state=version,
     )
@@ -187,7 +187,7 @@ def _entry(record: DatasetRecord, number: int) -> dict[str, Any]:
         if entry.id == number:
             return entry.collection_format
     known = ", ".join(str(entry.id) for entry in record.history)
-    raise NotFound(f"the history of {record.id} has no state {number} (there are: {known})")
+    raise NotFound(f"the history of {record.id} has no version {number} (there are: {known})")
 
 
 def _row(entry: HistoryEntry) -> dict[str, Any]:

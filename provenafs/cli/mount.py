@@ -35,7 +35,7 @@ _LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 _ALLOWED_OTHERS = (
     "with --allow-other every user of this machine can read there what the modes shown let them"
-    " read, in your name"
+    " read, with your login"
 )
 _ALLOWED_WRITES = "; --umask and --gid let some of them change it too"
 
@@ -81,7 +81,7 @@ def mount(
         str | None,
         typer.Option(
             metavar="stored|object",
-            help="Times of files: when they were stored, or those kept with the objects (a HEAD each).",
+            help="Times of files: when stored, or those kept with the objects (a HEAD each).",
         ),
     ] = None,
     io_timeout: Annotated[
@@ -177,7 +177,7 @@ def umount(
         mountpoints.unmount(path, lazy=force)
         if server is not None and not _has_ended(server, connection if force else None):
             raise MountError(
-                f"{path} is unmounted, but its process {server.pid} is still at work after"
+                f"{path} is unmounted, but its process {server.pid} is still running after"
                 f" {_UNMOUNT_WITHIN_S} s: see its log."
             )
     if is_alive and server is None:

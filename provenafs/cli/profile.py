@@ -53,7 +53,7 @@ def add(
     four = (datastore_url, registry_url, search_url, auth_url)
     if not (domain and (realm or auth_url)) and not all(four):
         raise ConfigError(
-            "say where the instance is: --domain and --realm, or --datastore-url, --registry-url,"
+            "specify the instance: --domain and --realm, or --datastore-url, --registry-url,"
             " --search-url and --auth-url"
         )
     given = {

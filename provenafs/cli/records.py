@@ -73,7 +73,7 @@ def search(
         print_json([asdict(hit) for hit in hits])
     elif hits:
         print_table(
-            ("handle", "name"), [(hit.handle, hit.name or "(not for you to see)") for hit in hits]
+            ("handle", "name"), [(hit.handle, hit.name or "(not visible to you)") for hit in hits]
         )
     else:
         say(f"Nothing was found for '{query}'.")

@@ -30,7 +30,7 @@ _Id = Annotated[str, typer.Argument(help="An id from 'recover list', or its firs
 _WORDS = {
     State.OPEN: "incomplete: never closed",
     State.CLOSED: "acknowledged, to be sent by the next mount",
-    State.FAILED: "its close was answered with an error",
+    State.FAILED: "its close failed with an error",
 }
 
 
@@ -47,7 +47,7 @@ def list_items(
         if as_json:
             print(json.dumps([_document(item) for item in items], indent=2))
         elif not items:
-            print("Nothing waits for recovery.")
+            print("There is nothing to recover.")
         else:
             for item in items:
                 say(_line(item))

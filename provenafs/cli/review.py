@@ -48,7 +48,7 @@ def request(
         found.settings(profile),
         lambda provena: Reviewing(provena.datastore).request(found.handle, reviewer, notes),
     )
-    sentence = words or f"The review of {found.handle} is asked for."
+    sentence = words or f"The review of {found.handle} is requested."
     print_outcome(as_json, sentence, handle=found.handle, reviewer=reviewer, details=words)
 
 
@@ -121,7 +121,7 @@ def history(
             ],
         )
     else:
-        print(f"A review of {found.handle} was never asked for.")
+        print(f"A review of {found.handle} was never requested.")
 
 
 @app.command()
@@ -151,7 +151,7 @@ def inbox(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
             ],
         )
     else:
-        print("Nothing waits for your review.")
+        print("No dataset awaits your review.")
 
 
 @reviewers.command("list")
@@ -188,7 +188,7 @@ def remove(
     """Remove a Person from the reviewers."""
     confirm(f"Remove {person} from the reviewers", yes=yes)
     _change(profile, lambda provena: provena.datastore.remove_reviewer(person))
-    print_outcome(as_json, f"{person} is no reviewer.", person=person, reviewer=False)
+    print_outcome(as_json, f"{person} is no longer a reviewer.", person=person, reviewer=False)
 
 
 def _change(profile: str | None, change: Callable[[Provena], Awaitable[None]]) -> None:

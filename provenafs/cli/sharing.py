@@ -54,14 +54,14 @@ def share(
     found = Target.parse(target)
     path, seconds = found.path if file is None else file, _seconds(expires)
     if not path:
-        raise ConfigError(f"'{target}' is no file: name one below a dataset's data directory")
+        raise ConfigError(f"'{target}' is not a file: give one below a dataset's data directory")
     confirm(f"Let anybody with the link download {path} for {expires}", yes=yes)
     url = ask(
         found.settings(profile),
         lambda provena: make_link(provena.datastore, found.handle, path, seconds),
     )
     if seconds > KEYS_LAST_S:
-        print("The link may stop working after 8 hours already.", file=sys.stderr)
+        print("The link may expire after 8 hours.", file=sys.stderr)
     if as_json:
         print_json({"handle": found.handle, "path": path, "url": url, "expires_in": seconds})
     else:
@@ -132,7 +132,7 @@ def _printed(keys: Keys, endpoint: str | None, form: Format) -> str:
 def _one_line(text: str) -> str:
     """What a service has sent, to be used as it is. Raises Unavailable if it is no plain text."""
     if not is_printable(text):
-        raise Unavailable("the data store's answer has control characters in it: it is not shown")
+        raise Unavailable("the data store's response contains control characters and is not shown")
     return text
 
 

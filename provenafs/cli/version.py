@@ -53,10 +53,10 @@ def version(
     """
     found = Target.parse(target)
     if resume and (reason or copy_data):
-        raise ConfigError("--resume makes no version: leave out --reason and --copy-data")
+        raise ConfigError("--resume creates no version: leave out --reason and --copy-data")
     if not resume:
         demand(reason, "reason")
-        confirm(f"Make a new version of {found.handle}", yes=yes)
+        confirm(f"Create a new version of {found.handle}", yes=yes)
     settings = found.settings(profile)
     if found.mountpoint is not None and (copy_data or resume):
         wait_until_stored(found.mountpoint)
@@ -90,7 +90,7 @@ class _Work:
             raise typer.Exit(1)
 
     async def _copy(self, catalog: Catalog, new: Version) -> Copied:
-        self._say(f"To go on after an interruption: provenafs version {self._handle} --resume")
+        self._say(f"To resume after an interruption: provenafs version {self._handle} --resume")
         service = S3Context(self._settings.s3_endpoint_url, self._settings.io_timeout)
         begun = self._settings.state_dir / "copies" / self._settings.profile
         with (
@@ -101,7 +101,7 @@ class _Work:
             line = progress.add_task("copying", total=await copy.look())
             copied = await copy.run(lambda size: progress.advance(line, size))
         for path in copied.differing:
-            self._say(f"{path}: differs from that of {self._handle}, and was left as it is")
+            self._say(f"{path}: differs from that of {self._handle}, and was left unchanged")
         self._say(
             f"{copied.files} files of {decimal(copied.size)} copied into {new.handle},"
             f" {copied.present} were there, {len(copied.differing)} differ."

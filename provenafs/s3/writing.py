@@ -187,7 +187,7 @@ class ObjectWriter:
         if metadata.tags:
             arguments["Tagging"] = metadata.tags
         return await self._retried(
-            "beginning the upload of",
+            "starting the upload of",
             key,
             lambda s3: upload_id_of(
                 s3.create_multipart_upload(
@@ -270,7 +270,7 @@ class ObjectWriter:
             s3.abort_multipart_upload(Bucket=self._name, Key=key, UploadId=upload_id)
 
         try:
-            await self._retried("giving up the upload of", key, send)
+            await self._retried("aborting the upload of", key, send)
         except NoSuchKey:
             return
 

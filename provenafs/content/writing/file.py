@@ -466,7 +466,7 @@ class File:
         try:
             await self._record_failure(str(error))
         except FSError as trouble:
-            log.error("the journal does not know that %s failed: %s", self.key, trouble)
+            log.error("the failure of %s could not be journalled: %s", self.key, trouble)
 
     async def _record_failure(self, reason: str) -> None:
         assert self._staged is not None
