@@ -14,9 +14,9 @@ from provenafs.catalog.saving import Saving
 from provenafs.catalog.sharing import Links
 from provenafs.catalog.versioning import Versioning
 from provenafs.config import ConfigError, Settings
-from provenafs.content.content import open_content
+from provenafs.content.content import ContentOptions, open_content
 from provenafs.content.listing.index import Invalidation
-from provenafs.content.store import open_store
+from provenafs.content.store import StoreOptions, open_store
 from provenafs.provena.client import Provena
 from provenafs.provena.handles import handle_of, has_name
 from provenafs.s3.calls import S3Context
@@ -53,20 +53,10 @@ async def open_context(
         open_content(
             settings.cache_dir / settings.profile,
             S3Context(settings.s3_endpoint_url, settings.io_timeout),
-            ttl=settings.ttl,
-            changed=listeners.changed,
-            memory=settings.memory,
-            cache_size=settings.cache_size,
-            asks_objects=settings.mtime == "object",
+            _content_options(settings),
+            listeners.changed,
         ) as content,
-        open_store(
-            content,
-            settings.state_dir,
-            staging_size=settings.staging_size,
-            writeback=settings.writeback,
-            rename_limit=settings.rename_limit,
-            failed=listeners.failed,
-        ) as store,
+        open_store(content, _store_options(settings), listeners.failed) as store,
     ):
         catalog = Catalog(provena, content.index.database, ttl=settings.ttl, only=handles)
         saving = Saving(catalog, provena.datastore)
@@ -87,6 +77,18 @@ async def open_context(
             memory,
             listeners.status,
         )
+
+
+def _content_options(settings: Settings) -> ContentOptions:
+    return ContentOptions(
+        settings.ttl, settings.memory, settings.cache_size, asks_objects=settings.mtime == "object"
+    )
+
+
+def _store_options(settings: Settings) -> StoreOptions:
+    return StoreOptions(
+        settings.state_dir, settings.staging_size, settings.writeback, settings.rename_limit
+    )
 
 
 def _handle(name: str) -> str:

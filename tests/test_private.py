@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from provenafs import private
-from provenafs.content.content import open_content
+from provenafs.content.content import ContentOptions, open_content
 from provenafs.content.journal import Journal
 from provenafs.provena.auth import _read_token_file
 from provenafs.provena.errors import LoginRequired
@@ -137,7 +137,7 @@ async def test_a_link_planted_in_the_cache_leaves_the_victims_file_alone(
     folder.chmod(0o777)
     plant(folder / name, victim)
     service = S3Context("http://127.0.0.1:1", 1.0)
-    async with open_content(folder, service, ttl=1.0, changed=lambda _: None):
+    async with open_content(folder, service, ContentOptions(ttl=1.0), lambda _: None):
         assert mode(folder) == 0o700
     assert_whole(victim)
 

@@ -17,7 +17,7 @@ from provenafs.assembly import Listeners, open_context
 from provenafs.cli.app import plain_app
 from provenafs.cli.output import local_time, say
 from provenafs.config import load_settings
-from provenafs.content.journal_rows import State
+from provenafs.content.journal_schema import State
 from provenafs.content.recovery import Item, Recovery
 from provenafs.provena.client import Provena
 

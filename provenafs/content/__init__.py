@@ -19,8 +19,9 @@ Invariants
 
 The ways through it
     read      open_files.FileHandle → reading.Reader → object_source → cache, or the bucket
-    write     File → a journal row → StagedBytes → WriteBuffer → disk; parts are sent meanwhile
-    close     File → Publisher → one PUT or a multipart upload → index → journal
+    write     File → WorkingCopy: a JournalRow, then StagedBytes → WriteBuffer → disk;
+              its Publisher sends parts meanwhile
+    close     File → WorkingCopy → Publisher → one PUT or a multipart upload → index → journal
     rename    Namespace → claims → an intent in the journal → copies → index → deletions
     delete    Namespace → claims → the bucket, or an intent and DeferredDeletes
     recovery  before the first request: rows and intents of mounts that are gone; what was

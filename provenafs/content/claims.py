@@ -15,6 +15,7 @@ import errno
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import trio
 
@@ -22,6 +23,13 @@ from provenafs.content.listing.index import Entry, Index
 from provenafs.content.volume import Volume
 from provenafs.errors import FSError
 from provenafs.lib.progress import Progress
+
+
+class Name(NamedTuple):
+    """A name in a directory, as it is asked for."""
+
+    directory: Entry
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +81,7 @@ class Claims:
     @asynccontextmanager
     async def use(self, volume: Volume, directory: Entry, name: str) -> AsyncIterator[Place]:
         """Make or open `name`, beside others. ESTALE if the directory is gone."""
-        places = self._places(volume, [(directory, name)])
+        places = self._places(volume, [Name(directory, name)])
         async with self._claimed(volume, places, is_sole=False) as (place,):
             yield place
 
@@ -90,9 +98,7 @@ class Claims:
             yield
 
     @asynccontextmanager
-    async def change(
-        self, volume: Volume, *names: tuple[Entry, str]
-    ) -> AsyncIterator[Sequence[Place]]:
+    async def change(self, volume: Volume, *names: Name) -> AsyncIterator[Sequence[Place]]:
         """Remove or rename, while nobody is at work there or below. ESTALE as `use`."""
         async with self._claimed(volume, self._places(volume, names), is_sole=True) as places:
             yield places
@@ -108,9 +114,7 @@ class Claims:
             self._sole -= claim.is_sole
             claim.ended.set()
 
-    def _places(
-        self, volume: Volume, names: Sequence[tuple[Entry, str]]
-    ) -> Callable[[], list[Place]]:
+    def _places(self, volume: Volume, names: Sequence[Name]) -> Callable[[], list[Place]]:
         def find() -> list[Place]:
             return [_place(volume, self._current(entry), name) for entry, name in names]
 

@@ -53,31 +53,38 @@ class Content:
     )
 
 
-@asynccontextmanager
-async def open_content(
-    cache_dir: Path,
-    s3: S3Context,
-    *,
-    ttl: float,
-    changed: Callable[[Sequence[Invalidation]], None],
-    memory: int = _MEMORY,
-    cache_size: int = _CACHE_SIZE,
-    asks_objects: bool = False,
-) -> AsyncIterator[Content]:
-    """The content of a mount, with its index in `cache_dir`; ends its background tasks.
+@dataclass(frozen=True, slots=True)
+class ContentOptions:
+    """How a mount reads. `ttl`: how long a listing is fresh, in seconds.
 
     `memory` is in bytes, for all that is read ahead together; `cache_size` in bytes on disk.
     With `asks_objects` each object version is looked at once for its time and mode.
     """
+
+    ttl: float
+    memory: int = _MEMORY
+    cache_size: int = _CACHE_SIZE
+    asks_objects: bool = False
+
+
+@asynccontextmanager
+async def open_content(
+    cache_dir: Path,
+    s3: S3Context,
+    options: ContentOptions,
+    changed: Callable[[Sequence[Invalidation]], None],
+) -> AsyncIterator[Content]:
+    """The content of a mount, with its index in `cache_dir`; ends its background tasks."""
     slot, index = _open_index(cache_dir)
-    blocks = BlockCache(cache_dir, s3.buffers, cache_size)
+    blocks = BlockCache(cache_dir, s3.buffers, options.cache_size)
     try:
         async with trio.open_nursery() as nursery:
             background = Background(nursery)
-            budget = ReadAheadBudget(memory)
+            budget = ReadAheadBudget(options.memory)
             yield Content(
-                index, s3, ttl, changed, background, budget, blocks, asks_objects=asks_objects
-            )
+                index, s3, options.ttl, changed, background, budget, blocks,
+                asks_objects=options.asks_objects,
+            )  # fmt: skip
             nursery.cancel_scope.cancel()
     finally:
         blocks.close()

@@ -19,6 +19,7 @@ from provenafs.content.listing.keys import UnrepresentableKey
 from provenafs.content.listing.list_ahead import ListAhead
 from provenafs.content.listing.listing import ListingScope, ListRequest
 from provenafs.content.listing.object_attributes import ObjectAttributes
+from provenafs.content.object_version import ObjectVersion
 from provenafs.content.reading.directory_prefetch import DirectoryPrefetch
 from provenafs.content.reading.object_source import ObjectSource
 from provenafs.content.reading.reader import Reader
@@ -197,13 +198,9 @@ class Drive:
     def _prefix_of(self, directory: Entry) -> str:
         return self.key(directory).rstrip("/") + "/"
 
-    def read(
-        self, key: str, size: int, etag: str, is_lost: Callable[[], bool] = lambda: False
-    ) -> Reader:
-        """Read an object version of `size` bytes that may have no entry any more; as open."""
-        source = ObjectSource(
-            self.bucket, key, size, etag, lambda: None, self._content.blocks, is_lost
-        )
+    def read(self, version: ObjectVersion, is_lost: Callable[[], bool] = lambda: False) -> Reader:
+        """Read an object version that may have no entry any more; as open."""
+        source = ObjectSource(self.bucket, version, lambda: None, self._content.blocks, is_lost)
         return Reader(source, self._content.memory, self._content.nursery)
 
     def open(self, entry: Entry, is_lost: Callable[[], bool]) -> Reader:
@@ -219,18 +216,19 @@ class Drive:
         if self._content.follow is not None:
             await self._content.follow(objects)
 
-    def is_whole(self, key: str, size: int, etag: str) -> bool:
-        """Whether the block cache has all of an object version of `size` bytes."""
-        name = object_id(self.bucket.name, key, etag)
-        return self._content.blocks.cached_bytes(name) >= size
+    def is_whole(self, version: ObjectVersion) -> bool:
+        """Whether the block cache has all of an object version."""
+        name = object_id(self.bucket.name, version.key, version.etag or "")
+        return self._content.blocks.cached_bytes(name) >= version.size
 
-    async def is_longer(self, key: str, size: int, etag: str, new: ObjectInfo) -> bool:
-        """Whether a new version begins with all `size` bytes of a cached one; it is cached as well.
+    async def is_longer(self, version: ObjectVersion, new: ObjectInfo) -> bool:
+        """Whether a new version begins with all bytes of a cached one; it is cached as well.
 
         PreconditionFailed if the object is another again; raises S3Error.
         """
         blocks, bucket = self._content.blocks, self.bucket
-        old_id, new_id = (object_id(bucket.name, key, each) for each in (etag, new.etag))
+        key, size, etags = version.key, version.size, (version.etag or "", new.etag)
+        old_id, new_id = (object_id(bucket.name, key, each) for each in etags)
         for start in range(0, new.size, _COMPARED):
             end = min(start + _COMPARED, new.size)
             data = await bucket.read_range(key, start, end - start, new.etag, size=new.size)
@@ -271,9 +269,7 @@ class Drive:
     def _source(self, entry: Entry, is_lost: Callable[[], bool] = lambda: False) -> ObjectSource:
         return ObjectSource(
             self.bucket,
-            self.key(entry),
-            entry.size,
-            entry.etag or "",
+            ObjectVersion(self.key(entry), entry.etag, entry.size),
             lambda: self.invalidate(entry),
             self._content.blocks,
             is_lost,

@@ -29,11 +29,10 @@ from typing import Any
 import trio
 
 from provenafs import private
-from provenafs.content.journal_rows import (
+from provenafs.content.journal_schema import (
     SCHEMA,
     Action,
     Intent,
-    Move,
     Row,
     State,
     Statement,
@@ -249,25 +248,9 @@ class Journal:
         return gone
 
 
-def new_intent(
-    journal: Journal,
-    action: Action,
-    dataset: str,
-    key: str,
-    *,
-    target: str = "",
-    etag: str | None = None,
-    mtime_ns: int | None = None,
-    mode: int | None = None,
-    moves: tuple[Move, ...] | None = None,
-    rows: tuple[str, ...] = (),
-    replaced: tuple[str, ...] = (),
-) -> Intent:
-    """An intent of this mount, not yet written."""
-    return Intent(
-        uuid.uuid4().hex, journal.owner, action, dataset, key, target, etag, time.time(),
-        mtime_ns, mode, moves, rows, replaced,
-    )  # fmt: skip
+def new_intent(journal: Journal, action: Action, dataset: str, key: str) -> Intent:
+    """An intent of this mount, not yet written: what more it says is put in with `replace`."""
+    return Intent(uuid.uuid4().hex, journal.owner, action, dataset, key, "", None, time.time())
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from provenafs.content.claims import Claim
-from provenafs.content.journal_rows import Action, Intent, Row, State, changed_row, removed_row
+from provenafs.content.journal_schema import Action, Intent, Row, State, changed_row, removed_row
 from provenafs.content.mount_lock import UNOWNED
 from provenafs.content.naming.moves import Ending, finish
 from provenafs.content.naming.mtime_updates import copy_with_attributes

@@ -44,53 +44,67 @@ class PendingTransfer:
     state: str
 
 
+@dataclass(frozen=True, slots=True)
+class StoreOptions:
+    """How a mount writes; `staging_size` in bytes.
+
+    `writeback`: a close is acknowledged once the bytes are on the local disk. `rename_limit`: how
+    many objects a renamed directory may hold.
+    """
+
+    state_dir: Path
+    staging_size: int
+    writeback: bool
+    rename_limit: int
+
+
 class Store:
     """The datasets of one mount, to be read and changed. `open_store` makes it."""
 
     def __init__(
         self,
         content: Content,
-        nursery: Background,
         journal: Journal,
-        area: StagingArea,
-        *,
-        writeback: bool,
-        rename_limit: int,
+        nursery: Background,
+        options: StoreOptions,
         failed: Callable[[int, Exception], None],
     ) -> None:
         self.content = content
         self.nursery = nursery
         self.journal = journal
-        self.area = area
+        self.area = StagingArea(
+            options.state_dir, options.staging_size, content.s3.buffers, nursery
+        )
         self.uploads = UploadContext(Progress(content.s3.io_timeout))
         self.claims = Claims(content.index, self.uploads.progress)
         self.deferred_deletes = DeferredDeletes(
             journal, nursery, content.hidden, failed, content.s3.io_timeout
         )
-        services = FileServices(content.index, journal, area, self.uploads, nursery, writeback)
         self.files = OpenFiles(
             content,
-            services,
+            FileServices(
+                content.index, journal, self.area, self.uploads, nursery, options.writeback
+            ),
             failed=failed,
             name_freed=self.deferred_deletes.released,
             attributes_set=self._touch,
         )
         self.attribute_updates = AttributeUpdates(self.files, self.claims, failed)
-        self.changes = Namespace(
-            NamingServices(
-                content,
-                self.files,
-                self.claims,
-                journal,
-                self.deferred_deletes,
-                self.attribute_updates,
-                self.uploads.progress,
-            ),
-            rename_limit,
-        )
+        self.changes = Namespace(self._naming_services(), options.rename_limit)
         content.follow = Following(self.files, self.attribute_updates.cancel).listed
-        area.reclaim = self.files.reclaim
+        self.area.reclaim = self.files.reclaim
         nursery.start_soon(self._keep_journal)
+
+    def _naming_services(self) -> NamingServices:
+        return NamingServices(
+            self.content,
+            self.files,
+            self.claims,
+            self.journal,
+            self.deferred_deletes,
+            self.attribute_updates,
+            self.uploads.progress,
+        )
 
     @property
     def index(self) -> Index:
@@ -126,7 +140,11 @@ class Store:
         """What is not stored, or not deleted, for people to look at."""
         stored = [
             PendingTransfer(
-                file.volume.dataset, file.key, file.size, file.sent_bytes, file.state.value
+                file.volume.dataset,
+                file.key,
+                file.size,
+                file.sent_bytes,
+                file.state.journalled.value,
             )
             for file in self.files.unstored()
         ]
@@ -148,34 +166,17 @@ class Store:
 
 @asynccontextmanager
 async def open_store(
-    content: Content,
-    state_dir: Path,
-    *,
-    staging_size: int,
-    writeback: bool,
-    rename_limit: int,
-    failed: Callable[[int, Exception], None],
+    content: Content, options: StoreOptions, failed: Callable[[int, Exception], None]
 ) -> AsyncIterator[Store]:
     """The store of a mount. What is not stored at the end stays in the journal for the next one.
 
-    `rename_limit`: how many objects a renamed directory may hold. `failed` is told of failures that
-    no close can report: the inode and the error.
+    `failed` is told of failures that no close can report: the inode and the error.
     """
-    journal = Journal(state_dir)
+    journal = Journal(options.state_dir)
     try:
         async with trio.open_nursery() as nursery:
-            background = Background(nursery)
-            area = StagingArea(state_dir, staging_size, content.s3.buffers, background)
             content.index.unstage_all()
-            yield Store(
-                content,
-                background,
-                journal,
-                area,
-                writeback=writeback,
-                rename_limit=rename_limit,
-                failed=failed,
-            )
+            yield Store(content, journal, Background(nursery), options, failed)
             nursery.cancel_scope.cancel()
     finally:
         await journal.close()

@@ -35,6 +35,7 @@ from provenafs.errors import FSError
 from provenafs.fuse.callers import Callers
 from provenafs.fuse.handshake import truncate_under_lock
 from provenafs.fuse.neighbours import Indexers
+from provenafs.fuse.replies import capacity, entry_attributes, no_entry
 from provenafs.guard import as_failure
 from provenafs.tree.failures import as_fs_error
 from provenafs.tree.names import MAX_NAME_BYTES
@@ -45,8 +46,7 @@ log = logging.getLogger(__name__)
 
 _XATTR_PREFIX = b"user.provena."
 _PERMISSIONS = 0o777
-_BLOCK_SIZE = 4096
-_CAPACITY_BLOCKS = 2**50 // _BLOCK_SIZE  # df shows 1 PiB: S3 has no capacity to tell
+_NEGATIVE_S = 5.0  # at most, since another client may make the name
 
 # Errors that a person should find in the log and in last-error.txt; the others are everyday
 # answers of a filesystem (ENOENT, ENODATA, EISDIR …).
@@ -120,7 +120,6 @@ class Operations(pyfuse3.Operations):
         self._neighbours = neighbours
         self.counts: Counter[str] = Counter()
         self.errors: Counter[str] = Counter()
-        self._uid, self._gid = os.getuid(), os.getgid()
         self._numbers = itertools.count(1)
         self._files: dict[int, tuple[int, Handle, int]] = {}  # inode, handle, who opened it
         self.callers = Callers()
@@ -160,14 +159,7 @@ class Operations(pyfuse3.Operations):
             known = as_fs_error(error)
             if known is None or known.errno != errno.ENOENT:
                 raise
-            return self._negative()
-
-    def _negative(self) -> EntryAttributes:
-        """Inode 0: the kernel remembers that there is no such name."""
-        attributes = EntryAttributes()
-        attributes.st_ino = InodeT(0)
-        attributes.entry_timeout = min(self.tree.context.catalog.ttl, 5.0)
-        return attributes
+            return no_entry(min(self.tree.context.catalog.ttl, _NEGATIVE_S))
 
     @_by_inode
     async def readlink(self, inode: InodeT, ctx: RequestContext) -> FileNameT:
@@ -455,30 +447,12 @@ class Operations(pyfuse3.Operations):
             await handle.release()
 
     async def statfs(self, ctx: RequestContext) -> StatvfsData:
-        reply = StatvfsData()
-        reply.f_bsize = reply.f_frsize = _BLOCK_SIZE
-        reply.f_blocks = reply.f_bfree = reply.f_bavail = _CAPACITY_BLOCKS
-        reply.f_files = reply.f_ffree = reply.f_favail = 2**32
-        reply.f_namemax = MAX_NAME_BYTES
-        return reply
-
-    # Replies
+        return capacity()
 
     def _reply(self, attributes: Attributes) -> EntryAttributes:
-        reply = EntryAttributes()
-        reply.st_ino = InodeT(attributes.ino)
-        reply.st_mode = ModeT(attributes.mode)
-        reply.st_nlink = 1  # find must not conclude from it how many directories there are
-        reply.st_uid, reply.st_gid = self._uid, self._gid
-        reply.st_size = attributes.size
-        # Never less than the size: tar --sparse and cp --sparse take missing blocks for zeros.
-        reply.st_blocks = -(-attributes.size // 512)
-        reply.st_blksize = _BLOCK_SIZE
-        mtime_ns, ctime_ns = attributes.mtime_ns, attributes.ctime_ns
-        reply.st_atime_ns = reply.st_mtime_ns = mtime_ns
-        reply.st_ctime_ns = mtime_ns if ctime_ns is None else ctime_ns
-        reply.entry_timeout = reply.attr_timeout = attributes.timeout
-        return reply
+        return entry_attributes(attributes)
+
+    # Failures
 
     def _answer(
         self, operation: str, inode: Callable[[], int], child: bytes, error: Exception

@@ -87,15 +87,18 @@ class Bucket:
             )  # fmt: skip
         return page
 
-    async def head(self, key: str) -> Head:
-        """An object without its bytes, by keys that need only read. Raises NoSuchKey, S3Error."""
+    async def head(
+        self, key: str, *, access: CredentialScope = CredentialScope.READ, retry: bool = True
+    ) -> Head:
+        """An object without its bytes. Raises NoSuchKey, S3Error."""
+        limiter = self.service.listings if access is CredentialScope.READ else self.service.uploads
 
         def work(client: S3Client) -> Head:
             answer: Any = client.head_object(Bucket=self.name, Key=key)
             return head_of(answer, key)
 
         try:
-            return await self.boto(f"looking at {key}", work, self.service.listings)
+            return await self.boto(f"looking at {key}", work, limiter, access=access, retry=retry)
         except NoSuchKey:
             await self.look()
             raise
@@ -138,7 +141,7 @@ class Bucket:
         access: CredentialScope = CredentialScope.READ,
         retry: bool = True,
     ) -> _T:
-        """Run `work` with a boto3 client in a thread; see Caller.call. Raises S3Error."""
+        """Run `work` with a boto3 client in a thread; see Requester.call. Raises S3Error."""
         region = await self._region()
         return await self._caller.call(
             what,
@@ -148,8 +151,10 @@ class Bucket:
             retry=retry,
         )
 
-    async def change(self, what: str, request: Callable[[], ObjectRequest]) -> Answer:
-        """Send what `request` makes for an attempt, once; see Caller.call. Raises S3Error."""
+    async def change(
+        self, what: str, request: Callable[[], ObjectRequest], *, retry: bool = False
+    ) -> Answer:
+        """Send what `request` makes for an attempt; see Requester.call. Raises S3Error."""
         region = await self._region()
         sender = self.service.clients.sender
         return await self._caller.call(
@@ -157,7 +162,7 @@ class Bucket:
             lambda credentials: sender.send(request(), region, credentials),
             limiter=self.service.uploads,
             access=CredentialScope.WRITE,
-            retry=False,
+            retry=retry,
         )
 
     async def _region(self) -> str:

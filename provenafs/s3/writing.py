@@ -26,7 +26,7 @@ from provenafs.s3.calls import Attempts
 from provenafs.s3.deleting import Fate, Removal, checks_etags, delete_many
 from provenafs.s3.errors import AccessDenied, NoSuchKey, PreconditionFailed, Unavailable
 from provenafs.s3.late_deletes import LateDeletes
-from provenafs.s3.metadata import Head, Metadata, head_of
+from provenafs.s3.metadata import Head, Metadata
 from provenafs.s3.sender import ObjectRequest
 from provenafs.s3.types import COPY_LIMIT, CredentialScope, UploadedPart
 
@@ -54,18 +54,7 @@ class ObjectWriter:
 
     async def head(self, key: str) -> Head:
         """The object as it is now; NoSuchKey if there is none."""
-        return await self._attempted(partial(self._look, key))
-
-    async def _look(self, key: str) -> Head:
-        def send(s3: S3Client) -> Head:
-            answer: Any = s3.head_object(Bucket=self._name, Key=key)
-            return head_of(answer, key)
-
-        try:
-            return await self._boto("looking at", key, send)
-        except NoSuchKey:
-            await self.bucket.look()
-            raise
+        return await self.bucket.head(key, access=CredentialScope.WRITE)
 
     async def describe(self, key: str) -> Head:
         """As `head`, with the tags, as far as the credentials allow to see them."""
@@ -78,7 +67,7 @@ class ObjectWriter:
             return urlencode([(tag["Key"], tag["Value"]) for tag in tags])
 
         try:
-            tags = await self._retried("looking at the tags of", key, send)
+            tags = await self._boto("looking at the tags of", key, send, retry=True)
         except AccessDenied as error:
             log.warning("%s loses its tags: %s", key, error)
             return head
@@ -118,7 +107,8 @@ class ObjectWriter:
         while True:
             try:
                 if removal.was_attempted and expected is not None:
-                    removal.check(await self._look(key))
+                    now = await self.bucket.head(key, access=CredentialScope.WRITE, retry=False)
+                    removal.check(now)
                 removal.was_attempted = True
                 await self.bucket.change(f"deleting {key}", lambda: request)
                 return
@@ -186,15 +176,14 @@ class ObjectWriter:
         arguments = metadata.arguments()
         if metadata.tags:
             arguments["Tagging"] = metadata.tags
-        return await self._retried(
-            "starting the upload of",
-            key,
-            lambda s3: upload_id_of(
-                s3.create_multipart_upload(
-                    Bucket=self._name, Key=key, ChecksumAlgorithm="CRC32", **arguments
-                )
-            ),
-        )
+
+        def send(s3: S3Client) -> str:
+            answer = s3.create_multipart_upload(
+                Bucket=self._name, Key=key, ChecksumAlgorithm="CRC32", **arguments
+            )
+            return upload_id_of(answer)
+
+        return await self._boto("starting the upload of", key, send, retry=True)
 
     async def upload_part(
         self,
@@ -211,11 +200,8 @@ class ObjectWriter:
             headers = {CRC32: _crc32(body)}
             return ObjectRequest("PUT", self._name, key, headers, _body(body, progress), query)
 
-        async def attempt() -> UploadedPart:
-            answer = await self.bucket.change(f"uploading {key}", request)
-            return UploadedPart(number, answer.headers["etag"], answer.headers.get(CRC32))
-
-        return await self._attempted(attempt)
+        answer = await self.bucket.change(f"uploading {key}", request, retry=True)
+        return UploadedPart(number, answer.headers["etag"], answer.headers.get(CRC32))
 
     async def copy_part(
         self, key: str, upload_id: str, number: int, source: str, etag: str, start: int, end: int
@@ -235,7 +221,7 @@ class ObjectWriter:
             result = part_of(answer, "CopyPartResult")
             return UploadedPart(number, etag_of(result), result.get("ChecksumCRC32"))
 
-        return await self._retried("copying parts of", key, send)
+        return await self._boto("copying parts of", key, send, retry=True)
 
     async def complete(
         self,
@@ -270,7 +256,7 @@ class ObjectWriter:
             s3.abort_multipart_upload(Bucket=self._name, Key=key, UploadId=upload_id)
 
         try:
-            await self._retried("aborting the upload of", key, send)
+            await self._boto("aborting the upload of", key, send, retry=True)
         except NoSuchKey:
             return
 
@@ -306,19 +292,6 @@ class ObjectWriter:
 
     # Retrying
 
-    async def _retried(self, operation: str, key: str, send: Callable[[S3Client], _T]) -> _T:
-        return await self._attempted(partial(self._boto, operation, key, send))
-
-    async def _attempted(self, attempt: Callable[[], Awaitable[_T]]) -> _T:
-        """Attempt until there is an answer; for requests that may be carried out twice."""
-        attempts = Attempts(self.bucket.service.io_timeout)
-        while True:
-            try:
-                return await attempt()
-            except Unavailable as error:
-                if not await attempts.pause(error):
-                    raise
-
     async def _conditional(
         self,
         attempt: Callable[[], Awaitable[str]],
@@ -341,10 +314,13 @@ class ObjectWriter:
                     raise
                 return etag
 
-    async def _boto(self, operation: str, key: str, send: Callable[[S3Client], _T]) -> _T:
+    async def _boto(
+        self, operation: str, key: str, send: Callable[[S3Client], _T], *, retry: bool = False
+    ) -> _T:
+        """Make a request; `retry` is for those that may be carried out twice."""
         service = self.bucket.service
         return await self.bucket.boto(
-            f"{operation} {key}", send, service.uploads, access=CredentialScope.WRITE, retry=False
+            f"{operation} {key}", send, service.uploads, access=CredentialScope.WRITE, retry=retry
         )
 
     def _was_written(self, key: str, metadata: Metadata) -> Callable[[], Awaitable[str | None]]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from provenafs.catalog.dataset import Dataset
+from provenafs.content.claims import Name
 from provenafs.content.listing.index import Entry, Kind
 from provenafs.content.naming.namespace import USUAL_MODE
 from provenafs.content.volume import Volume
@@ -105,9 +106,9 @@ class DataDirectory(_DataNode):
     async def rename(self, name: str, target: Node, new_name: str, *, replace: bool) -> None:
         if not isinstance(target, DataDirectory) or target.handle != self.handle:
             raise FSError(errno.EXDEV)
-        await self.context.store.changes.rename(
-            await self.volume(), self.entry, name, target.entry, new_name, replace=replace
-        )
+        old, new = Name(self.entry, name), Name(target.entry, new_name)
+        changes = self.context.store.changes
+        await changes.rename(await self.volume(), old, new, replace=replace)
 
 
 class DataFile(_DataNode):

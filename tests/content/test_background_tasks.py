@@ -27,7 +27,6 @@ from provenafs.s3.writing import ObjectWriter
 from tests.support.moto_bucket import BUCKET
 from tests.support.store import MIB, Store, objects, open_store
 
-
 pytestmark = pytest.mark.expects_errors("never thought of", "a library failed with")
 
 

@@ -46,6 +46,45 @@ async def test_a_directory_outlives_its_last_file(store: Store, other_user: Any)
     assert objects(other_user, store.prefix) == {}
 
 
+@pytest.mark.parametrize("writeback", [False, True])
+@pytest.mark.parametrize("data", [b"", b"x"])
+async def test_a_new_file_has_nothing_of_the_one_whose_name_it_takes(
+    moto_address: str, prefix: str, tmp_path: Path, other_user: Any, writeback: bool, data: bytes
+) -> None:
+    other_user.put_object(
+        Bucket=BUCKET, Key=prefix + "old", Body=b"hello", Metadata={"who": "lab 7"}
+    )
+    async with open_store(moto_address, prefix, tmp_path, writeback=writeback) as store:
+        handle = await store.open("new", os.O_CREAT | os.O_RDWR)
+        await store.rename("new", "old")
+        assert await handle.read(0, 10) == b""
+        if data:
+            await handle.write(0, data)
+        await handle.flush()
+        assert await handle.read(0, 10) == data
+        await handle.release()
+        await store.store.drain()
+        assert await store.read("old") == data
+    assert objects(other_user, prefix) == {"old": data}
+    head = other_user.head_object(Bucket=BUCKET, Key=prefix + "old")
+    assert "who" not in head["Metadata"]
+
+
+async def test_a_new_file_without_a_name_has_nothing_of_the_one_it_was_to_replace(
+    store: Store, other_user: Any
+) -> None:
+    other_user.put_object(Bucket=BUCKET, Key=store.prefix + "old", Body=b"hello")
+    handle = await store.open("new", os.O_CREAT | os.O_RDWR)
+    await store.rename("new", "old")
+    await store.unlink("old")
+    assert await handle.read(0, 10) == b""
+    await handle.write(0, b"x")
+    assert await handle.read(0, 10) == b"x"
+    await handle.release()
+    assert objects(other_user, store.prefix) == {}
+    assert await store.journal.rows() == []
+
+
 @pytest.mark.parametrize("data", [b"", b"x"])
 async def test_a_file_is_renamed_while_it_is_stored(
     store: Store, other_user: Any, data: bytes

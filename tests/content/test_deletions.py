@@ -16,13 +16,11 @@ from typing import Any
 import pytest
 import trio
 
-from provenafs.content.journal import new_intent
-from provenafs.content.journal_rows import Action
+from provenafs.content.journal_schema import Action
 from provenafs.content.listing.index import Listed
 from provenafs.content.recovery import Recovery
 from provenafs.content.volume import Volume
 from provenafs.errors import FSError
-from provenafs.s3 import writing
 from provenafs.s3.deleting import Removal
 from provenafs.s3.errors import AccessDenied, PreconditionFailed, Unavailable
 from provenafs.s3.metadata import Head, Metadata
@@ -38,7 +36,7 @@ from tests.support.faultproxy import (
     stall,
 )
 from tests.support.moto_bucket import BUCKET
-from tests.support.store import MIB, Store, objects, open_store, recovering
+from tests.support.store import MIB, Store, make_intent, objects, open_store, recovering
 
 _IO_TIMEOUT_S = 2.0
 _MANY = 40
@@ -217,7 +215,8 @@ async def test_equal_bytes_stored_between_two_attempts_stay(
     """The first attempt is carried out, and its answer lost."""
     await store.names("d")
     # S3 tells the time of an object in seconds.
-    monkeypatch.setattr(writing, "_FIRST_PAUSE_S", 1.6)
+    monkeypatch.setattr("provenafs.s3.calls._FIRST_PAUSE_S", 1.6)
+    monkeypatch.setattr("random.uniform", lambda _, longest: longest)
 
     def store_anew(request: Request) -> bool:
         if request.method == "HEAD" and request.path.endswith("/d/00"):
@@ -446,7 +445,7 @@ async def test_one_name_in_the_journals_of_two_mounts(
     async with open_store(moto_address, prefix, tmp_path) as store:
         journal = store.journal
         for tag in (etag, '"other"'):
-            intent = new_intent(journal, Action.DELETE, "d", prefix + "a", etag=tag)
+            intent = make_intent(journal, Action.DELETE, "d", prefix + "a", etag=tag)
             await journal.record_intent(intent)
     async with recovering(moto_address, prefix, tmp_path) as (store, recovery):
         await recovery.resume()
@@ -482,7 +481,7 @@ async def test_a_deletion_of_an_earlier_mount_does_not_take_what_is_written_now(
     async with open_store(proxy.address, prefix, tmp_path) as store:
         journal = store.journal
         await journal.record_intent(
-            new_intent(journal, Action.DELETE, "d", prefix + "a", etag=etag)
+            make_intent(journal, Action.DELETE, "d", prefix + "a", etag=etag)
         )
     async with recovering(proxy.address, prefix, tmp_path) as (store, recovery):
         proxy.fail(is_delete, s3_failure("503 Slow Down", "SlowDown"), times=2)

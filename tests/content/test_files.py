@@ -13,7 +13,7 @@ import pytest
 import trio
 import trio.testing
 
-from provenafs.content.journal_rows import State
+from provenafs.content.journal_schema import State
 from provenafs.content.staging import staged_bytes as staging
 from provenafs.errors import FSError
 from provenafs.lib.direct_io import read_at, write_directly
@@ -354,8 +354,8 @@ async def test_room_is_never_made_in_a_file_that_was_closed_meanwhile(
     other = await store.open("other", os.O_CREAT | os.O_RDWR)
     for offset in range(0, 12 * MIB, MIB):
         await other.write(offset, data)
-    assert other.file._staged is not None
-    await other.file._staged.sync()
+    assert other.file._copy is not None
+    await other.file._copy.staged.sync()
     go_on.set()
     await trio.testing.wait_all_tasks_blocked(0.5)
     await other.flush()
@@ -370,8 +370,8 @@ async def test_a_file_that_is_being_cut_is_read_before_or_after(
     """Reads take no lock, and find zeros where the bytes were that are cut off."""
     handle = await store.open("a", os.O_CREAT | os.O_RDWR)
     await handle.write(0, b"0123456789")
-    assert handle.file._staged is not None
-    await handle.file._staged._forget_tail()
+    assert handle.file._copy is not None
+    await handle.file._copy.staged._forget_tail()
     goes_on, reading, cut = threading.Event(), threading.Event(), os.ftruncate
 
     found = []

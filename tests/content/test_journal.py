@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 import trio
 
-from provenafs.content.journal import Journal, new_intent
-from provenafs.content.journal_rows import Action, State, new_row
+from provenafs.content.journal import Journal
+from provenafs.content.journal_schema import Action, State, new_row
 from provenafs.content.mount_lock import UNOWNED, is_alive
 from provenafs.errors import FSError
+from tests.support.store import make_intent
 
 
 async def test_rows_keep_what_they_are_told(tmp_path: Path) -> None:
@@ -67,7 +68,7 @@ async def test_rows_of_a_living_mount_are_left_alone(tmp_path: Path) -> None:
 
 async def test_intents_are_handed_on_too(tmp_path: Path) -> None:
     first = Journal(tmp_path)
-    intent = new_intent(first, Action.RENAME, "d", "a/", target="b/")
+    intent = make_intent(first, Action.RENAME, "d", "a/", target="b/")
     await first.record_intent(intent)
     await first.close()
     second = Journal(tmp_path)
@@ -84,7 +85,7 @@ async def test_a_killed_process_loses_no_row(tmp_path: Path) -> None:
         "import sys, trio\n"
         "from pathlib import Path\n"
         "from provenafs.content.journal import Journal\n"
-        "from provenafs.content.journal_rows import new_row\n"
+        "from provenafs.content.journal_schema import new_row\n"
         "async def main():\n"
         "    journal = Journal(Path(sys.argv[1]))\n"
         "    for number in range(10**6):\n"

@@ -12,11 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from provenafs.content.journal_rows import State
+from provenafs.content.journal_schema import State
 from provenafs.content.mount_lock import UNOWNED
 from provenafs.content.recovery import Recovery
 from provenafs.content.volume import Volume
+from provenafs.content.writing.file_state import FileState
 from provenafs.errors import FSError
+from provenafs.s3.bucket import Bucket
 from provenafs.s3.errors import AccessDenied, Unavailable
 from provenafs.s3.metadata import Metadata, head_of, metadata_of, mode_of, time_of, time_text
 from provenafs.s3.writing import ObjectWriter
@@ -150,11 +152,11 @@ async def test_it_stays_when_recovery_stores_the_file(
         await handle.write(0, b"x")
         await store.files.set_attributes(store.volume, await store.entry("f"), None, 0o750)
         ((row, _),) = await store.journal.rows()
-        staged = handle.file._staged
-        assert staged is not None
-        await staged.leave()
+        copy = handle.file._copy
+        assert copy is not None
+        await copy.staged.leave()
         await store.journal.update(row.id, state=State.CLOSED, size=SIZE, mode=0o750, owner=UNOWNED)
-        handle.file._staged, handle.file.changed = None, False
+        handle.file._copy, handle.file._state = None, FileState.CLEAN
         await handle.release()
 
         async def volume_of(dataset: str) -> Volume:
@@ -199,14 +201,14 @@ async def test_tags_that_may_not_be_read_are_left_behind(
     store: Store, other_user: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _put_theirs(other_user, store.prefix + "f")
-    retried = ObjectWriter._retried
+    asking = Bucket.boto
 
-    async def refusing(self: ObjectWriter, what: str, *arguments: Any) -> Any:
+    async def refusing(self: Bucket, what: str, *arguments: Any, **options: Any) -> Any:
         if "tags" in what:
             raise AccessDenied(f"{what} f: AccessDenied")
-        return await retried(self, what, *arguments)
+        return await asking(self, what, *arguments, **options)
 
-    monkeypatch.setattr(ObjectWriter, "_retried", refusing)
+    monkeypatch.setattr(Bucket, "boto", refusing)
     await _append(store, "f")
     head = other_user.head_object(Bucket=BUCKET, Key=store.prefix + "f")
     assert head["Metadata"]["who"] == "lab 7"

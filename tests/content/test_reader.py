@@ -12,6 +12,7 @@ import pytest
 import trio
 import trio.testing
 
+from provenafs.content.object_version import ObjectVersion
 from provenafs.content.reading.budget import ReadAheadBudget
 from provenafs.content.reading.object_source import ObjectSource
 from provenafs.content.reading.reader import Reader
@@ -45,7 +46,7 @@ class Reads:
 
 class _Counted(ObjectSource):
     def __init__(self, reads: Reads, key: str, size: int, etag: str) -> None:
-        super().__init__(reads.bucket, key, size, etag, reads.found_stale)
+        super().__init__(reads.bucket, ObjectVersion(key, etag, size), reads.found_stale)
         self._reads = reads
 
     async def fetch(self, start: int, end: int, *, retry: bool) -> memoryview:
@@ -150,7 +151,7 @@ async def test_fewer_bytes_than_asked_for_are_an_error_and_no_wait(
 
     etag = put(other_user, prefix + "short", bytes(100))
     async with reads(moto_address) as made:
-        source = Short(made.bucket, prefix + "short", 100, etag, made.found_stale)
+        source = Short(made.bucket, ObjectVersion(prefix + "short", etag, 100), made.found_stale)
         reader = Reader(source, made.budget, Background(made.nursery))
         with trio.fail_after(2), pytest.raises(FSError) as caught:
             await reader.read(0, 100)

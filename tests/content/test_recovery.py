@@ -14,14 +14,13 @@ from typing import Any
 import pytest
 import trio
 
-from provenafs.content.journal import new_intent
-from provenafs.content.journal_rows import Action, State
+from provenafs.content.journal_schema import Action, State
 from provenafs.errors import FSError
 from provenafs.s3.errors import S3Error
 from tests.content.crashing_writer import content_of
 from tests.support.faultproxy import Request, fault_proxy, s3_failure
 from tests.support.moto_bucket import BUCKET
-from tests.support.store import MIB, hold_uploads, objects, open_store, recovering
+from tests.support.store import MIB, hold_uploads, make_intent, objects, open_store, recovering
 
 _WRITER = Path(__file__).with_name("crashing_writer.py")
 
@@ -214,10 +213,10 @@ async def test_changes_of_names_are_carried_to_their_end(
     other_user.delete_object(Bucket=BUCKET, Key=f"{prefix}old/0")
     async with open_store(moto_address, prefix, tmp_path) as store:
         journal = store.journal
-        rename = new_intent(journal, Action.RENAME, "d", f"{prefix}old/", target=f"{prefix}new/")
+        rename = make_intent(journal, Action.RENAME, "d", f"{prefix}old/", target=f"{prefix}new/")
         await journal.record_intent(rename)
         await journal.record_intent(
-            new_intent(journal, Action.DELETE, "d", f"{prefix}gone", etag=etag)
+            make_intent(journal, Action.DELETE, "d", f"{prefix}gone", etag=etag)
         )
     async with recovering(moto_address, prefix, tmp_path) as (store, recovery):
         await recovery.resume()
@@ -237,7 +236,8 @@ async def test_bytes_that_only_an_unfinished_upload_has_are_not_taken_for_zeros(
             handle = await store.open("a", os.O_CREAT | os.O_WRONLY)
             for offset in range(0, len(data), MIB):
                 await handle.write(offset, data[offset : offset + MIB])
-            assert handle.file.has_punched
+            assert handle.file._copy is not None
+            assert handle.file._copy.staged.punched
             if name == "closed":
                 uploads = store.bucket.service.uploads
                 for _ in range(int(uploads.available_tokens)):
@@ -303,7 +303,7 @@ async def test_a_rename_that_is_resumed_removes_no_original_without_its_copy(
         other_user.put_object(Bucket=BUCKET, Key=prefix + name, Body=body)
     async with open_store(moto_address, prefix, tmp_path) as store:
         journal = store.journal
-        rename = new_intent(journal, Action.RENAME, "d", f"{prefix}old/", target=f"{prefix}new/")
+        rename = make_intent(journal, Action.RENAME, "d", f"{prefix}old/", target=f"{prefix}new/")
         await journal.record_intent(rename)
     async with recovering(moto_address, prefix, tmp_path) as (store, recovery):
         await recovery.resume()

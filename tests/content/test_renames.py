@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import trio
 
+from provenafs.content.claims import Name
 from provenafs.content.listing.index import Entry
 from provenafs.errors import FSError
 from tests.support.faultproxy import FaultProxy, Hold, Request, fault_proxy, is_delete, s3_failure
@@ -69,12 +70,14 @@ async def _truncate(store: Store, directory: Entry) -> None:
 
 
 async def _move_out(store: Store, directory: Entry) -> None:
-    await store.changes.rename(store.volume, directory, "a", store.top, "out", replace=True)
+    old, new = Name(directory, "a"), Name(store.top, "out")
+    await store.changes.rename(store.volume, old, new, replace=True)
 
 
 async def _move_in(store: Store, directory: Entry) -> None:
     await store.write("in", b"in")
-    await store.changes.rename(store.volume, store.top, "in", directory, "a", replace=True)
+    old, new = Name(store.top, "in"), Name(directory, "a")
+    await store.changes.rename(store.volume, old, new, replace=True)
 
 
 async def _read(store: Store, directory: Entry) -> None:

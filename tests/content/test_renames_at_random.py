@@ -13,6 +13,7 @@ from typing import Any
 
 import trio
 
+from provenafs.content.claims import Name
 from provenafs.content.listing.index import Entry
 from provenafs.errors import FSError
 from tests.support.soaking import is_soaking, times
@@ -77,8 +78,8 @@ class _Worker:
     async def _rename(self, name: str) -> None:
         chosen, target = self._choose(), self.random.choice(self.directories)
         if chosen is not None:
-            volume = self.store.volume
-            await self.store.changes.rename(volume, *chosen, target, name, replace=False)
+            volume, old, new = self.store.volume, Name(*chosen), Name(target, name)
+            await self.store.changes.rename(volume, old, new, replace=False)
             self.files[target.ino, name] = self.files.pop((chosen[0].ino, chosen[1]))
 
 
@@ -91,9 +92,8 @@ async def _shuffle(store: Store, directories: list[Entry], chance: random.Random
         parent, target = index.get(entry.parent), chance.choice([store.top, *directories])
         assert parent is not None
         try:
-            await store.changes.rename(
-                store.volume, parent, entry.name, target, chance.choice("pqrs"), replace=False
-            )
+            old, new = Name(parent, entry.name), Name(target, chance.choice("pqrs"))
+            await store.changes.rename(store.volume, old, new, replace=False)
         except FSError as error:  # into itself; onto another one; moved meanwhile
             assert error.errno in (errno.EINVAL, errno.EEXIST, errno.ENOENT)
         await trio.sleep(chance.random() / 20)

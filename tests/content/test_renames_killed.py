@@ -18,8 +18,7 @@ from typing import Any
 import pytest
 import trio
 
-from provenafs.content.journal import new_intent
-from provenafs.content.journal_rows import Action, Move, State
+from provenafs.content.journal_schema import Action, Move, State
 from provenafs.content.naming.moves import move_below
 from provenafs.content.recovery import Recovery
 from provenafs.errors import FSError
@@ -33,7 +32,7 @@ from tests.support.faultproxy import (
     s3_failure,
 )
 from tests.support.moto_bucket import BUCKET
-from tests.support.store import Store, hold_uploads, objects, open_store, recovering
+from tests.support.store import Store, hold_uploads, make_intent, objects, open_store, recovering
 
 _FILES = {"d/": b"", "d/a": b"a", "d/b": b"b"}
 
@@ -249,7 +248,7 @@ async def _left(
             for name, earlier in moves
         )
         journal = store.journal
-        intent = new_intent(
+        intent = make_intent(
             journal, Action.RENAME, "10.1/2", f"{prefix}d/", target=f"{prefix}e/", moves=noted
         )
         await journal.record_intent(intent)
@@ -351,7 +350,7 @@ async def test_what_is_not_stored_yet_goes_with_its_directory(
         # The end came after the copies: before the rows, and then the deletions.
     async with open_store(moto_address, prefix, tmp_path / "first") as store:
         moves = tuple((await _moves(store)).values())
-        intent = new_intent(
+        intent = make_intent(
             store.journal, Action.RENAME, "10.1/2", f"{prefix}d/", target=f"{prefix}e/",
             moves=moves, rows=tuple(rows),
         )  # fmt: skip
@@ -445,7 +444,7 @@ async def test_what_is_staged_does_not_replace_what_others_put_in_place_of_a_cop
         await hold_uploads(store)
         await store.write("d/a", b"mine")
         ((row, _),) = await store.journal.rows()
-        intent = new_intent(
+        intent = make_intent(
             store.journal, Action.RENAME, "10.1/2", f"{prefix}d/", target=f"{prefix}e/",
             moves=tuple(moves.values()), rows=(row.id,),
         )  # fmt: skip
@@ -467,7 +466,7 @@ async def test_a_rename_of_an_earlier_version_moves_what_is_older(
     _put(other_user, prefix, _FILES)
     async with open_store(moto_address, prefix, tmp_path) as store:
         journal = store.journal
-        intent = new_intent(journal, Action.RENAME, "d", f"{prefix}d/", target=f"{prefix}e/")
+        intent = make_intent(journal, Action.RENAME, "d", f"{prefix}d/", target=f"{prefix}e/")
         await journal.record_intent(dataclasses.replace(intent, changed_at=time.time() - 60))
     async with recovering(moto_address, prefix, tmp_path) as (_, recovery):
         await recovery.resume()

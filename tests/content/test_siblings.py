@@ -9,6 +9,7 @@ import trio
 import trio.testing
 
 from provenafs.content.listing.index import ROOT_INO, Entry, Index, Listed
+from provenafs.content.object_version import ObjectVersion
 from provenafs.content.reading.budget import ReadAheadBudget
 from provenafs.content.reading.directory_prefetch import MOST_AHEAD, DirectoryPrefetch
 from provenafs.content.reading.fetched_range import FetchedRange
@@ -54,7 +55,9 @@ class Folder:
         self.index.end_listing(stamp)
 
     def _source(self, entry: Entry) -> ObjectSource:
-        source = Fetches(self._bucket, entry.name, entry.size, entry.etag or "", lambda: None)
+        source = Fetches(
+            self._bucket, ObjectVersion(entry.name, entry.etag, entry.size), lambda: None
+        )
         source.fetched = self.fetched
         return source
 

@@ -15,7 +15,7 @@ import pytest
 import trio
 
 from provenafs.content.journal import Journal
-from provenafs.content.journal_rows import Action, State
+from provenafs.content.journal_schema import Action, State
 from provenafs.content.listing.index import (
     ROOT_INO,
     Entry,

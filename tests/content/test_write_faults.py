@@ -15,7 +15,7 @@ import pytest
 import trio
 import trio.testing
 
-from provenafs.content.journal_rows import State
+from provenafs.content.journal_schema import State
 from provenafs.content.mount_lock import UNOWNED
 from provenafs.errors import FSError
 from provenafs.s3.errors import S3Error

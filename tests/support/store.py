@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from provenafs.content.content import open_content
+from provenafs.content.claims import Name
+from provenafs.content.content import ContentOptions, open_content
 from provenafs.content.drive import Drive
+from provenafs.content.journal import Journal, new_intent
+from provenafs.content.journal_schema import Action, Intent
 from provenafs.content.listing.index import ROOT_INO, Entry
 from provenafs.content.recovery import Recovery
 from provenafs.content.store import Store as MountStore
+from provenafs.content.store import StoreOptions
 from provenafs.content.store import open_store as open_mount_store
 from provenafs.content.volume import Volume
 from provenafs.content.writing.open_files import FileHandle
@@ -104,8 +109,8 @@ class Store:
     async def rename(self, path: str, new_path: str, *, replace: bool = True) -> None:
         await self.changes.rename(
             self.volume,
-            *await self._parent(path),
-            *await self._parent(new_path),
+            Name(*await self._parent(path)),
+            Name(*await self._parent(new_path)),
             replace=replace,
         )
 
@@ -142,17 +147,13 @@ async def open_store(
         open_content(
             folder / "cache",
             bucket.service,
-            ttl=ttl,
-            changed=lambda _: None,
-            asks_objects=asks_objects,
+            ContentOptions(ttl, asks_objects=asks_objects),
+            lambda _: None,
         ) as content,
         open_mount_store(
             content,
-            folder / "state",
-            staging_size=staging_size,
-            writeback=writeback,
-            rename_limit=rename_limit,
-            failed=lambda ino, error: failures.append(error),
+            StoreOptions(folder / "state", staging_size, writeback, rename_limit),
+            lambda ino, error: failures.append(error),
         ) as mount_store,
     ):
         store = Store(mount_store, bucket, prefix)
@@ -173,6 +174,11 @@ async def recovering(
         recovery = Recovery(store.store, volume_of)
         await recovery.adopt()
         yield store, recovery
+
+
+def make_intent(journal: Journal, action: Action, dataset: str, key: str, **details: Any) -> Intent:
+    """An intent of this journal, not yet written."""
+    return replace(new_intent(journal, action, dataset, key), **details)
 
 
 async def hold_uploads(store: Store) -> Callable[[], None]:

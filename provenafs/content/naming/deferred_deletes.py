@@ -10,13 +10,13 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import trio
 
 from provenafs.content.journal import Journal, new_intent
-from provenafs.content.journal_rows import Action, Intent
+from provenafs.content.journal_schema import Action, Intent
 from provenafs.content.naming.delete_queue import DeleteQueue
 from provenafs.content.volume import Volume
 from provenafs.content.writing.file import File
@@ -120,7 +120,8 @@ class DeferredDeletes:
     async def _intend(self, volume: Volume, key: str, etag: str) -> _Pending:
         while key in self._pending:
             await self.wait_for_delete(key)
-        intent = new_intent(self._journal, Action.DELETE, volume.dataset, key, etag=etag)
+        intent = new_intent(self._journal, Action.DELETE, volume.dataset, key)
+        intent = replace(intent, etag=etag)
         pending = self._add(_Pending(intent, volume, _removal(intent), is_ours=True))
         try:
             await self._journal.record_intent(intent)

@@ -13,11 +13,11 @@ from functools import partial
 
 import trio
 
-from provenafs.content.journal_rows import Intent, Move
+from provenafs.content.journal_schema import Intent, Move
 from provenafs.content.naming.markers import put_marker
 from provenafs.content.naming.mtime_updates import copy_object
 from provenafs.content.volume import Volume
-from provenafs.content.writing.publisher import Attributes
+from provenafs.content.writing.attributes import Attributes
 from provenafs.lib.parallel import run_all
 from provenafs.s3.errors import NoSuchKey, PreconditionFailed, is_transient
 from provenafs.s3.metadata import Head
@@ -105,10 +105,8 @@ async def _copy(volume: Volume, intent: Intent, move: Move) -> str | None:
     if _is_marker(move):
         return move.etag if await put_marker(volume, move.target.removesuffix("/")) else None
     if intent.mtime_ns is not None or intent.mode is not None or "-" in move.etag:
-        return await copy_object(
-            volume, move.key, move.etag, move.target, move.replaced, intent.id,
-            Attributes(intent.mtime_ns, intent.mode),
-        )  # fmt: skip
+        given = Attributes(intent.mtime_ns, intent.mode)
+        return await copy_object(volume, move, intent.id, given)
     return await volume.writer.copy(
         move.key, move.etag, move.target, move.replaced,
         size=move.size, storage_class=move.storage_class,

@@ -14,12 +14,13 @@ import trio
 
 from provenafs.content.claims import Claims
 from provenafs.content.journal import new_intent
-from provenafs.content.journal_rows import Action, Intent
+from provenafs.content.journal_schema import Action, Intent, Move
 from provenafs.content.listing.index import Entry, Kind
 from provenafs.content.volume import Volume
+from provenafs.content.writing.attributes import Attributes
 from provenafs.content.writing.file import File
+from provenafs.content.writing.name_changes import NameChanges
 from provenafs.content.writing.open_files import OpenFiles
-from provenafs.content.writing.publisher import Attributes
 from provenafs.errors import FSError
 from provenafs.guard import Background
 from provenafs.s3.errors import S3Error
@@ -87,7 +88,7 @@ class AttributeUpdates:
 
     def _is_free(self, ino: int) -> bool:
         file = self._files.known(ino)
-        return file is None or not (file.uses or file.changed or file.awaits_writeback)
+        return file is None or not (file.uses or file.is_unstored)
 
     async def _copy(self, touch: _Touch) -> None:
         entry = self._index.get(touch.ino)
@@ -101,7 +102,7 @@ class AttributeUpdates:
                 self._files.using(volume, entry) as file,
                 file.name_lock,
             ):
-                if file.changed or file.awaits_writeback or file.unlinked:
+                if file.is_unstored or file.unlinked:
                     self._waiting.setdefault(touch.ino, touch)
                 else:
                     await self._copy_object(volume, file)
@@ -115,11 +116,8 @@ class AttributeUpdates:
         if entry is None or file.etag is None or entry.size > COPY_LIMIT:
             return
         journal = self._journal
-        intent = new_intent(
-            journal,
-            Action.TOUCH,
-            volume.dataset,
-            file.key,
+        intent = replace(
+            new_intent(journal, Action.TOUCH, volume.dataset, file.key),
             etag=file.etag,
             mtime_ns=entry.mtime_ns,
             mode=entry.mode,
@@ -130,8 +128,8 @@ class AttributeUpdates:
         except (S3Error, FSError) as error:
             log.warning("the attributes of %s stay on this machine: %s", file.key, error)
         else:
-            await journal.record(file.journal_move(file.key, etag))
-            file.move(file.key, file.name, etag)
+            copy = replace(file.version, etag=etag)
+            await NameChanges().move(file, copy, file.name).make(journal)
             self._note_copy(entry, intent, etag)
         journal.complete_intent_later(intent.id)
 
@@ -154,34 +152,28 @@ async def copy_with_attributes(volume: Volume, intent: Intent) -> str:
     """Copy an object onto itself with the intent's attributes; returns the new ETag."""
     await volume.may_write()
     assert intent.etag is not None
-    return await copy_object(
-        volume, intent.key, intent.etag, intent.key, intent.etag, intent.id,
-        Attributes(intent.mtime_ns, intent.mode),
-    )  # fmt: skip
+    onto_itself = Move(intent.key, intent.etag, 0, None, intent.key, intent.etag)
+    given = Attributes(intent.mtime_ns, intent.mode)
+    return await copy_object(volume, onto_itself, intent.id, given)
 
 
-async def copy_object(
-    volume: Volume,
-    source: str,
-    source_etag: str,
-    key: str,
-    expected: str | None,
-    write_id: str,
-    attributes: Attributes,
-) -> str:
-    """Copy an object with other attributes, and all else that is stored with it; the new ETag."""
-    head = await volume.writer.describe(source)
+async def copy_object(volume: Volume, move: Move, write_id: str, attributes: Attributes) -> str:
+    """Copy an object with other attributes, and all else that is stored with it; the new ETag.
+
+    Its size is asked for: that of the move does not count.
+    """
+    head = await volume.writer.describe(move.key)
     found = head.metadata
     known_ns = head.modified_ns if found.mtime_ns is None else found.mtime_ns
     # A type that only the name suggested, such as that of rsync's temporary files.
-    is_suggested = found.content_type == content_type(source)
+    is_suggested = found.content_type == content_type(move.key)
     metadata = replace(
         found,
-        content_type=content_type(key) if is_suggested else found.content_type,
+        content_type=content_type(move.target) if is_suggested else found.content_type,
         write_id=write_id,
         mtime_ns=known_ns if attributes.mtime_ns is None else attributes.mtime_ns,
         mode=found.mode if attributes.mode is None else attributes.mode,
     )
     return await volume.writer.copy(
-        source, source_etag, key, expected, size=head.size, metadata=metadata
+        move.key, move.etag, move.target, move.replaced, size=head.size, metadata=metadata
     )

@@ -12,13 +12,14 @@ import os
 import time
 from collections.abc import Sequence
 
-from provenafs.content.claims import Place
+from provenafs.content.claims import Name, Place
 from provenafs.content.listing.index import Entry, Kind
 from provenafs.content.naming.markers import put_marker
 from provenafs.content.naming.renames import Renames
 from provenafs.content.naming.services import NamingServices
 from provenafs.content.volume import Volume, check_length
 from provenafs.content.writing.file import File
+from provenafs.content.writing.name_changes import NameChanges
 from provenafs.content.writing.open_files import FileHandle
 from provenafs.errors import FSError
 from provenafs.s3.errors import PreconditionFailed, Unavailable
@@ -127,7 +128,7 @@ class Namespace:
         """
         await volume.may_write()
         is_one_of_many = await self._services.deferred_deletes.should_defer(volume)
-        async with self._services.claims.change(volume, (directory, name)) as (place,):
+        async with self._services.claims.change(volume, Name(directory, name)) as (place,):
             entry = await self._existing(place)
             if entry.kind is not Kind.OBJECT:
                 raise FSError(errno.EISDIR)
@@ -166,8 +167,7 @@ class Namespace:
             await self._services.deferred_deletes.delete_when_released(volume, file, file.etag)
         else:
             await self._delete(volume, entry, file.key, file.etag)
-        await self._services.journal.record(file.journal_unlink())
-        file.unlink()
+        await NameChanges().unlink(file).make(self._services.journal)
         self._index.remove(entry.ino)
 
     async def _delete(self, volume: Volume, entry: Entry, key: str, etag: str | None) -> None:
@@ -185,7 +185,7 @@ class Namespace:
     async def rmdir(self, volume: Volume, directory: Entry, name: str) -> None:
         """Remove an empty directory. ENOENT, ENOTDIR, ENOTEMPTY."""
         await volume.may_write()
-        async with self._services.claims.change(volume, (directory, name)) as (place,):
+        async with self._services.claims.change(volume, Name(directory, name)) as (place,):
             entry = await self._existing(place)
             if entry.kind is Kind.OBJECT:
                 raise FSError(errno.ENOTDIR)
@@ -208,46 +208,38 @@ class Namespace:
 
     # Renaming
 
-    async def rename(
-        self,
-        volume: Volume,
-        directory: Entry,
-        name: str,
-        target: Entry,
-        new_name: str,
-        *,
-        replace: bool,
-    ) -> None:
-        """Move `name` of `directory` to `new_name` of `target`, in the same dataset.
+    async def rename(self, volume: Volume, name: Name, new_name: Name, *, replace: bool) -> None:
+        """Give what has this name another one, in the same dataset.
 
         EEXIST unless `replace`; ENOENT, EISDIR, ENOTDIR, ENOTEMPTY; EXDEV for a directory with
         too many objects; ESTALE if another client has changed either.
         """
         await volume.may_write()
-        claimed = self._services.claims.change(volume, (directory, name), (target, new_name))
-        async with claimed as (source, goal):
-            volume.check_new(goal.key)
-            await self._services.deferred_deletes.wait_for_delete(goal.key)
+        async with self._services.claims.change(volume, name, new_name) as (source, target):
+            volume.check_new(target.key)
+            await self._services.deferred_deletes.wait_for_delete(target.key)
             entry = await self._existing(source)
-            found = await volume.drive.lookup(goal.directory, new_name)
+            found = await volume.drive.lookup(target.directory, target.name)
             if found is not None and not replace:
                 raise FSError(errno.EEXIST)
             if found is not None and found.ino == entry.ino:
                 return
-            if await self._rename(entry, source, goal, found):
-                await self._keep_directory(volume, directory.ino)
+            if await self._rename(entry, source, target, found):
+                await self._keep_directory(volume, source.directory.ino)
 
-    async def _rename(self, entry: Entry, source: Place, goal: Place, found: Entry | None) -> bool:
+    async def _rename(
+        self, entry: Entry, source: Place, target: Place, found: Entry | None
+    ) -> bool:
         """Rename what was found; whether the bucket has lost a key by it."""
         if entry.kind is Kind.OBJECT:
             if found is not None and found.kind is not Kind.OBJECT:
                 raise FSError(errno.EISDIR)
-            return await self._renames.file(entry, source, goal, found)
+            return await self._renames.file(entry, source, target, found)
         if found is not None and found.kind is Kind.OBJECT:
             raise FSError(errno.ENOTDIR)
         if found is not None:
-            await self._markers_only(goal, found)
-        await self._renames.directory(entry, source, goal)
+            await self._markers_only(target, found)
+        await self._renames.directory(entry, source, target)
         return True
 
     async def _existing(self, place: Place) -> Entry:

@@ -17,18 +17,20 @@ import errno
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NoReturn
 
 from provenafs.content.claims import Place
 from provenafs.content.journal import new_intent
-from provenafs.content.journal_rows import Action, Intent, Move, Statement
+from provenafs.content.journal_schema import Action, Intent, Move
 from provenafs.content.listing.index import Entry, Invalidation, Kind
 from provenafs.content.naming.moves import Removals, copy_all, move_below, objects_below, take_back
 from provenafs.content.naming.services import NamingServices
+from provenafs.content.object_version import ObjectVersion
 from provenafs.content.volume import check_length, is_scratch
-from provenafs.content.writing.file import File, lock_all
+from provenafs.content.writing.file import File
 from provenafs.content.writing.keeping import being_replaced
+from provenafs.content.writing.name_changes import NameChanges, lock_all, row_ids
 from provenafs.errors import FSError
 from provenafs.s3.errors import AccessDenied, NoSuchKey, PreconditionFailed
 
@@ -71,7 +73,7 @@ class Renames:
             # Only with the locks is it sure that no publication to the old key is under way.
             async with AsyncExitStack() as moving:
                 await lock_all(moving, filter(None, (file, replaced)))
-                unpublished = file.is_unpublished
+                unpublished = file.etag is None
                 if unpublished:
                     await self._unpublished(file, entry, target, replaced)
             if not unpublished:
@@ -84,20 +86,17 @@ class Renames:
         """Only the name changes here; over another object it takes that one's place."""
         await file.restart_upload()
         async with self._replacing(replaced):
-            etag, size = None, 0
+            version, changes = ObjectVersion(target.key, None), NameChanges()
             if replaced is not None:
                 if is_scratch(target.name) and replaced.etag is not None:
                     await target.volume.writer.delete(replaced.key, replaced.etag)
-                    replaced.etag = None
-                etag, size = replaced.etag, replaced.object_size
-            statements = file.journal_move(target.key, etag, replaces=True)
+                    replaced.version = replace(replaced.version, etag=None)
+                version = replace(replaced.version, key=target.key)
+                changes.unlink(replaced)
+            changes.move(file, version, target.name, replaces=True)
+            await changes.make(self._services.journal)
             if replaced is not None:
-                statements += replaced.journal_unlink()
-            await self._services.journal.record(statements)
-            if replaced is not None:
-                replaced.unlink()
                 self._index.remove(replaced.ino)
-            file.move(target.key, target.name, etag, size)
             self._index.move(entry.ino, target.directory.ino, target.name)
 
     @asynccontextmanager
@@ -116,7 +115,7 @@ class Renames:
     async def _object(
         self, file: File, entry: Entry, source: Place, target: Place, replaced: File | None
     ) -> None:
-        if file.changed or file.awaits_writeback:
+        if file.is_unstored:
             await file.store_now()
         async with AsyncExitStack() as moving:
             await lock_all(moving, filter(None, (file, replaced)))
@@ -129,12 +128,14 @@ class Renames:
             )
             # Attributes that were set and that the object does not have yet go with it.
             is_touched = self._services.attribute_updates.cancel(entry.ino)
-            intent = new_intent(
-                self._services.journal, Action.RENAME, source.volume.dataset, source.key,
-                target=target.key, mtime_ns=current.mtime_ns if is_touched else None,
-                mode=current.mode if is_touched else None, moves=(move,), rows=file.rows,
-                replaced=() if replaced is None else replaced.rows,
-            )  # fmt: skip
+            intent = replace(
+                self._intent(source, target),
+                mtime_ns=current.mtime_ns if is_touched else None,
+                mode=current.mode if is_touched else None,
+                moves=(move,),
+                rows=row_ids([file]),
+                replaced=row_ids([replaced]),
+            )
             try:
                 await self._carry_out(
                     _Rename(entry, source, target, intent, (move,), [file], replaced)
@@ -165,10 +166,13 @@ class Renames:
             moves = await self._moves(source, target)
             for file in held:
                 await file.restart_upload()
-            intent = new_intent(
-                self._services.journal, Action.RENAME, volume.dataset, prefix, target=new_prefix,
-                moves=moves, rows=tuple(row for file in held for row in file.rows),
-            )  # fmt: skip
+            intent = replace(
+                self._intent(source, target),
+                key=prefix,
+                target=new_prefix,
+                moves=moves,
+                rows=row_ids(held),
+            )
             await self._carry_out(_Rename(entry, source, target, intent, moves, held))
 
     async def _moves(self, source: Place, target: Place) -> tuple[Move, ...]:
@@ -184,6 +188,10 @@ class Renames:
         return tuple(moves)
 
     # Either
+
+    def _intent(self, source: Place, target: Place) -> Intent:
+        journal, dataset = self._services.journal, source.volume.dataset
+        return replace(new_intent(journal, Action.RENAME, dataset, source.key), target=target.key)
 
     async def _carry_out(self, rename: _Rename) -> None:
         volume, intent, moves = rename.source.volume, rename.intent, rename.moves
@@ -236,30 +244,29 @@ class Renames:
         """
         before, after = start.key, end.key
         replaced = rename.replaced
-        statements: list[Statement] = []
 
-        def etag_of(file: File) -> str | None:
+        def moved(file: File) -> tuple[ObjectVersion, str]:
             # What another client made of an open file meanwhile is not the version it changes.
             known, copied = etags.get(file.key, (None, None))
-            return copied if file.etag == known else file.etag
+            etag = copied if file.etag == known else file.etag
+            key = after + file.key[len(before) :]
+            name = end.name if file.key == before else file.name
+            return ObjectVersion(key, etag, file.version.size), name
 
+        changes = NameChanges()
         for file in rename.held:
-            statements += file.journal_move(after + file.key[len(before) :], etag_of(file))
+            changes.move(file, *moved(file))
         if replaced is not None and not replaced.unlinked:
-            statements += replaced.journal_unlink()
-        await self._services.journal.record(statements)
-        if replaced is not None and not replaced.unlinked:
-            replaced.unlink()
+            changes.unlink(replaced)
+        await changes.make(self._services.journal)
+        if replaced is not None:
             self._index.remove(replaced.ino)
         self._index.move(rename.entry.ino, end.directory.ino, end.name)
         self._note_etags(rename.entry, before, etags)
         # Also those that were opened for reading since.
-        opened = [
-            file for file in self._files.below(f"{before}/", start.volume) if not file.unlinked
-        ]
-        for file in {*rename.held, *opened}:
-            name = end.name if file.key == before else file.name
-            file.move(after + file.key[len(before) :], name, etag_of(file))
+        for file in self._files.below(f"{before}/", start.volume):
+            if not (file.unlinked or file in rename.held):
+                file.move(*moved(file))
 
     def _note_etags(self, entry: Entry, start: str, etags: Mapping[str, tuple[str, str]]) -> None:
         """Copies of multipart objects have other ETags: the entries that are known learn them."""

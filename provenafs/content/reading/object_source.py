@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from provenafs.content.cache.block_cache import BlockCache, object_id
 from provenafs.content.cache.segments import GRANULE
+from provenafs.content.object_version import ObjectVersion
 from provenafs.errors import FSError
 from provenafs.s3.api import BucketApi
 from provenafs.s3.errors import NoSuchKey, PreconditionFailed
@@ -22,25 +23,23 @@ class ObjectSource:
     def __init__(
         self,
         bucket: BucketApi,
-        key: str,
-        size: int,
-        etag: str,
+        version: ObjectVersion,
         stale: Callable[[], None],
         cache: BlockCache | None = None,
         is_lost: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`size` in bytes; `stale` is called when the bucket is found to hold another version.
+        """`stale` is called when the bucket is found to hold another version.
 
         `is_lost` tells whether this mount itself has replaced or deleted the object.
         """
-        self.size = size
+        self.size = version.size
         self._bucket = bucket
-        self.key = key
-        self._etag = etag
+        self.key = version.key
+        self._etag = version.etag or ""
         self._stale = stale
         self._cache = cache
         self._is_lost = is_lost
-        self._name = object_id(bucket.name, key, etag)
+        self._name = object_id(bucket.name, self.key, self._etag)
         self._gone = False
         self._fetched: set[int] = set()  # starts of ranges that the cache does not have yet
 

@@ -387,7 +387,7 @@ class StagedBytes:
 
     # After a publication, and for recovery
 
-    def rebase(self, read_base: ReadBase) -> None:
+    def rebase(self, read_base: ReadBase | None) -> None:
         """The object now has all bytes: what is changed from here on is a change to it."""
         self.dirty.clear()
         self.punched.clear()

@@ -15,6 +15,7 @@ import trio
 
 from provenafs.content.drive import Drive
 from provenafs.content.listing.index import Invalidation
+from provenafs.content.object_version import ObjectVersion
 from provenafs.content.writing.file import File
 from provenafs.content.writing.open_files import OpenFiles
 from provenafs.s3.errors import PreconditionFailed
@@ -43,26 +44,26 @@ class Following:
         with trio.move_on_after(_WITHIN_S):
             for found in objects:
                 file = open_files.get(found.key)
-                if file is not None and found.etag != file.etag and found.size > file.object_size:
+                if file is not None and found.etag != file.etag and found.size > file.version.size:
                     await self._follow(file, found)
 
     async def _follow(self, file: File, found: ObjectInfo) -> None:
         """Follow to the version that was found, or to one that is there by now."""
-        place, size = file.place, file.object_size
-        if place[1] is None or not file.may_be_followed:
+        version = file.version
+        if version.etag is None or not file.may_be_followed:
             return
         try:
-            grown = await _grown(file.volume.drive, file.key, size, place[1], found)
+            grown = await _grown(file.volume.drive, version, found)
         except Exception as error:  # also of the credential source; whoever reads on meets it
             log.info("%s is not followed: %s", file.key, error)
             return
         # Whoever is about to change the file holds its lock and has looked at what it is.
         is_free = file.may_be_followed and not file.name_lock.locked()
-        if grown is not None and file.place == place and is_free:
+        if grown is not None and file.version == version and is_free:
             self._adopt(file, grown)
 
     def _adopt(self, file: File, found: ObjectInfo) -> None:
-        file.grow(found.size, found.etag)
+        file.version = ObjectVersion(file.key, found.etag, found.size)
         index = self._files.index
         self._forget_attributes(file.ino)
         index.update(
@@ -73,18 +74,16 @@ class Following:
             self._files.content.changed([Invalidation(entry.parent, entry.name, entry.ino)])
 
 
-async def _grown(
-    drive: Drive, key: str, size: int, etag: str, found: ObjectInfo
-) -> ObjectInfo | None:
-    """The version that a cached one of `size` bytes has grown to; None if it is another object."""
-    if not drive.is_whole(key, size, etag):
+async def _grown(drive: Drive, version: ObjectVersion, found: ObjectInfo) -> ObjectInfo | None:
+    """The version that a cached one has grown to; None if it is another object."""
+    if not drive.is_whole(version):
         return None
     for _ in range(_TRIES):
-        if not size < found.size <= LARGEST:
+        if not version.size < found.size <= LARGEST:
             return None
         try:
-            return found if await drive.is_longer(key, size, etag, found) else None
+            return found if await drive.is_longer(version, found) else None
         except PreconditionFailed:
-            head = await drive.bucket.head(key)
-            found = ObjectInfo(key, head.size, head.etag, head.modified_ns)
+            head = await drive.bucket.head(version.key)
+            found = ObjectInfo(version.key, head.size, head.etag, head.modified_ns)
     return None

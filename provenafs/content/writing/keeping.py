@@ -28,9 +28,9 @@ async def keep(file: File, io_timeout: float, own_uses: int = 0) -> None:
     """
     if file.etag is None or file.uses <= own_uses or file.is_complete:
         return
-    if file.object_size > LARGEST:
+    if file.version.size > LARGEST:
         return
-    reader = file.volume.drive.read(file.key, file.object_size, file.etag)
+    reader = file.volume.drive.read(file.version)
     try:
         with trio.move_on_after(io_timeout * _SHARE_OF_TIMEOUT):
             await file.take_all(reader.read)
@@ -42,7 +42,7 @@ async def keep(file: File, io_timeout: float, own_uses: int = 0) -> None:
 
 @asynccontextmanager
 async def being_replaced(file: File, io_timeout: float) -> AsyncIterator[None]:
-    """While one operation by name replaces the object of a file, with `moving` held."""
+    """While one operation by name replaces the object of a file, with `name_lock` held."""
     await keep(file, io_timeout, own_uses=1)
     file.is_lost = True
     try:

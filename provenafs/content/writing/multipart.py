@@ -9,7 +9,8 @@ from functools import partial
 
 import trio
 
-from provenafs.content.journal_rows import JournalPart
+from provenafs.content.journal_schema import JournalPart
+from provenafs.content.object_version import ObjectVersion
 from provenafs.content.staging.ranges import Ranges
 from provenafs.content.staging.staged_bytes import StagedBytes
 from provenafs.content.writing.upload_plan import Part, PartOrigin, part_range
@@ -34,14 +35,6 @@ class _Sent:
     start: int
     end: int
     part: UploadedPart
-
-
-@dataclass(frozen=True, slots=True)
-class BaseVersion:
-    """The object version that a change starts from; `etag` None for no object."""
-
-    key: str
-    etag: str | None
 
 
 @dataclass(slots=True)
@@ -163,7 +156,9 @@ class Upload:
             await sending.done.wait()
             return
 
-    async def complete(self, staged: StagedBytes, plan: tuple[Part, ...], base: BaseVersion) -> str:
+    async def complete(
+        self, staged: StagedBytes, plan: tuple[Part, ...], base: ObjectVersion
+    ) -> str:
         """Send what is missing and make the object; returns its ETag. Raises S3Error, FSError."""
         while self._sending:
             # A late copy of an old part must not arrive after the new one.
@@ -191,7 +186,7 @@ class Upload:
         return sent is not None and (sent.start, sent.end) == (part.start, part.end)
 
     async def _provide(
-        self, staged: StagedBytes, number: int, part: Part, base: BaseVersion
+        self, staged: StagedBytes, number: int, part: Part, base: ObjectVersion
     ) -> None:
         if part.source is PartOrigin.SEND:
             sent = await self._send(staged, number, part.start, part.end)
@@ -229,7 +224,7 @@ async def put(
     uploads: UploadContext,
     writer: WriterApi,
     staged: StagedBytes,
-    base: BaseVersion,
+    base: ObjectVersion,
     metadata: Metadata,
 ) -> str:
     """Send all of a small file in one request; returns the new ETag. Raises S3Error, FSError."""

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import trio
 
 from provenafs.content.content import Content
-from provenafs.content.journal_rows import Row
+from provenafs.content.journal_schema import Row
 from provenafs.content.listing.index import Entry, Index
 from provenafs.content.reading.reader import Reader
 from provenafs.content.volume import Volume
@@ -34,7 +34,7 @@ class FileHandle:
             files.writers.begin(file.ino)
         self._files = files
         self._reader = reader
-        self._place = file.place
+        self._version = file.version
 
     async def read(self, offset: int, size: int) -> bytes | memoryview:
         """Up to `size` bytes from `offset`; fewer only at the end of the file.
@@ -69,19 +69,17 @@ class FileHandle:
 
     def _is_up_to_date(self, reader: Reader) -> bool:
         """Whether nothing was moved or has grown, not even for another read of this handle."""
-        return reader is self._reader and self._place == self.file.place
+        return reader is self._reader and self._version == self.file.version
 
     async def _follow(self) -> None:
         """The same bytes are somewhere else now, or more have come after them."""
         file, left = self.file, self._reader
-        self._place = file.place
+        self._version = file.version
         drive, entry = file.volume.drive, self._files.index.get(file.ino)
         if entry is None:
-            self._reader = drive.read(
-                file.key, file.object_size, file.etag or "", lambda: file.is_lost
-            )
+            self._reader = drive.read(file.version, lambda: file.is_lost)
         else:
-            moved = entry._replace(size=file.object_size, etag=file.etag)
+            moved = entry._replace(size=file.version.size, etag=file.etag)
             self._reader = drive.open(moved, lambda: file.is_lost)
         await left.close()
 
@@ -299,7 +297,7 @@ class OpenFiles:
 
     def unstored(self) -> list[File]:
         """The files that the bucket does not have as they are."""
-        return [file for file in self._files.values() if file.changed or file.awaits_writeback]
+        return [file for file in self._files.values() if file.is_unstored]
 
     # Room in the staging area
 
