@@ -280,7 +280,7 @@ async def test_names_that_are_owed_a_rename_cannot_be_changed_before_it(
             lambda: store.rename("d", "elsewhere"),
             lambda: store.truncate("d/b", 0),
         ):
-            with pytest.raises(FSError, match="has to wait for what an earlier mount") as caught:
+            with pytest.raises(FSError, match="has to wait for the unfinished work") as caught:
                 await attempt()
             assert caught.value.errno == errno.EIO
         progress.timeout = usual
