@@ -18,6 +18,7 @@ from rich.console import Console
 
 from bench.report import draw_chart, print_peers, print_result, print_summary, write_json
 from bench.rows import Row
+from bench.rows_capped import CAPPED_ROWS
 from bench.rows_read import READ_ROWS
 from bench.rows_science import SCIENCE_ROWS
 from bench.rows_write import WRITE_ROWS
@@ -26,7 +27,7 @@ from bench.scale import FULL, QUICK, Scale
 from bench.servers import BenchError, running_site
 from provenafs.sandbox.errors import SandboxError
 
-ROWS = {row.name: row for row in (*READ_ROWS, *SCIENCE_ROWS, *WRITE_ROWS)}
+ROWS = {row.name: row for row in (*READ_ROWS, *SCIENCE_ROWS, *WRITE_ROWS, *CAPPED_ROWS)}
 _PIPE_WIDTH = 120
 _STATE = platformdirs.user_cache_path("provenafs-bench")
 

@@ -70,6 +70,13 @@ def mount(
         str | None, typer.Option(help="Disk for what was read, e.g. 10GiB; 0 for none.")
     ] = None,
     memory: Annotated[str | None, typer.Option(help="Memory for read-ahead, e.g. 128MiB.")] = None,
+    fetch_whole: Annotated[
+        bool | None,
+        typer.Option(
+            help="Cache a file whole once waiting for parts of it has cost as much; not where"
+            " each byte is paid for."
+        ),
+    ] = None,
     writeback: Annotated[
         bool | None,
         typer.Option(
@@ -102,6 +109,7 @@ def mount(
         io_timeout=io_timeout,
         cache_size=cache_size,
         memory=memory,
+        fetch_whole=fetch_whole,
         writeback=writeback,
         staging_size=staging_size,
         rename_limit=rename_limit,
