@@ -18,14 +18,16 @@ from rich.console import Console
 
 from bench.report import draw_chart, print_peers, print_result, print_summary, write_json
 from bench.rows import Row
+from bench.rows_capped import CAPPED_ROWS
 from bench.rows_read import READ_ROWS
 from bench.rows_science import SCIENCE_ROWS
 from bench.rows_write import WRITE_ROWS
 from bench.runner import Result, Runner
 from bench.scale import FULL, QUICK, Scale
 from bench.servers import BenchError, running_site
+from provenafs.sandbox.errors import SandboxError
 
-ROWS = {row.name: row for row in (*READ_ROWS, *SCIENCE_ROWS, *WRITE_ROWS)}
+ROWS = {row.name: row for row in (*READ_ROWS, *SCIENCE_ROWS, *WRITE_ROWS, *CAPPED_ROWS)}
 _PIPE_WIDTH = 120
 _STATE = platformdirs.user_cache_path("provenafs-bench")
 
@@ -57,7 +59,7 @@ def main(
     try:
         chosen = [row.only(_names(peers)) for row in _chosen(_names(rows))]
         results = _measure(console, chosen, scale, state.absolute(), output)
-    except BenchError as error:
+    except (BenchError, SandboxError) as error:
         console.print(f"bench: {error}", style="red", markup=False)
         raise typer.Exit(1) from None
     print_summary(console, results)

@@ -13,12 +13,16 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench.mounts import Peer
-from bench.rows import SECONDS
+from bench.mounts import RCLONE_CACHING, Peer
+from bench.rows import MOVED, SECONDS
+from bench.rows_science import PATTERN_ROWS
 from bench.runner import Result
 from bench.scale import CONNECTION_BYTES_S, ROUND_TRIP_S, Scale
 
-_COLOURS = {"rclone": "#3f79ad", "rclone (Debian)": "#9db9d3", "s3fs": "#d08c3c"}
+_COLOURS = {"rclone": "#3f79ad", RCLONE_CACHING: "#9db9d3", "s3fs": "#d08c3c"}
+_PATTERNS = {row.name for row in PATTERN_ROWS}
+_AHEAD_IN = 8 / 10
+"""Of the rows of patterns, how many we must lead in."""
 
 
 def print_peers(console: Console, peers: Iterable[Peer]) -> None:
@@ -58,7 +62,44 @@ def print_result(console: Console, result: Result) -> None:
 
 
 def print_summary(console: Console, results: Sequence[Result]) -> None:
-    """Every goal and whether it was reached."""
+    """Each row beside its fastest peer, then every goal and whether it was reached."""
+    _print_fastest(console, results)
+    _print_goals(console, results)
+
+
+def _print_fastest(console: Console, results: Sequence[Result]) -> None:
+    table = Table("row", "seconds", MOVED, "fastest peer", "seconds", MOVED, "× ours")
+    for result in results:
+        fastest, ours = _fastest_peer(result), result.medians.get(result.ours)
+        if fastest is None or ours is None:
+            continue
+        theirs = result.medians[fastest]
+        table.add_row(
+            result.row.name,
+            *(_figure(ours.get(name)) for name in (SECONDS, MOVED)),
+            fastest,
+            *(_figure(theirs.get(name)) for name in (SECONDS, MOVED)),
+            _figure(_ratio(result, fastest)),
+        )
+    console.print(table)
+    patterns = [result for result in results if result.row.name in _PATTERNS]
+    ratios = [_ratio(result, peer) for result in patterns if (peer := _fastest_peer(result))]
+    if ratios:
+        ahead = sum(ratio is not None and ratio > 1 for ratio in ratios)
+        met = "met" if ahead >= _AHEAD_IN * len(ratios) else "missed"
+        console.print(
+            f"Ahead of every peer in {ahead} of {len(ratios)} patterns; eight of ten is {met}.\n",
+            highlight=False,
+        )
+
+
+def _fastest_peer(result: Result) -> str | None:
+    medians = result.medians
+    peers = [name for name in result.row.peers[1:] if name in medians and name in _COLOURS]
+    return min(peers, key=lambda name: medians[name][SECONDS], default=None)
+
+
+def _print_goals(console: Console, results: Sequence[Result]) -> None:
     table = Table("row", "goal", "reached", "", title="Goals", title_justify="left")
     for result in results:
         for goal, reached in result.goals():
@@ -90,7 +131,11 @@ def draw_chart(path: Path, results: Sequence[Result]) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    drawn = [result for result in reversed(results) if any(_ratio(result, p) for p in _COLOURS)]
+    drawn = [
+        result
+        for result in reversed(results)
+        if result.row.plain and any(_ratio(result, peer) for peer in _COLOURS)
+    ]
     if not drawn:
         return
     figure, axes = pyplot.subplots(figsize=(9, 1.2 + 0.55 * len(drawn)))
@@ -106,7 +151,7 @@ def draw_chart(path: Path, results: Sequence[Result]) -> None:
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:g} ×")
     axes.axvline(1, color="black", linewidth=1)
-    axes.set_yticks(range(len(drawn)), [result.title for result in drawn], fontsize=8)
+    axes.set_yticks(range(len(drawn)), [result.row.plain for result in drawn], fontsize=8)
     axes.set_xlabel("time taken, in multiples of provenafs (right of the line: slower)")
     axes.margins(x=0.12)
     axes.legend(fontsize=8)

@@ -107,6 +107,14 @@ class Run:
         """How many round trips of the network that is."""
         return seconds / self.round_trip_s
 
+    def timed(self, work: Callable[[], object]) -> Measures:
+        """How long something takes, and how much is received meanwhile where that is counted."""
+        if self.proxy is None:
+            return {SECONDS: timed(work)}
+        before = self.moved()
+        seconds = timed(work)
+        return {MOVED: self.moved().since(before).received / MIB, SECONDS: seconds}
+
     def moved(self) -> Counts:
         """What has gone through the network so far."""
         assert self.proxy is not None

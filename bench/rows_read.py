@@ -43,10 +43,11 @@ def _ready(run: Run) -> Measures:
     return {SECONDS: run.peer.start(run.endpoint, run.writes)}
 
 
-def _sequential(run: Run) -> Measures:
-    seconds = timed(lambda: _read_large(run))
+def read_sequentially(run: Run) -> Measures:
+    """The large file from its beginning to its end."""
+    found = run.timed(lambda: _read_large(run))
     same_files(run.path(_LARGE), run.local(_LARGE))
-    return {SECONDS: seconds}
+    return found
 
 
 def _second(run: Run) -> Measures:
@@ -91,7 +92,9 @@ def _list_again(run: Run) -> Measures:
     return _list("many")(run)
 
 
-def _copy(folder: str) -> Measure:
+def copy_out(folder: str) -> Measure:
+    """All files of a folder, by cp."""
+
     def measure(run: Run) -> Measures:
         with run.scratch() as target:
             seconds = timed(lambda: command("cp", "-r", run.path(folder), target))
@@ -153,7 +156,7 @@ READ_ROWS = (
     Row(
         "sequential",
         "cold sequential read, {large}, loopback",
-        _sequential,
+        read_sequentially,
         (
             Goal("≥ 0.65 of bare ranged GETs", least=0.65, against=("boto3", "obstore")),
             Goal("≥ 2 × rclone and s3fs", least=2, against=_PEERS),
@@ -173,10 +176,11 @@ READ_ROWS = (
     Row(
         "copy-tiny",
         "cp -r of {tiny} × 4 KiB cold, 30 ms",
-        _copy("tiny"),
+        copy_out("tiny"),
         (Goal("≥ 20 × rclone and s3fs", least=20, against=_PEERS),),
         Network.DELAYED,
         needs=("tiny",),
+        plain="Copying a folder of small files",
     ),
     Row(
         "tar-tiny",
@@ -193,6 +197,7 @@ READ_ROWS = (
         (Goal("≥ 10 × rclone and s3fs", least=10, against=_PEERS),),
         Network.DELAYED,
         needs=("medium",),
+        plain="Archiving a folder (tar)",
     ),
     Row(
         "second",
@@ -221,6 +226,7 @@ READ_ROWS = (
         (Goal("≤ 1.5 round trips", most=1.5, measure=_TRIPS),),
         Network.DELAYED,
         needs=("large",),
+        plain="The first byte of a file",
     ),
     Row(
         "random",
@@ -256,6 +262,7 @@ READ_ROWS = (
         Network.DELAYED,
         bare={"boto3": bare.list_many},
         needs=("many",),
+        plain="Listing very many files",
     ),
     Row(
         "list-again",
@@ -276,6 +283,7 @@ READ_ROWS = (
         ),
         Network.DELAYED,
         needs=("model",),
+        plain="One variable of a NetCDF file",
     ),
     Row(
         "readers",

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,14 +11,11 @@ from typing import Any
 import httpx
 
 from provenafs.sandbox.login import exports, long_lived_token
+from provenafs.sandbox.process import clean_environment, owned_sandbox
 from provenafs.sandbox.state import Running, StateFolder
 
 USER = "alice"
 _SAMPLE = "10378.1/1451870"
-_START_WITHIN_S = 300
-_STOP_WITHIN_S = 30
-_POLL_S = 0.02
-_OURS = ("PROVENAFS_", "AWS_", "RCLONE_", "AWSACCESS", "AWSSECRET", "AWSSESSION")
 
 
 class BenchError(Exception):
@@ -85,54 +78,9 @@ class Site:
 @contextmanager
 def running_site(home: Path) -> Iterator[Site]:
     """A sandbox with everything it keeps in `home`, and its dataset; ended afterwards."""
-    environ = _clean_environment(home)
-    state = StateFolder(home / "sandbox")
-    log = home / "sandbox.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [
-                *("setpriv", "--pdeathsig", "TERM"),
-                *(Path(sys.executable).parent / "provenafs", "sandbox", "start"),
-            ],
-            env=environ,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
-    try:
-        running = _ready(process, state, log)
+    environ = clean_environment(home) | {"HOME": str(home)}
+    with owned_sandbox(home, environ) as (state, running):
         yield Site(home, state, running, environ, _dataset(home, state, running))
-    finally:
-        process.terminate()
-        try:
-            process.wait(_STOP_WITHIN_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _clean_environment(home: Path) -> dict[str, str]:
-    """Ours without settings for us, AWS or a peer, and XDG directories in `home`."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
-    return kept | {
-        "HOME": str(home),
-        "XDG_CONFIG_HOME": str(home / "config"),
-        "XDG_STATE_HOME": str(home / "state"),
-        "XDG_DATA_HOME": str(home / "data"),
-        "XDG_CACHE_HOME": str(home / "cache"),
-        "PROVENAFS_SANDBOX_STATE": str(home / "sandbox"),
-    }
-
-
-def _ready(process: subprocess.Popen[bytes], state: StateFolder, log: Path) -> Running:
-    deadline = time.monotonic() + _START_WITHIN_S
-    while time.monotonic() < deadline and process.poll() is None:
-        running = state.running()
-        if running is not None:
-            return running
-        time.sleep(_POLL_S)
-    raise BenchError(f"The sandbox did not start:\n{log.read_text()}")
 
 
 def _dataset(home: Path, state: StateFolder, running: Running) -> str:

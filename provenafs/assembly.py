@@ -81,7 +81,11 @@ async def open_context(
 
 def _content_options(settings: Settings) -> ContentOptions:
     return ContentOptions(
-        settings.ttl, settings.memory, settings.cache_size, asks_objects=settings.mtime == "object"
+        settings.ttl,
+        settings.memory,
+        settings.cache_size,
+        asks_objects=settings.mtime == "object",
+        fetch_whole=settings.fetch_whole,
     )
 
 

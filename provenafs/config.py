@@ -177,6 +177,11 @@ class Settings(BaseModel):
     """How many objects a directory may hold to be renamed; above it mv copies."""
     memory: Bytes = ByteSize(80 * _MIB)
     """Bytes of memory for all read-ahead windows together."""
+    fetch_whole: bool = True
+    """Cache a file whole once the waits for parts of it have lasted as long as that takes.
+
+    To be switched off where each byte is paid for.
+    """
 
     indexers: Annotated[tuple[str, ...], BeforeValidator(_split_commas)] = (
         "baloo_file",

@@ -28,8 +28,8 @@ class Verb:
 
 VERBS = {
     "mount": Verb("mount", "mount", "Mount the datasets of a Provena data store as a drive."),
-    "umount": Verb("mount", "umount", "Unmount a drive."),
-    "status": Verb("mount", "status", "Show mounts and their state."),
+    "umount": Verb("umount", "umount", "Unmount a drive."),
+    "status": Verb("status", "status", "Show mounts and their state."),
     "sync": Verb("transfers", "sync", "Wait until all written data is stored."),
     "cache": Verb("cache", "app", "Prefetch, pin and evict cached files."),
     "recover": Verb("recover", "app", "Show and resolve files that could not be stored."),

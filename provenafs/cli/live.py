@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from provenafs.lib.deadline import within
 from provenafs.provena.reading import parse_json
 
 _LONGEST = 64 * 1024**2  # bytes
+_ANSWERS_WITHIN_S = 2.0
 _STATUS_KINDS: dict[str, type | tuple[type, ...]] = {
     "pid": int,
     "profile": str,
@@ -19,8 +21,11 @@ _STATUS_KINDS: dict[str, type | tuple[type, ...]] = {
 
 
 def status_of(mountpoint: Path) -> dict[str, Any]:
-    """The account in status.json; {} where there is none, or none that can be used."""
-    found = _read(mountpoint, "status.json")
+    """The account in status.json; {} where none that can be used comes in time."""
+    try:
+        found = _read(mountpoint, "status.json")
+    except TimeoutError:
+        return {}
     if not isinstance(found, dict):
         return {}
     usable = all(isinstance(found.get(name), kind) for name, kind in _STATUS_KINDS.items())
@@ -28,15 +33,20 @@ def status_of(mountpoint: Path) -> dict[str, Any]:
 
 
 def pending(mountpoint: Path) -> list[dict[str, Any]]:
-    """What a mount has not stored yet; sizes in bytes."""
+    """What a mount has not stored yet; sizes in bytes. TimeoutError if it does not answer."""
     found = _read(mountpoint, "pending.json")
     return [row for row in found if _is_transfer(row)] if isinstance(found, list) else []
 
 
 def _read(mountpoint: Path, name: str) -> Any:
-    try:
+    def read() -> bytes:
         with (mountpoint / ".provenafs" / name).open("rb") as file:
-            return parse_json(file.read(_LONGEST))
+            return file.read(_LONGEST)
+
+    try:
+        return parse_json(within(_ANSWERS_WITHIN_S, read))
+    except TimeoutError:
+        raise
     except (OSError, ValueError):
         return None
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import subprocess
-import sys
 import time
 from dataclasses import asdict
 from functools import partial
@@ -17,17 +15,15 @@ from typing import Annotated
 import platformdirs
 import typer
 
-from provenafs import private
 from provenafs.cli.app import plain_app
 from provenafs.config import load_settings, save_profile
 from provenafs.provena.tokens import LoginFile, Tokens
 from provenafs.sandbox.errors import SandboxError
+from provenafs.sandbox.process import launch, wait_until_ready
 from provenafs.sandbox.state import Running, StateFolder
 
 PROFILE = "sandbox"
 _FIRST_USER = "alice"
-_START_DEADLINE_S = 300
-_POLL_S = 0.05
 _PACKAGES = ("fastapi", "hypercorn", "jwt", "minio")
 
 app = plain_app(help="A local Provena with sample datasets.", no_args_is_help=True)
@@ -61,7 +57,7 @@ def start(
     folder = StateFolder(state)
     folder.prepare()
     if background:
-        _show(_started_behind(folder, strict), folder)
+        _show(_start_in_background(folder, strict), folder)
     else:
         _run(folder, strict)
 
@@ -126,39 +122,18 @@ def _run(folder: StateFolder, strict: bool) -> None:
     trio.run(partial(daemon.run, folder, ready, is_strict=strict))
 
 
-def _started_behind(folder: StateFolder, strict: bool) -> Running:
-    """Start a detached process and wait until its services respond."""
+def _start_in_background(folder: StateFolder, strict: bool) -> Running:
     if folder.holder() is not None:
         raise SandboxError(f"The sandbox in {folder.path} is already running.")
-    command = "from provenafs.cli import main; main()"
-    options = ["--state", str(folder.path), *(["--strict"] if strict else [])]
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-    with os.fdopen(private.open_file(folder.log, flags), "wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-c", command, "sandbox", "start", *options],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-    deadline = time.monotonic() + _START_DEADLINE_S
-    while time.monotonic() < deadline and process.poll() is None:
-        running = folder.running()
-        if running is not None and not running.silent():
-            return running
-        time.sleep(_POLL_S)
-    if process.poll() is None:
-        process.terminate()
-        raise SandboxError(
-            f"The sandbox did not start within {_START_DEADLINE_S} seconds; see {folder.log}."
-        )
-    last_words = folder.log.read_text(errors="replace").strip().rpartition("\n")[2]
-    raise SandboxError(last_words.removeprefix("provenafs: ") or f"It ended; see {folder.log}.")
+    return wait_until_ready(launch(folder, is_strict=strict), folder)
 
 
 def _require_packages() -> None:
     if any(find_spec(package) is None for package in _PACKAGES):
-        raise SandboxError("The sandbox needs more packages: pip install 'provenafs[sandbox]'.")
+        raise SandboxError(
+            "The sandbox needs more packages: install provenafs again with its extra"
+            " 'sandbox', in a checkout for example with pipx install --force '.[sandbox]'."
+        )
 
 
 def _log_in(running: Running, user: str) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
-import threading
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -12,13 +13,24 @@ import typer
 from provenafs.cli.live import pending
 from provenafs.cli.progress import progress_of_bytes
 from provenafs.fuse.mountpoint import MountError, containing, our_mounts
+from provenafs.lib.deadline import Call
 
 _LOOK_EVERY_S = 0.2
+_SILENT_S = 10.0  # a mount that answers nothing for so long is stuck
+
+
+class NotStored(MountError):
+    """Not everything that was written is stored; `reason` is half a sentence."""
+
+    def __init__(self, mountpoint: Path, reason: str) -> None:
+        super().__init__(f"{reason} in {mountpoint}: see 'provenafs recover list'.")
+        self.reason = reason
 
 
 def sync(
     path: Annotated[
-        Path | None, typer.Argument(help="Any path in a mount; without one, all mounts.")
+        Path | None,
+        typer.Argument(help="Any path in a mount; without one, all mounts.", parser=Path),
     ] = None,
 ) -> None:
     """Wait until all written data is stored."""
@@ -26,50 +38,55 @@ def sync(
         for mounted in our_mounts():
             wait_until_stored(mounted.path)
         return
-    found = containing(path.absolute())
+    found = containing(path)
     if found is None:
         raise MountError(f"{path} is not in a provenafs mount: see 'provenafs status'.")
     wait_until_stored(found.path)
 
 
-def wait_until_stored(mountpoint: Path) -> None:
-    """fsync the mount's root with a progress line; raises MountError if a file could not be stored.
+def wait_until_stored(mountpoint: Path, within: float = math.inf) -> None:
+    """fsync the mount's root with a progress line; NotStored if that fails or takes too long.
 
-    The kernel passes neither sync(2) nor syncfs(2) on to a FUSE filesystem, but it does fsync.
+    `within` is in seconds. The kernel passes neither sync(2) nor syncfs(2) on to a FUSE
+    filesystem, but it does fsync.
     """
-    failure: list[OSError] = []
 
-    def wait() -> None:
+    def store() -> None:
+        descriptor = os.open(mountpoint, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            descriptor = os.open(mountpoint, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-        except OSError as error:
-            failure.append(error)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
-    thread = threading.Thread(target=wait, daemon=True)
-    thread.start()
-    thread.join(_LOOK_EVERY_S)
-    if thread.is_alive():
-        _show_progress(mountpoint, thread)
-    if failure:
-        raise MountError(
-            f"not everything in {mountpoint} could be stored ({failure[0].strerror}):"
-            " see 'provenafs recover list'."
-        )
+    call = Call(store)
+    if not call.ends(_LOOK_EVERY_S):
+        _show_progress(mountpoint, call, time.monotonic() + within)
+    try:
+        call.result()
+    except OSError as error:
+        reason = f"not everything could be stored ({error.strerror})"
+        raise NotStored(mountpoint, reason) from error
 
 
-def _show_progress(mountpoint: Path, thread: threading.Thread) -> None:
+def _show_progress(mountpoint: Path, call: Call[None], deadline: float) -> None:
+    heard = time.monotonic()
     with progress_of_bytes() as progress:
         line = progress.add_task("storing", total=None)
-        while thread.is_alive():
-            transfers = pending(mountpoint)
+        while not call.ends(_LOOK_EVERY_S):
+            if time.monotonic() > deadline:
+                raise NotStored(mountpoint, "not everything was stored in time")
+            try:
+                transfers = pending(mountpoint)
+            except TimeoutError:
+                if time.monotonic() - heard > _SILENT_S:
+                    raise MountError(
+                        f"{mountpoint} does not answer: see 'provenafs status'."
+                    ) from None
+                continue
+            heard = time.monotonic()
             progress.update(
                 line,
                 description=f"storing {len(transfers)} files",
                 total=sum(transfer["size"] for transfer in transfers) or None,
                 completed=sum(transfer["sent"] for transfer in transfers),
             )
-            thread.join(_LOOK_EVERY_S)

@@ -13,8 +13,11 @@ import trio
 
 from provenafs import private
 from provenafs.content.cache.block_cache import BlockCache
-from provenafs.content.listing.index import Index, Invalidation
+from provenafs.content.listing.index import ROOT_INO, Index, Invalidation, Kind
 from provenafs.content.reading.budget import ReadAheadBudget
+from provenafs.content.reading.object_reads import ObjectReads, ReadObjects
+from provenafs.content.reading.object_source import ObjectSource
+from provenafs.content.reading.whole_fetch import WholeFetches
 from provenafs.guard import Background
 from provenafs.s3.calls import S3Context
 from provenafs.s3.types import ObjectInfo
@@ -46,11 +49,20 @@ class Content:
     nursery: Background
     memory: ReadAheadBudget
     blocks: BlockCache
+    whole: WholeFetches
+    reads: ReadObjects
     hidden: set[str] = field(default_factory=set, kw_only=True)
     asks_objects: bool = field(default=False, kw_only=True)
     follow: Callable[[Sequence[ObjectInfo]], Awaitable[None]] | None = field(
         default=None, kw_only=True
     )
+
+    def forget(self, *path: str, below: int = ROOT_INO) -> None:
+        """Let the kernel forget what it knows of a virtual name, or that there was none."""
+        parent, ino = 0, below
+        for name in path:
+            parent, ino = ino, self.index.get_or_create(ino, name, Kind.VIRTUAL).ino
+        self.changed([Invalidation(parent, path[-1], ino)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +70,15 @@ class ContentOptions:
     """How a mount reads. `ttl`: how long a listing is fresh, in seconds.
 
     `memory` is in bytes, for all that is read ahead together; `cache_size` in bytes on disk.
-    With `asks_objects` each object version is looked at once for its time and mode.
+    With `asks_objects` each object version is looked at once for its time and mode; with
+    `fetch_whole` objects are cached whole once their ranges have cost as much.
     """
 
     ttl: float
     memory: int = _MEMORY
     cache_size: int = _CACHE_SIZE
     asks_objects: bool = False
+    fetch_whole: bool = True
 
 
 @asynccontextmanager
@@ -81,8 +95,11 @@ async def open_content(
         async with trio.open_nursery() as nursery:
             background = Background(nursery)
             budget = ReadAheadBudget(options.memory)
+            background.start_soon(blocks.tend)
+            whole = WholeFetches(blocks, s3, budget, background)
+            reads = ReadObjects(whole.waited_for if options.fetch_whole else _never)
             yield Content(
-                index, s3, options.ttl, changed, background, budget, blocks,
+                index, s3, options.ttl, changed, background, budget, blocks, whole, reads,
                 asks_objects=options.asks_objects,
             )  # fmt: skip
             nursery.cancel_scope.cancel()
@@ -92,6 +109,10 @@ async def open_content(
         if slot is not None:
             os.ftruncate(slot, 0)
             os.close(slot)
+
+
+def _never(source: ObjectSource, reads: ObjectReads) -> None:
+    """Fetch no object whole, however long its readers wait."""
 
 
 def _open_index(cache_dir: Path) -> tuple[int | None, Index]:

@@ -21,8 +21,10 @@ from provenafs.content.listing.listing import ListingScope, ListRequest
 from provenafs.content.listing.object_attributes import ObjectAttributes
 from provenafs.content.object_version import ObjectVersion
 from provenafs.content.reading.directory_prefetch import DirectoryPrefetch
+from provenafs.content.reading.object_reads import ObjectReads
 from provenafs.content.reading.object_source import ObjectSource
 from provenafs.content.reading.reader import Reader
+from provenafs.content.reading.sibling_ranges import SiblingRanges
 from provenafs.errors import FSError, Transient
 from provenafs.s3.api import BucketApi
 from provenafs.s3.errors import Unavailable
@@ -60,6 +62,9 @@ class Drive:
         self._root = root
         self._siblings = DirectoryPrefetch(
             content.index, self._source_ahead, content.memory, content.nursery
+        )
+        self._alike = SiblingRanges(
+            content.index, self._opened_ahead, content.memory, content.nursery
         )
         self.attributes = (
             ObjectAttributes(content.index, bucket, self.key) if content.asks_objects else None
@@ -157,6 +162,14 @@ class Drive:
         if self._is_fresh(current):
             return self._index.child(directory.ino, name)
         prefix = self._prefix_of(current)
+        if (
+            self.ttl
+            and directory.ino not in self._listings
+            and await self._walker.has_found(prefix)
+        ):
+            current = self._index.get(directory.ino) or current
+            if self._is_fresh(current):
+                return self._index.child(directory.ino, name)
         with self._old_if_down(current):
             return await self._listed(current, prefix, lambda listing: listing.child(name))
         return self._index.child(directory.ino, name)
@@ -201,15 +214,20 @@ class Drive:
     def read(self, version: ObjectVersion, is_lost: Callable[[], bool] = lambda: False) -> Reader:
         """Read an object version that may have no entry any more; as open."""
         source = ObjectSource(self.bucket, version, lambda: None, self._content.blocks, is_lost)
-        return Reader(source, self._content.memory, self._content.nursery)
+        reads = self._content.reads.of(source)
+        return Reader(source, self._content.memory, self._content.nursery, reads=reads)
 
     def open(self, entry: Entry, is_lost: Callable[[], bool]) -> Reader:
         """Read an object; `is_lost` tells whether this mount has replaced or deleted it."""
+        source = self._source(entry, is_lost)
+        reads = self._content.reads.of(source)
+        self._alike.open(entry, reads)
         return Reader(
-            self._source(entry, is_lost),
+            source,
             self._content.memory,
             self._content.nursery,
             lambda: self._siblings.first_read(entry),
+            reads,
         )
 
     async def _follow(self, objects: Sequence[ObjectInfo]) -> None:
@@ -282,6 +300,14 @@ class Drive:
         except FSError:  # its directory is gone
             return None
         return source if source.cached_bytes < entry.size else None
+
+    def _opened_ahead(self, entry: Entry) -> tuple[ObjectSource, ObjectReads] | None:
+        """What is read of an entry before it is opened; None if its directory is gone."""
+        try:
+            source = self._source(entry)
+        except FSError:
+            return None
+        return source, self._content.reads.of(source)
 
     def _is_fresh(self, directory: Entry) -> bool:
         if directory.listed_at and self.ttl and trio.current_time() < self._down_until:

@@ -86,6 +86,18 @@ class Server:
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(self._descriptor, signal.SIGTERM)
 
+    def kill(self) -> None:
+        """Send SIGKILL; nothing if it has ended."""
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._descriptor, signal.SIGKILL)
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether a signal has stopped it (proc(5), state T)."""
+        with suppress(OSError):
+            return Path(f"/proc/{self.pid}/stat").read_text().rpartition(") ")[2][:1] in "Tt"
+        return False
+
     def has_ended(self, within: float) -> bool:
         """Whether it ends within so many seconds."""
         poll = select.poll()
@@ -107,6 +119,26 @@ def server_of(mounted: Mounted, hint: int | None = None) -> Server | None:
         if _connections(pid) and (server := _checked(pid, mounted, exactly=True)):
             return server
     return _checked(hint, mounted, exactly=False) if hint is not None else None
+
+
+def users_of(mounted: Mounted) -> list[tuple[str, int]]:
+    """The processes, by name and id, that have a file or directory of a mount open or are there.
+
+    Only those that this user may look at.
+    """
+    found = []
+    for pid in _processes():
+        with suppress(OSError):
+            if any(mounted.contains(path) for path in _paths_in_use(pid)):
+                found.append((Path(f"/proc/{pid}/comm").read_text().strip(), pid))
+    return found
+
+
+def _paths_in_use(pid: int) -> Iterator[Path]:
+    process = Path(f"/proc/{pid}")
+    for link in (process / "cwd", process / "root", process / "exe", *(process / "fd").iterdir()):
+        with suppress(OSError):
+            yield link.readlink()
 
 
 def _checked(pid: int, mounted: Mounted, *, exactly: bool) -> Server | None:

@@ -7,9 +7,10 @@ import os
 import re
 import shutil
 import subprocess
-import threading
 from dataclasses import dataclass
 from pathlib import Path
+
+from provenafs.lib.deadline import within
 
 FILESYSTEM_TYPE = "fuse.provenafs"
 _ANSWER_WITHIN_S = 5.0
@@ -30,6 +31,10 @@ class Mounted:
     filesystem_type: str
     device: str
     user: int | None
+
+    def contains(self, path: Path) -> bool:
+        """Whether an absolute path without links lies in it."""
+        return path == self.path or self.path in path.parents
 
     @property
     def number(self) -> int:
@@ -61,14 +66,32 @@ def mounted_at(path: Path) -> Mounted | None:
     return found[-1] if found else None
 
 
+def located(path: Path) -> Mounted | None:
+    """What is mounted at a path that may lead there through links."""
+    return mounted_at(path.absolute()) or mounted_at(resolved(path))
+
+
 def containing(path: Path) -> Mounted | None:
-    """The provenafs mount that `path` lies in."""
-    found = [mount for mount in our_mounts() if path == mount.path or mount.path in path.parents]
+    """The provenafs mount that a path, which may lead there through links, lies in."""
+    absolute = path.absolute()
+    return _around(absolute) or _around(resolved(absolute))
+
+
+def _around(path: Path) -> Mounted | None:
+    found = [mount for mount in our_mounts() if mount.contains(path)]
     return max(found, key=lambda mount: len(mount.path.parts), default=None)
 
 
+def resolved(path: Path) -> Path:
+    """An absolute path without links; with them where a filesystem on the way does not answer."""
+    try:
+        return Path(within(_ANSWER_WITHIN_S, lambda: os.path.realpath(path)))
+    except OSError:
+        return path.absolute()
+
+
 def prepare(path: Path) -> None:
-    """Make sure that `path` can be mounted on; clears a dead mount a crash has left there.
+    """Make sure that `path`, without links, can be mounted on; clears a dead mount there.
 
     Raises MountError with one sentence.
     """
@@ -110,18 +133,13 @@ def is_alive(path: Path) -> bool:
 
     A mount that does not answer within a few seconds counts as alive: its process is busy.
     """
-    outcome: list[int] = []
-
-    def probe() -> None:
-        try:
-            os.statvfs(path)  # never answered from the kernel's cache, as a stat may be
-        except OSError as error:
-            outcome.append(error.errno or errno.EIO)
-
-    thread = threading.Thread(target=probe, daemon=True)
-    thread.start()
-    thread.join(_ANSWER_WITHIN_S)
-    return errno.ENOTCONN not in outcome
+    try:
+        within(_ANSWER_WITHIN_S, lambda: os.statvfs(path))  # a stat may come from a cache
+    except TimeoutError:
+        return True
+    except OSError as error:
+        return error.errno != errno.ENOTCONN
+    return True
 
 
 def unmount(path: Path, *, lazy: bool = False) -> None:

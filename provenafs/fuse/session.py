@@ -31,6 +31,7 @@ from provenafs.fuse.neighbours import Indexers
 from provenafs.fuse.notifier import notify_kernel
 from provenafs.fuse.operations import Operations
 from provenafs.fuse.shared import Ownership, SharedOperations
+from provenafs.fuse.signals import obey_signals
 from provenafs.guard import Background
 from provenafs.provena.client import Provena
 from provenafs.tree.context import Context
@@ -41,18 +42,23 @@ log = logging.getLogger(__name__)
 # pyfuse3 serves 99 requests at once by default: a hundred closes waiting for uploads would hold
 # up an unrelated stat. Tasks are made as needed and end when idle.
 _REQUESTS_AT_ONCE = 400
-# How long requests under way may take to finish after SIGTERM.
-_GRACE_S = 10.0
 # The kernel's default of 128 KiB makes large reads slow; setting it needs root.
 _READ_AHEAD_KIB = 1024
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 
 
-async def serve(settings: Settings, mountpoint: Path, ready: Callable[[], None]) -> None:
+async def serve(
+    settings: Settings,
+    mountpoint: Path,
+    ready: Callable[[], None],
+    reload: Callable[[], Settings] | None = None,
+) -> None:
     """Mount at `mountpoint` and serve until it is unmounted, or SIGINT or SIGTERM comes.
 
-    `ready` is called once the mount answers. Raises MountError, ProvenaError or ConfigError
-    with one sentence if it cannot be mounted.
+    `ready` is called once the mount answers. SIGHUP calls `reload` for new settings, of which
+    the TTL is put to use; without it, SIGHUP ends the mount as SIGTERM does. SIGUSR1 switches
+    debug lines in the log on and off. Raises MountError, ProvenaError or ConfigError with one
+    sentence if it cannot be mounted.
     """
     _share_one_heap()  # before there are threads
     raise_limit()
@@ -63,7 +69,7 @@ async def serve(settings: Settings, mountpoint: Path, ready: Callable[[], None])
         listeners = Listeners(send.send_nowait, session.note_failure, session.status)
         async with open_context(settings, provena, listeners) as context:
             await _check_access(context.catalog)
-            await session.run(context, receive, ready)
+            await session.run(context, receive, ready, _reloading(context, reload))
             await _drain(context)
 
 
@@ -107,6 +113,7 @@ class _Session:
         context: Context,
         changes: trio.MemoryReceiveChannel[Sequence[Invalidation]],
         ready: Callable[[], None],
+        reload: Callable[[], None] | None,
     ) -> None:
         """Serve until unmounted or told to stop; unmounts in every case."""
         self._catalog = context.catalog
@@ -124,7 +131,7 @@ class _Session:
                     notify_kernel, changes, self._abort, self._operations.tree.path
                 )
                 background.start_soon(self._operations.callers.watch)
-                background.start_soon(_stop_on_signal, nursery.cancel_scope)
+                background.start_soon(obey_signals, nursery.cancel_scope, reload)
                 nursery.start_soon(self._begin, ready)
                 background.start_soon(self._resume, recovery)
                 await pyfuse3.main(max_tasks=_REQUESTS_AT_ONCE)
@@ -222,17 +229,18 @@ def _operations(settings: Settings, tree: Tree, neighbours: Indexers) -> Operati
     return Operations(tree, neighbours)
 
 
-async def _stop_on_signal(scope: trio.CancelScope) -> None:
-    """On SIGINT or SIGTERM take no more requests, and cut off those that do not end in time.
+def _reloading(
+    context: Context, reload: Callable[[], Settings] | None
+) -> Callable[[], None] | None:
+    if reload is None:
+        return None
 
-    A second signal cuts them off at once.
-    """
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        log.info("unmounting on %s", signal.Signals(await anext(signals)).name)
-        pyfuse3.terminate()
-        scope.deadline = trio.current_time() + _GRACE_S
-        await anext(signals)
-        scope.cancel()
+    def apply() -> None:
+        ttl = reload().ttl
+        context.catalog.ttl = context.content.ttl = ttl
+        log.info("settings read again: listings are trusted for %g s", ttl)
+
+    return apply
 
 
 async def _drain(context: Context) -> None:

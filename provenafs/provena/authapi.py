@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from ProvenaInterfaces.AuthAPI import (
-    AccessReport,
-    AccessReportResponse,
     UserGroupMetadata,
     UserLinkUserLookupResponse,
 )
@@ -24,8 +22,3 @@ class AuthApi(ServiceClient):
         """The groups this user is a member of."""
         document = await self.call("GET", "/groups/user/list_user_membership")
         return list(self.rows(UserGroupMetadata, self.succeeded(document).get("groups")))
-
-    async def access_report(self) -> AccessReport:
-        """Which realm roles this user has and lacks."""
-        document = await self.call("GET", "/access-control/user/generate-access-report")
-        return self.parsed(AccessReportResponse, self.succeeded(document)).report

@@ -16,9 +16,10 @@ from ProvenaInterfaces.DataStoreAPI import (
 )
 from pydantic import BaseModel
 
+from provenafs.printable import printable
 from provenafs.provena.auth import TokenSource
 from provenafs.provena.errors import UNUSABLE, Invalid, NotFound, Released, Unavailable
-from provenafs.provena.handles import has_name, shown
+from provenafs.provena.handles import has_name
 from provenafs.provena.pages import Page, PageKey, pages
 from provenafs.provena.reading import text_or_none
 from provenafs.provena.records import DatasetRecord, FetchedDataset, S3Location, records_of
@@ -80,11 +81,11 @@ class DataStore(ServiceClient):
             record = DatasetRecord.from_item(answer.get("item"))
         except ValueError as error:
             raise Unavailable(
-                f"the record of {shown(handle)} cannot be used: {error}", UNUSABLE
+                f"the record of {printable(handle)} cannot be used: {error}", UNUSABLE
             ) from error
         if record.id != handle:
             raise Unavailable(
-                f"{self._name} returned another dataset than {shown(handle)}", UNUSABLE
+                f"{self._name} returned another dataset than {printable(handle)}", UNUSABLE
             )
         roles = answer.get("roles")
         known = frozenset(filter(None, map(text_or_none, roles if isinstance(roles, list) else [])))
@@ -271,7 +272,7 @@ def _naming(handle: str) -> Iterator[None]:
     try:
         yield
     except NotFound:
-        raise NotFound(f"there is no dataset '{shown(handle)}'") from None
+        raise NotFound(f"there is no dataset '{printable(handle)}'") from None
 
 
 def _demand_reason(reason: str) -> None:

@@ -38,11 +38,6 @@ def has_name(handle: str) -> bool:
     return _name(handle) is not None
 
 
-def shown(handle: str) -> str:
-    """A handle as a part of a sentence: as it is, unless it would break the line."""
-    return handle if handle.isprintable() else _name(handle) or "…"
-
-
 def directory_name(handle: str) -> str:
     """The name of a dataset's directory; raises ValueError if there is none for such a handle."""
     name = _name(handle)

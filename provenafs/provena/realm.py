@@ -31,7 +31,6 @@ class DeviceLogin:
     """A login begun; the user has `expires_in` seconds to confirm it in a browser."""
 
     user_code: str
-    verification_uri: str
     verification_uri_complete: str
     expires_in: float
     interval: float
@@ -72,7 +71,6 @@ class Realm:
         complete = text_or_none(answer.get("verification_uri_complete"))
         return DeviceLogin(
             user_code=user_code,
-            verification_uri=page,
             verification_uri_complete=complete or page,
             expires_in=number(answer.get("expires_in"), _DEFAULT_DEVICE_S, 0, _LONGEST_S),
             interval=number(answer.get("interval"), _DEFAULT_INTERVAL_S, 0, _LONGEST_S),

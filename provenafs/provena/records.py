@@ -11,7 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from provenafs.provena.handles import has_name, shown
+from provenafs.printable import printable
+from provenafs.provena.handles import has_name
 from provenafs.provena.reading import number, object_or_empty, text_or_none
 
 LATEST_S = 253_402_300_799
@@ -73,13 +74,13 @@ class DatasetRecord:
             raise ValueError("the item's id cannot be a directory's name")
         for name in ("created_timestamp", "updated_timestamp"):
             if not isinstance(item.get(name), int):
-                raise ValueError(f"{shown(handle)} has no valid {name}")
+                raise ValueError(f"{printable(handle)} has no valid {name}")
         location = object_or_empty(item.get("s3"))
         bucket, path = location.get("bucket_name"), location.get("path")
         if not isinstance(bucket, str) or not _BUCKET.fullmatch(bucket):
-            raise ValueError(f"{shown(handle)} has no valid bucket_name")
+            raise ValueError(f"{printable(handle)} has no valid bucket_name")
         if not isinstance(path, str) or not _is_folder(path):
-            raise ValueError(f"{shown(handle)} has no valid path in its bucket")
+            raise ValueError(f"{printable(handle)} has no valid path in its bucket")
         return cls(item)
 
     @property

@@ -5,15 +5,13 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from typing import Any
 
-from ProvenaInterfaces.RegistryModels import AccessSettings, DescribedRole, LockEvent
+from ProvenaInterfaces.RegistryModels import AccessSettings, LockEvent
 from pydantic import BaseModel
 
 from provenafs.provena.errors import NotFound, Unauthorised
 from provenafs.provena.pages import Page, PageKey, pages
-from provenafs.provena.reading import text_or_none
 from provenafs.provena.records import DatasetRecord, records_of
 from provenafs.provena.service import ServiceClient
 
@@ -21,14 +19,6 @@ log = logging.getLogger(__name__)
 
 _DATASET = "/registry/entity/dataset"
 _UNKNOWN = {400: NotFound}
-
-
-@dataclass(frozen=True, slots=True)
-class Build:
-    """Which release of Provena answers; each may be unknown."""
-
-    tag_name: str | None
-    commit_id: str | None
 
 
 class Registry(ServiceClient):
@@ -52,11 +42,6 @@ class Registry(ServiceClient):
             "GET", f"{_DATASET}/auth/evaluate", params={"id": handle}, errors=_UNKNOWN
         )
         return frozenset(self.parsed(_Roles, document).roles)
-
-    async def described_roles(self) -> list[DescribedRole]:
-        """The roles there are for datasets, in words."""
-        document = await self.call("GET", f"{_DATASET}/auth/roles")
-        return list(self.rows(DescribedRole, self.object_in(document).get("roles")))
 
     async def access(self, handle: str) -> AccessSettings:
         """Who may do what; raises Unauthorised unless the user has the admin role on it."""
@@ -102,12 +87,6 @@ class Registry(ServiceClient):
         async for page in pages(functools.partial(self._review_page, person)):
             for record in records_of(page.items, _warn):
                 yield record
-
-    async def build(self) -> Build:
-        """Which release of Provena this is."""
-        document = await self.call("GET", "/registry/general/about/version")
-        known = document if isinstance(document, dict) else {}
-        return Build(text_or_none(known.get("tag_name")), text_or_none(known.get("commit_id")))
 
     async def _change_lock(self, verb: str, handle: str, reason: str) -> None:
         document = await self.call(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -118,12 +119,25 @@ class Bucket:
         by now, NoSuchKey, S3Error.
         """
         wanted = Range(self.name, key, etag, size, start)
-        return await self._caller.call(
-            f"reading {key}",
-            partial(self._receive, wanted, length, await self._region()),
-            limiter=self.service.reads,
-            retry=retry,
-        )
+        region = await self._region()
+        with self._timed(length):
+            return await self._caller.call(
+                f"reading {key}",
+                partial(self._receive, wanted, length, region),
+                limiter=self.service.reads,
+                retry=retry,
+            )
+
+    @contextmanager
+    def _timed(self, size: int) -> Iterator[None]:
+        began = trio.current_time()
+        received = 0
+        self.service.throughput.begin()
+        try:
+            yield
+            received = size
+        finally:
+            self.service.throughput.end(received, trio.current_time() - began)
 
     def _receive(
         self, wanted: Range, length: int, region: str, credentials: Credentials

@@ -26,6 +26,7 @@ from provenafs.s3.errors import (
     Unavailable,
 )
 from provenafs.s3.pace import Pace
+from provenafs.s3.throughput import Throughput
 from provenafs.s3.types import Credentials, CredentialScope, CredentialSource, nanoseconds
 from provenafs.s3.wire import FAILURES
 
@@ -63,6 +64,7 @@ class S3Context:
         self.listings = trio.CapacityLimiter(_LISTINGS_AT_ONCE)
         self.uploads = trio.CapacityLimiter(UPLOADS_AT_ONCE)
         self.pace = Pace(self.reads)
+        self.throughput = Throughput()
         self.regions: dict[str, str] = {}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from provenafs.errors import FSError
 from provenafs.tree.node import Attributes, BytesHandle, Handle, Node
@@ -71,6 +71,20 @@ class Link(Node):
 
     async def readlink(self) -> str:
         return self._target
+
+
+class LiveLink(Node):
+    """A symbolic link that is resolved at each use."""
+
+    def __init__(self, ino: int, resolve: Callable[[], Awaitable[Link]]) -> None:
+        super().__init__(ino)
+        self._resolve = resolve
+
+    async def attributes(self) -> Attributes:
+        return await (await self._resolve()).attributes()
+
+    async def readlink(self) -> str:
+        return await (await self._resolve()).readlink()
 
 
 def text_xattrs(values: Mapping[str, str | None]) -> dict[str, bytes]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import logging
 import math
-from collections.abc import Iterator
 from functools import partial
 
 import trio
@@ -14,7 +13,6 @@ from provenafs.catalog.catalog import Catalog
 from provenafs.catalog.rejected import Rejected
 from provenafs.catalog.saving import MAX_TEXT, Saved, Saving, fingerprint, parse
 from provenafs.content.content import Content
-from provenafs.content.listing.index import ROOT_INO, Invalidation, Kind
 from provenafs.errors import FSError
 from provenafs.provena.errors import ProvenaError
 from provenafs.provena.records import DatasetRecord
@@ -148,19 +146,12 @@ class Edits:
             return
         if fingerprint(record.collection_format) != before:
             self.note_read(record)
-        self._content.changed(list(self._changes(record)))
+        self._forget_files(record)
 
-    def _changes(self, record: DatasetRecord) -> Iterator[Invalidation]:
-        """What the kernel has to forget after a save."""
-        dataset = (directory_name(record.id),)
-        yield self._change(*dataset, "metadata.json")
+    def _forget_files(self, record: DatasetRecord) -> None:
+        dataset, forget = directory_name(record.id), self._content.forget
+        forget(dataset, "metadata.json")
         for name in ("record.json", "citation.cff", "ro-crate-metadata.json"):
-            yield self._change(*dataset, ".provena", name)
+            forget(dataset, ".provena", name)
         for entry in record.history[:1]:
-            yield self._change(*dataset, "versions", "metadata", f"{entry.id}.json")
-
-    def _change(self, *path: str) -> Invalidation:
-        parent, ino = 0, ROOT_INO
-        for name in path:
-            parent, ino = ino, self._content.index.get_or_create(ino, name, Kind.VIRTUAL).ino
-        return Invalidation(parent, path[-1], ino)
+            forget(dataset, "versions", "metadata", f"{entry.id}.json")

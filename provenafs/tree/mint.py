@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 
 from provenafs.catalog.saving import MAX_TEXT, fingerprint, parse
-from provenafs.content.listing.index import ROOT_INO, Entry, Invalidation, Kind
+from provenafs.content.listing.index import Entry
 from provenafs.errors import FSError
 from provenafs.tree.context import Context
 from provenafs.tree.documents import Document, Link, is_write, text_xattrs
@@ -161,18 +161,12 @@ class MintDirectory(EditableDirectory):
         """A file is a dataset now."""
         self._texts.minted[ino] = minted
         self._texts.drafts.pop(ino, None)
-        self.context.content.changed(list(self._changes(ino, minted.handle)))
-
-    def _changes(self, ino: int, handle: str) -> list[Invalidation]:
-        """What the kernel has to forget: attributes, and that there were no such names."""
-        index = self.context.index
-        path = index.path(ino)
-        changes = [_change(self.context, ROOT_INO, directory_name(handle))]
+        self.context.content.forget(directory_name(minted.handle))
+        path = self.context.index.path(ino)
         if path:
             name = path[-1].name
-            changes.append(Invalidation(self.ino, name, ino))
-            changes.append(_change(self.context, self.ino, name.removesuffix(".json")))
-        return changes
+            self.context.content.forget(name, below=self.ino)
+            self.context.content.forget(name.removesuffix(".json"), below=self.ino)
 
     def _links(self) -> dict[str, str]:
         """The names of minted files, without their ending, and the directories they link to."""
@@ -183,10 +177,6 @@ class MintDirectory(EditableDirectory):
                 name = path[-1].name.removesuffix(".json")
                 links[name] = f"../{directory_name(minted.handle)}"
         return links
-
-
-def _change(context: Context, parent: int, name: str) -> Invalidation:
-    return Invalidation(parent, name, context.index.get_or_create(parent, name, Kind.VIRTUAL).ino)
 
 
 class _DraftFile(Node):

@@ -77,6 +77,10 @@ class _MetricsFile(LiveDocument):
             *_samples("open_handles", "gauge", {"": status.get("open_handles", 0)}),
             *_samples("pending_files", "gauge", {"": len(transfers)}),
             *_samples("pending_bytes", "gauge", {"": sum(one.size for one in transfers)}),
+            *_samples("read_ahead_bytes_total", "counter", self._read_ahead()),
+            *_samples(
+                "whole_fetch_bytes_total", "counter", {"": self.context.content.whole.fetched}
+            ),
         ]
         for name, label in _COUNTERS.items():
             counts = status.get(name)
@@ -84,6 +88,14 @@ class _MetricsFile(LiveDocument):
                 labelled = {f'{{{label}="{key}"}}': value for key, value in counts.items()}
                 lines += _samples(f"{name}_total", "counter", labelled)
         return "".join(lines).encode()
+
+    def _read_ahead(self) -> dict[str, object]:
+        """What was fetched ahead into memory; what was dropped there may still be in the cache."""
+        memory = self.context.content.memory
+        return {
+            '{outcome="used"}': memory.ahead_used,
+            '{outcome="dropped"}': memory.ahead_dropped,
+        }
 
 
 # Of the status: what is counted, and by what.

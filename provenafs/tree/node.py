@@ -8,7 +8,6 @@ lives between requests is in the catalog, the index, and in open handles.
 from __future__ import annotations
 
 import errno
-import stat
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -29,11 +28,6 @@ class Attributes(NamedTuple):
     mtime_ns: int = 0
     timeout: float = 0.0
     ctime_ns: int | None = None
-
-    @property
-    def is_directory(self) -> bool:
-        """Whether this is a directory."""
-        return stat.S_ISDIR(self.mode)
 
 
 class DirectoryEntry(NamedTuple):

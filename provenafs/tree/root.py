@@ -6,6 +6,7 @@ import errno
 import json
 import re
 from collections.abc import Sequence
+from functools import partial
 
 from provenafs.content.listing.index import ROOT_INO, Entry
 from provenafs.errors import FSError
@@ -13,7 +14,7 @@ from provenafs.provena.handles import is_usual
 from provenafs.tree.context import Context
 from provenafs.tree.dataset import DatasetDirectory, dataset_attributes
 from provenafs.tree.directory import VirtualDirectory
-from provenafs.tree.documents import Document, Link
+from provenafs.tree.documents import Document, Link, LiveLink
 from provenafs.tree.mint import MintDirectory
 from provenafs.tree.mount_info import MountInfo
 from provenafs.tree.names import MAX_NAME_BYTES, directory_name, handle_of
@@ -81,10 +82,10 @@ class _RootListing(Snapshot):
 
 
 class ByName(VirtualDirectory):
-    """Links to the datasets, called by their display names."""
+    """Links to the datasets, called by their display names; they follow a rename within the TTL."""
 
     def child(self, entry: Entry) -> Node:
-        return _NamedLink(self.context, entry)
+        return LiveLink(entry.ino, partial(self._link, entry))
 
     async def lookup(self, name: str) -> Node:
         if name.startswith(".") or name not in await self.context.by_name():
@@ -94,27 +95,12 @@ class ByName(VirtualDirectory):
     async def listing(self) -> DirectoryHandle:
         return await self.snapshot(sorted(await self.context.by_name()))
 
-
-class _NamedLink(Node):
-    """`by-name/<display name>`; follows a rename of the dataset within the list's TTL."""
-
-    def __init__(self, context: Context, entry: Entry) -> None:
-        super().__init__(entry.ino)
-        self._context = context
-        self._name = entry.name
-
-    async def attributes(self) -> Attributes:
-        return await (await self._link()).attributes()
-
-    async def readlink(self) -> str:
-        return await (await self._link()).readlink()
-
-    async def _link(self) -> Link:
-        names = await self._context.by_name()
-        if self._name not in names:
+    async def _link(self, entry: Entry) -> Link:
+        names = await self.context.by_name()
+        if entry.name not in names:
             raise FSError(errno.ESTALE)
-        target = f"../{directory_name(names[self._name])}"
-        return Link(self.ino, target, self._context.started_ns, self._context.catalog.list_timeout)
+        target = f"../{directory_name(names[entry.name])}"
+        return Link(entry.ino, target, self.context.started_ns, self.context.catalog.list_timeout)
 
 
 class SearchRoot(VirtualDirectory):

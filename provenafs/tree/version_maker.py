@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from provenafs.content.listing.index import ROOT_INO, Invalidation, Kind
 from provenafs.errors import FSError
+from provenafs.printable import is_printable
 from provenafs.provena.errors import Invalid
 from provenafs.tree.context import Context
 from provenafs.tree.names import directory_name
@@ -52,19 +52,13 @@ class VersionMaker(Node):
     async def _make(self, reason: str) -> None:
         new = await self._context.versioning.create(self._handle, reason)
         chain = await self._context.catalog.versions(self._handle)
-        self._forget((directory_name(new.handle),))
+        forget = self._context.content.forget
+        forget(directory_name(new.handle))
         for _, handle in chain:
             directory = directory_name(handle)
-            self._forget((directory, "versions", f"v{new.number}"))
-            self._forget((directory, "versions", "latest"))
-        self._forget((directory_name(self._handle), ".provena", "record.json"))
-
-    def _forget(self, path: tuple[str, ...]) -> None:
-        """Let the kernel forget what it knows of a name, or that there was none."""
-        parent, ino = 0, ROOT_INO
-        for name in path:
-            parent, ino = ino, self._context.index.get_or_create(ino, name, Kind.VIRTUAL).ino
-        self._context.content.changed([Invalidation(parent, path[-1], ino)])
+            forget(directory, "versions", f"v{new.number}")
+            forget(directory, "versions", "latest")
+        forget(directory_name(self._handle), ".provena", "record.json")
 
 
 class _MakerHandle(Handle):
@@ -109,6 +103,6 @@ def _first_line(text: bytes) -> str:
         line = " ".join(text.decode("utf-8-sig").strip().partition("\n")[0].split())
     except UnicodeDecodeError:
         raise Invalid("the reason for a new version must be UTF-8") from None
-    if not line.isprintable():
+    if not is_printable(line):
         raise Invalid("the reason for a new version is not printable text")
     return line

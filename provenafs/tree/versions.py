@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Mapping
+from functools import partial
 
 from provenafs.catalog import documents
 from provenafs.content.listing.index import Entry
@@ -13,9 +14,9 @@ from provenafs.provena.records import HistoryEntry
 from provenafs.tree import version_maker
 from provenafs.tree.context import Context
 from provenafs.tree.directory import VirtualDirectory
-from provenafs.tree.documents import Document, Link, text_xattrs
+from provenafs.tree.documents import Document, Link, LiveLink, text_xattrs
 from provenafs.tree.names import directory_name
-from provenafs.tree.node import Attributes, DirectoryHandle, Node
+from provenafs.tree.node import DirectoryHandle, Node
 from provenafs.tree.version_maker import VersionMaker
 
 _FIXED = ("metadata", version_maker.NAME)
@@ -35,7 +36,7 @@ class VersionsDirectory(VirtualDirectory):
             return HistoryDirectory(self.context, entry.ino, self._handle)
         if entry.name == version_maker.NAME:
             return VersionMaker(self.context, entry.ino, self._handle)
-        return _VersionLink(self, entry)
+        return LiveLink(entry.ino, partial(self._link, entry))
 
     async def links(self) -> dict[str, str]:
         """Link names with their targets, in version order, `latest` last."""
@@ -52,26 +53,11 @@ class VersionsDirectory(VirtualDirectory):
     async def listing(self) -> DirectoryHandle:
         return await self.snapshot([*await self.links(), "metadata"])
 
-
-class _VersionLink(Node):
-    """A link of `versions/`, resolved when asked: chains grow."""
-
-    def __init__(self, directory: VersionsDirectory, entry: Entry) -> None:
-        super().__init__(entry.ino)
-        self._directory = directory
-        self._name = entry.name
-
-    async def attributes(self) -> Attributes:
-        return await (await self._link()).attributes()
-
-    async def readlink(self) -> str:
-        return await (await self._link()).readlink()
-
-    async def _link(self) -> Link:
-        target = (await self._directory.links()).get(self._name)
+    async def _link(self, entry: Entry) -> Link:
+        target = (await self.links()).get(entry.name)
         if target is None:
             raise FSError(errno.ESTALE)
-        return Link(self.ino, target, self._directory.context.started_ns, self._directory.timeout)
+        return Link(entry.ino, target, self.context.started_ns, self.timeout)
 
 
 class HistoryDirectory(VirtualDirectory):

@@ -13,7 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.running_sandbox import RunningSandbox, clean_environment, run_cli
+from provenafs.sandbox.process import clean_environment
+from tests.support.running_sandbox import RunningSandbox, run_cli
 
 PROGRAM = Path(sys.executable).parent / "provenafs"
 

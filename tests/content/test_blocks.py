@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -18,7 +20,7 @@ import trio
 import trio.testing
 
 from provenafs.content.cache.block_cache import BlockCache, object_id
-from provenafs.content.cache.segments import GRANULE, SEGMENT
+from provenafs.content.cache.segment import GRANULE, SEGMENT
 from provenafs.lib.buffers import Buffers
 
 MIB = 1024**2
@@ -96,6 +98,170 @@ async def test_damage_is_noticed_and_healed(tmp_path: Path, damage: str) -> None
         assert not await holds(made)
         await made.store(NAME, 0, memoryview(BODY))
         assert await holds(made)
+
+
+def open_below(folder: Path) -> list[str]:
+    """The files below a folder that this process has open, deleted ones too."""
+    found = []
+    for link in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found.append(str(link.readlink()))
+    return [name for name in found if name.startswith(str(folder / "blocks") + "/")]
+
+
+def knows_nowait(folder: Path) -> bool:
+    """Whether the file system answers at once what its page cache has (not each does)."""
+    path = folder / "probe"
+    path.write_bytes(b"x")
+    with path.open("rb") as file:
+        try:
+            return os.preadv(file.fileno(), [bytearray(1)], 0, os.RWF_NOWAIT) == 1
+        except OSError:
+            return False
+
+
+async def test_what_the_page_cache_has_needs_no_thread(tmp_path: Path) -> None:
+    if not knows_nowait(tmp_path):
+        pytest.skip("this file system always waits")
+    with cache(tmp_path) as made:
+        await made.store(NAME, 0, memoryview(BODY))
+        assert made.read_now(NAME, 0, 10) is None  # not open yet, and not verified
+        for start in range(0, len(BODY), GRANULE):
+            await made.read(NAME, start, min(start + GRANULE, len(BODY)))
+        draw = random.Random(3)
+        places = [draw.randrange(len(BODY)) for _ in range(50)]
+        for start in [*places, SEGMENT - 100, 2 * SEGMENT - 1, len(BODY) - 3]:
+            end = min(start + draw.randrange(1, 2 * GRANULE), len(BODY))
+            with trio.testing.assert_no_checkpoints():
+                assert made.read_now(NAME, start, end) == BODY[start:end]
+        assert made.read_now(NAME, len(BODY) - 3, len(BODY) + 3) is None
+        assert made.read_now(object_id("bucket", "other", ""), 0, 10) is None
+
+
+async def test_only_what_is_present_is_read_from_an_open_segment(tmp_path: Path) -> None:
+    with cache(tmp_path) as made:
+        await made.store(NAME, 2 * GRANULE, memoryview(BODY)[2 * GRANULE : 4 * GRANULE])
+        assert await holds(made, 2 * GRANULE, 4 * GRANULE)
+        for start in (0, GRANULE, 4 * GRANULE, 2 * GRANULE - 1, 4 * GRANULE - 1):
+            assert made.read_now(NAME, start, start + 2) is None
+        assert not await holds(made, 0, 2 * GRANULE)
+        await made.store(NAME, 0, memoryview(BODY)[: 2 * GRANULE])
+        assert await holds(made, 0, 4 * GRANULE)
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut"])
+async def test_damage_between_two_reads_is_noticed_and_healed(tmp_path: Path, damage: str) -> None:
+    with cache(tmp_path) as made:
+        await made.store(NAME, 0, memoryview(BODY))
+        assert await holds(made, 0, GRANULE)  # opens the file, and verifies no more than this
+        victim = files(tmp_path)[0]
+        with victim.open("r+b") as file:
+            if damage == "flip":
+                file.seek(3 * GRANULE + 5)
+                file.write(bytes([BODY[3 * GRANULE + 5] ^ 1]))
+            else:
+                file.truncate(2 * GRANULE)
+        assert made.read_now(NAME, 3 * GRANULE, 3 * GRANULE + 100) is None
+        assert not await holds(made, 3 * GRANULE, 4 * GRANULE)
+        assert not await holds(made)
+        await made.store(NAME, 0, memoryview(BODY))
+        assert await holds(made)
+
+
+async def test_what_is_evicted_between_two_reads_is_gone_with_its_room(tmp_path: Path) -> None:
+    with cache(tmp_path) as made:
+        await made.store(NAME, 0, memoryview(BODY))
+        assert await holds(made)
+        assert len(open_below(tmp_path)) == 3
+        await made.evict(NAME)
+        assert open_below(tmp_path) == []
+        assert made.read_now(NAME, 0, 10) is None
+        assert not await holds(made)
+
+
+@pytest.mark.parametrize("how", ["another mount", "by hand"])
+async def test_files_deleted_under_a_mount_are_closed(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock, how: str
+) -> None:
+    folder = tmp_path / "cache"
+    with cache(folder) as made, cache(folder) as other:
+        await made.store(NAME, 0, memoryview(BODY))
+        assert await holds(made)
+        if how == "another mount":
+            await other.evict(NAME)
+        else:
+            shutil.rmtree(folder)
+        # Until they are closed they have the same bytes: of this version, and no others.
+        data = made.read_now(NAME, 5, 500)
+        assert data is None or data == BODY[5:500]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(made.tend)
+            await trio.sleep(10)
+            nursery.cancel_scope.cancel()
+        assert open_below(folder) == []
+        assert made.read_now(NAME, 5, 500) is None
+        assert not await holds(made)
+
+
+async def test_files_that_nobody_reads_from_are_closed(
+    tmp_path: Path, autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with cache(tmp_path) as made:
+        await made.store(NAME, 0, memoryview(BODY))
+        assert await holds(made)
+        later = time.time() + 3600
+        monkeypatch.setattr(time, "time", lambda: later)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(made.tend)
+            await trio.sleep(10)
+            nursery.cancel_scope.cancel()
+        assert open_below(tmp_path) == []
+        assert await holds(made)
+
+
+@contextmanager
+def all_descriptors_taken() -> Iterator[None]:
+    """While this process can open nothing more."""
+    with ExitStack() as taken:
+        with suppress(OSError):
+            while True:
+                taken.enter_context(Path(os.devnull).open())
+        yield
+
+
+async def test_few_descriptors_are_no_obstacle(tmp_path: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, limits[1]))
+    try:
+        with cache(tmp_path) as made:
+            names = [object_id("bucket", str(number), "") for number in range(60)]
+            for name in names:
+                await made.store(name, 0, memoryview(BODY)[:GRANULE])
+                assert await made.read(name, 0, GRANULE) == BODY[:GRANULE]
+            assert 0 < len(open_below(tmp_path)) <= 32
+            with all_descriptors_taken():
+                for name in names:
+                    assert await made.read(name, 0, GRANULE) == BODY[:GRANULE]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+async def test_a_segment_that_is_often_waited_for_is_read_whole(tmp_path: Path) -> None:
+    if not knows_nowait(tmp_path):
+        pytest.skip("this file system always waits")
+    with cache(tmp_path) as made:
+        await made.store(NAME, 0, memoryview(BODY))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(made.tend)
+            for number in (3, 40, 80, 120):
+                assert await holds(made, number * GRANULE, (number + 1) * GRANULE)
+            await trio.testing.wait_all_tasks_blocked()
+            with trio.fail_after(10):
+                while made.read_now(NAME, 0, SEGMENT) is None:
+                    await trio.sleep(0.01)
+            nursery.cancel_scope.cancel()
+        assert made.read_now(NAME, 0, SEGMENT) == BODY[:SEGMENT]
+        assert made.read_now(NAME, SEGMENT, SEGMENT + 10) is None
 
 
 async def keep_small(made: BlockCache, count: int, size: int) -> dict[bytes, memoryview]:

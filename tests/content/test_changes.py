@@ -60,6 +60,8 @@ async def test_a_new_file_has_nothing_of_the_one_whose_name_it_takes(
         assert await handle.read(0, 10) == b""
         if data:
             await handle.write(0, data)
+            ((row, _),) = await store.journal.rows()
+            assert (row.base_size, row.replaces) == (0, True)
         await handle.flush()
         assert await handle.read(0, 10) == data
         await handle.release()

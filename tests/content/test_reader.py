@@ -5,19 +5,22 @@ from __future__ import annotations
 import errno
 import random
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
 import trio.testing
 
+from provenafs.content.cache.block_cache import BlockCache, object_id
 from provenafs.content.object_version import ObjectVersion
 from provenafs.content.reading.budget import ReadAheadBudget
 from provenafs.content.reading.object_source import ObjectSource
 from provenafs.content.reading.reader import Reader
 from provenafs.errors import FSError
 from provenafs.guard import Background
+from provenafs.lib.buffers import Buffers
 from provenafs.s3.bucket import Bucket
 from provenafs.s3.calls import S3Context
 from provenafs.s3.errors import S3Error, Unavailable
@@ -253,4 +256,133 @@ async def test_what_was_read_makes_room_for_others(
         reader.shed()
         assert made.budget.used == 0
         assert await reader.read(2 * MIB, 10) == body[2 * MIB : 2 * MIB + 10]
+        await reader.close()
+
+
+class _CountedBucket(Bucket):
+    """A bucket, and the ranges it was asked for."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(BUCKET, credentials, S3Context(address, 5.0))
+        self.asked: list[tuple[int, int]] = []
+
+    async def read_range(
+        self, key: str, start: int, length: int, etag: str, *, size: int, retry: bool = True
+    ) -> memoryview:
+        self.asked.append((start, start + length))
+        return await super().read_range(key, start, length, etag, size=size, retry=retry)
+
+
+class Cached:
+    """An object in a bucket, read through a block cache."""
+
+    def __init__(self, made: Reads, bucket: _CountedBucket, blocks: BlockCache) -> None:
+        self.bucket = bucket
+        self.blocks = blocks
+        self._made = made
+
+    def open(self, key: str, size: int, etag: str) -> Reader:
+        version = ObjectVersion(key, etag, size)
+        source = ObjectSource(self.bucket, version, self._made.found_stale, cache=self.blocks)
+        return Reader(source, self._made.budget, Background(self._made.nursery))
+
+    async def keep(self, key: str, etag: str, start: int, data: bytes) -> None:
+        await self.blocks.store(object_id(BUCKET, key, etag), start, memoryview(data))
+
+
+@asynccontextmanager
+async def cached_reads(address: str, folder: Path) -> AsyncIterator[Cached]:
+    async with reads(address) as made:
+        blocks = BlockCache(folder, Buffers(), 1024 * MIB, 0)
+        try:
+            yield Cached(made, _CountedBucket(address), blocks)
+        finally:
+            blocks.close()
+
+
+async def in_sequence(reader: Reader, piece: int) -> bytes:
+    got = bytearray()
+    while part := await reader.read(len(got), piece):
+        got += part
+    return bytes(got)
+
+
+def moved(ranges: list[tuple[int, int]]) -> int:
+    return sum(end - start for start, end in ranges)
+
+
+async def test_what_is_cached_is_read_at_once(
+    moto_address: str, other_user: Any, prefix: str, tmp_path: Path
+) -> None:
+    body = random.Random(11).randbytes(20 * MIB + 777)
+    etag = put(other_user, prefix + "cached", body)
+    async with cached_reads(moto_address, tmp_path) as made:
+        await made.keep(prefix + "cached", etag, 0, body)
+        reader = made.open(prefix + "cached", len(body), etag)
+        draw = random.Random(12)
+        places = [draw.randrange(len(body)) for _ in range(200)]
+        for place in places:
+            length = draw.randrange(1, 200_000)
+            assert await reader.read(place, length) == body[place : place + length]
+        at_once = 0
+        for place in places:
+            with suppress(AssertionError), trio.testing.assert_no_checkpoints():
+                data = await reader.read(place, 1000)
+                at_once += 1
+            assert data == body[place : place + 1000]
+        # Where the file system never answers from its page cache alone, a thread does.
+        assert at_once == 0 or at_once > len(places) // 2
+        assert await in_sequence(reader, 128 * 1024) == body
+        await reader.close()
+        assert made.bucket.asked == []
+
+
+async def test_of_what_is_partly_cached_the_rest_is_fetched(
+    moto_address: str, other_user: Any, prefix: str, tmp_path: Path
+) -> None:
+    body = random.Random(13).randbytes(12 * MIB)
+    etag = put(other_user, prefix + "partly", body)
+    cached = [(0, 1), (3, 5), (8, 9)]
+    async with cached_reads(moto_address, tmp_path) as made:
+        for low, high in cached:
+            start, end = low * MIB, high * MIB
+            await made.keep(prefix + "partly", etag, start, body[start:end])
+        reader = made.open(prefix + "partly", len(body), etag)
+        assert await in_sequence(reader, 300_000) == body
+        await reader.close()
+        assert moved(made.bucket.asked) == 8 * MIB
+
+
+async def test_read_ahead_goes_on_where_cached_bytes_end(
+    moto_address: str, other_user: Any, prefix: str, tmp_path: Path
+) -> None:
+    body = random.Random(14).randbytes(12 * MIB)
+    etag = put(other_user, prefix + "begun", body)
+    async with cached_reads(moto_address, tmp_path) as made:
+        await made.keep(prefix + "begun", etag, 0, body[: 8 * MIB])
+        for _ in range(2):  # the second time from the page cache
+            reader = made.open(prefix + "begun", len(body), etag)
+            for start in range(0, 7 * MIB, MIB):
+                assert await reader.read(start, MIB) == body[start : start + MIB]
+            await trio.testing.wait_all_tasks_blocked()
+            await reader.close()
+        assert made.bucket.asked
+
+
+async def test_a_replaced_object_is_read_as_far_as_it_is_cached(
+    moto_address: str, other_user: Any, prefix: str, tmp_path: Path
+) -> None:
+    body = random.Random(15).randbytes(6 * MIB)
+    key = prefix + "replaced"
+    etag = put(other_user, key, body)
+    async with cached_reads(moto_address, tmp_path) as made:
+        await made.keep(key, etag, 0, body)
+        reader = made.open(key, len(body), etag)
+        assert await reader.read(5 * MIB, 4096) == body[5 * MIB : 5 * MIB + 4096]
+        put(other_user, key, bytes(6 * MIB))
+        assert await reader.read(2 * MIB, 4096) == body[2 * MIB : 2 * MIB + 4096]
+        await made.blocks.evict(object_id(BUCKET, key, etag))
+        with pytest.raises(FSError) as caught:
+            await reader.read(2 * MIB, 4096)
+        assert caught.value.errno == errno.ESTALE
         await reader.close()

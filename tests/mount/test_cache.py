@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import subprocess
 import time
 from collections.abc import Iterator
@@ -122,6 +123,36 @@ def test_evicting_makes_room_for_others_but_not_of_what_is_pinned(mount_as: Moun
     assert stat(drive, pinned) == before
     cache(drive, "unpin", str(pinned))
     assert stat(drive, pinned)["pinned"] == 0
+
+
+@pytest.mark.parametrize("how", ["evict", "delete", "truncate"])
+def test_bytes_stay_right_whatever_becomes_of_the_cache(mount_as: MountAs, how: str) -> None:
+    drive = mount_as("alice")
+    files = [path for path in drive.data(LARGE).rglob("*") if path.is_file()]
+    file = max(files, key=lambda path: path.stat().st_size)
+    cache(drive, "warm", str(file))
+    expected = file.read_bytes()
+    assert stat(drive, file)["cached"] == len(expected)
+    draw = random.Random(7)
+    with file.open("rb") as opened:
+        for number in range(600):
+            if number % 200 == 100:
+                _spoil(drive, file, how)
+            place = draw.randrange(len(expected))
+            os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            assert os.pread(opened.fileno(), 4096, place) == expected[place : place + 4096]
+        os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        assert opened.read() == expected
+
+
+def _spoil(drive: Drive, file: Path, how: str) -> None:
+    if how == "evict":
+        cache(drive, "evict", str(file))
+    for path in (drive.home / "cache").rglob("blocks/*/*/*"):
+        if how == "delete":
+            path.unlink()
+        elif how == "truncate":
+            os.truncate(path, path.stat().st_size // 2)
 
 
 def test_what_is_in_no_mount_is_told(sandbox: RunningSandbox, tmp_path: Path) -> None:

@@ -166,7 +166,7 @@ async def use_device(provena: Provena, _: Catalog) -> None:
 
 
 async def use_device_end(provena: Provena, _: Catalog) -> None:
-    login = DeviceLogin("c", "https://a", "https://a", 5.0, 0.001, "device")
+    login = DeviceLogin("c", "https://a", 5.0, 0.001, "device")
     tokens = await provena.realm.finish_device_login("c", login)
     assert tokens.expires_at < 1e11
     assert tokens.username is None or tokens.username
@@ -292,11 +292,6 @@ CALLS: dict[str, tuple[str, Any, Use]] = {
         f"{DATASET}/locks/history",
         {"status": SUCCESS, "history": [LOCK]},
         lambda provena, _: provena.registry.lock_history(HANDLE),
-    ),
-    "build": (
-        "/registry/registry/general/about/version",
-        {"tag_name": "1", "commit_id": "c"},
-        lambda provena, _: provena.registry.build(),
     ),
     "job": ("/jobs/jobs/user/fetch", {"job": JOB}, use_jobs),
     "person": ("/auth/link/user/lookup", PERSON, use_auth),

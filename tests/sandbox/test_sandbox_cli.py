@@ -17,10 +17,10 @@ import pytest
 from botocore.exceptions import ClientError
 
 from provenafs.sandbox.gateway import BUCKET
+from provenafs.sandbox.process import clean_environment
 from provenafs.sandbox.state import StateFolder
 from tests.support.running_sandbox import (
     RunningSandbox,
-    clean_environment,
     run_cli,
     running_sandbox,
 )
@@ -201,7 +201,7 @@ def test_when_the_s3_server_dies_the_sandbox_ends_and_says_so(home: Path) -> Non
         os.kill(server, signal.SIGKILL)
         _wait_for(lambda: sandbox.state.holder() is None)
     # Said once the lock is free.
-    _wait_for(lambda: "The S3 server has ended" in (home / "sandbox.log").read_text())
+    _wait_for(lambda: "The S3 server has ended" in sandbox.state.log.read_text())
 
 
 def _wait_for(condition: object, deadline_s: float = 60) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from provenafs.content.cache.segments import GRANULE
+from provenafs.content.cache.segment import GRANULE
 from provenafs.content.reading.access_pattern import AccessPattern
 from provenafs.content.reading.runs import Range
 

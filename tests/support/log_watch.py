@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-# As provenafs.cli.mount writes it: `2026-01-31 12:00:00,000 ERROR provenafs.guard: message`.
+# As provenafs.cli.logs writes it: `2026-01-31 12:00:00,000 ERROR [1234 /mnt] provenafs.x: text`.
 _ERROR_LINE = re.compile(r"^\S+ \S+ ((?:ERROR|CRITICAL) .*)", re.MULTILINE)
 # The S3 server in this process: a request that a test cuts off is an error there.
 _SERVERS = ("werkzeug", "moto")

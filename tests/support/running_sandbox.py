@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,11 +15,8 @@ import httpx
 
 from provenafs.sandbox.gateway import BUCKET, REGION
 from provenafs.sandbox.login import exports, long_lived_token
+from provenafs.sandbox.process import clean_environment, owned_sandbox
 from provenafs.sandbox.state import Running, StateFolder
-
-_START_DEADLINE_S = 180
-_STOP_DEADLINE_S = 30
-_OURS = ("PROVENAFS_", "AWS_")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,18 +113,6 @@ class RunningSandbox:
         return handle
 
 
-def clean_environment(home: Path) -> dict[str, str]:
-    """This process's environment without settings for us or AWS, and XDG directories in `home`."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
-    return kept | {
-        "XDG_CONFIG_HOME": str(home / "config"),
-        "XDG_STATE_HOME": str(home / "state"),
-        "XDG_DATA_HOME": str(home / "data"),
-        "XDG_CACHE_HOME": str(home / "cache"),
-        "PROVENAFS_SANDBOX_STATE": str(home / "sandbox"),
-    }
-
-
 def run_cli(
     environ: dict[str, str], *arguments: str, timeout: float = 60, stdout: int = subprocess.PIPE
 ) -> subprocess.CompletedProcess[str]:
@@ -150,36 +133,5 @@ def run_cli(
 def running_sandbox(home: Path) -> Iterator[RunningSandbox]:
     """A strict sandbox with all that it and its users keep in `home`; it ends with the tests."""
     environ = clean_environment(home)
-    state = StateFolder(home / "sandbox")
-    log = home / "sandbox.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [
-                *("setpriv", "--pdeathsig", "TERM"),
-                *(Path(sys.executable).parent / "provenafs", "sandbox", "start", "--strict"),
-            ],
-            env=environ,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-        )
-    try:
-        running = _ready(process, state, log)
+    with owned_sandbox(home, environ, is_strict=True) as (state, running):
         yield RunningSandbox(state, running, environ, state.files())
-    finally:
-        process.terminate()
-        try:
-            process.wait(_STOP_DEADLINE_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _ready(process: subprocess.Popen[bytes], state: StateFolder, log: Path) -> Running:
-    deadline = time.monotonic() + _START_DEADLINE_S
-    while time.monotonic() < deadline and process.poll() is None:
-        running = state.running()
-        if running is not None:
-            return running
-        time.sleep(0.05)
-    raise AssertionError(f"the sandbox did not start:\n{log.read_text()}")

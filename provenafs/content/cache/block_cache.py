@@ -9,11 +9,14 @@ import hashlib
 import logging
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import trio
 
-from provenafs.content.cache.segments import GRANULE, Damaged, Segments
+from provenafs.content.cache.open_segments import OpenSegment
+from provenafs.content.cache.segment import GRANULE, Damaged
+from provenafs.content.cache.segments import Segments
 from provenafs.guard import in_thread
 from provenafs.lib.buffers import Buffers
 
@@ -29,6 +32,12 @@ _PAUSE_S = 60.0  # after the disk refused
 _MIN_FREE = 2 * 1024**3  # bytes left to others, or 5 % of a small disk
 _SPARE = 0.9  # evicted down to this part of the limit
 _USES_UNWRITTEN = 1000
+_MOST_FOR_ONE = 16  # of an object that nobody asked for whole, one part in so many of the limit
+_SMALL = 2 * GRANULE  # bytes; a small read that did not fit into one granule
+# So many reads at random cost a disk about as much as a whole segment in sequence.
+_MANY_WAITS = 4
+_MOST_OFTEN_WAITED_FOR = 256  # files
+_LOOK_S = 5.0  # another mount's eviction gives no room for so long
 
 
 def object_id(bucket: str, key: str, etag: str) -> bytes:
@@ -61,6 +70,9 @@ class BlockCache:
         self._one_batch = trio.Lock()
         self._paused_until = -1.0
         self._since_check = limit  # bytes written since the limit was last checked
+        self._waited_for, self._often_waited_for = trio.open_memory_channel[OpenSegment](
+            _MOST_OFTEN_WAITED_FOR
+        )
         self._segments: Segments | None = None
         if limit <= 0:
             return
@@ -68,6 +80,13 @@ class BlockCache:
             self._segments = Segments(folder, buffers)
         except _TROUBLE as error:
             log.warning("nothing is cached in %s: %s", folder, error)
+
+    def read_now(self, name: bytes, start: int, end: int) -> memoryview | None:
+        """The bytes of [start, end), any range, where no disk has to be waited for.
+
+        None says nothing: `read` may have them.
+        """
+        return None if self._segments is None else self._segments.read_now(name, start, end)
 
     async def read(self, name: bytes, start: int, end: int) -> memoryview | None:
         """The bytes of [start, end), or None if they are not all here and whole."""
@@ -83,9 +102,12 @@ class BlockCache:
             if at_hand is not None:
                 # Of less than was asked for nobody can use a part.
                 return at_hand[start:end] if end <= len(at_hand) else None
-            return await in_thread(
-                store.load, found, start, end, limiter=self._readers, abandon_on_cancel=True
+            data = await in_thread(
+                store.load, name, found, start, end, limiter=self._readers, abandon_on_cancel=True
             )
+            if end - start <= _SMALL:
+                self._note_wait(store.opened(name, start, end))
+            return data
         except FileNotFoundError:  # evicted meanwhile, or deleted by hand
             pass
         except (*_TROUBLE, Damaged) as error:
@@ -111,6 +133,29 @@ class BlockCache:
             await self._in_worker(self._store, name, start, data)
         finally:
             self._waiting -= 1
+
+    def missing(self, name: bytes, start: int, end: int) -> list[tuple[int, int]]:
+        """The parts of [start, end) that are not here, in whole granules."""
+        if self._segments is None:
+            return [(start, end)]
+        try:
+            return self._segments.missing(name, start, end)
+        except sqlite3.Error:
+            return [(start, end)]
+
+    def has_room_for(self, size: int, missing: int) -> bool:
+        """Whether an object of `size` bytes may be kept whole: `missing` bytes are not here yet.
+
+        It takes no more than a part of the cache, and no room that the disk has not free.
+        """
+        is_paused = trio.current_time() < self._paused_until
+        if self._segments is None or is_paused or size > self._limit // _MOST_FOR_ONE:
+            return False
+        try:
+            free, total = self._segments.free()
+        except OSError:
+            return False
+        return free - self._reserve(total) >= missing
 
     def cached_bytes(self, name: bytes) -> int:
         """How many bytes of an object version are here."""
@@ -145,6 +190,34 @@ class BlockCache:
         store = self._segments
         if store is not None:
             await self._in_worker(lambda: store.remove(store.segments_of(name)))
+
+    async def tend(self) -> None:
+        """Run as long as there are reads: sees to the files that are open for them."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._close_unused)
+            async for segment in self._often_waited_for:
+                if self._segments is not None:
+                    await self._read_through(self._segments, segment)
+
+    async def _close_unused(self) -> None:
+        while self._segments is not None:
+            await trio.sleep(_LOOK_S)
+            if self._segments is not None:
+                self._segments.close_unused()
+
+    async def _read_through(self, store: Segments, segment: OpenSegment) -> None:
+        with suppress(OSError):  # who reads there finds out
+            await in_thread(
+                store.read_through, segment, limiter=self._readers, abandon_on_cancel=True
+            )
+
+    def _note_wait(self, segments: Sequence[OpenSegment]) -> None:
+        """Small reads waited for the disk: after some of them all of a file is read."""
+        for segment in segments:
+            segment.waits += 1
+            if segment.waits == _MANY_WAITS:
+                with suppress(trio.WouldBlock):
+                    self._waited_for.send_nowait(segment)
 
     def close(self) -> None:
         """Close the files; what is cached stays."""
@@ -205,8 +278,7 @@ class BlockCache:
     def _make_room(self, store: Segments, size: int) -> bool:
         """Keep to the limit and to the minimum of free space; False where that is not possible."""
         free, total = store.free()
-        reserve = min(_MIN_FREE, total // 20) if self._min_free is None else self._min_free
-        lacking = reserve + size - free
+        lacking = self._reserve(total) + size - free
         if lacking > 0:
             return store.evict(lacking) >= lacking
         if self._since_check + size > self._limit // 32:
@@ -217,3 +289,7 @@ class BlockCache:
             self._since_check = 0
             return used + size <= self._limit
         return True
+
+    def _reserve(self, total: int) -> int:
+        """Bytes of a disk of `total` bytes that are left to others."""
+        return min(_MIN_FREE, total // 20) if self._min_free is None else self._min_free

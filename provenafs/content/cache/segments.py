@@ -22,20 +22,26 @@ import time
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
-from xxhash import xxh3_64_intdigest
-
 from provenafs import private
+from provenafs.content.cache.open_segments import OpenSegment, OpenSegments
+from provenafs.content.cache.segment import (
+    COLUMNS,
+    GRANULE,
+    SEGMENT,
+    Damaged,
+    Segment,
+    checksums,
+    granules,
+)
 from provenafs.lib import sqlite
 from provenafs.lib.buffers import Buffers
 from provenafs.lib.direct_io import read_directly, write_directly
 
-GRANULE = 64 * 1024  # bytes; what is kept begins and ends at its multiples
-SEGMENT = 8 * 1024 * 1024  # bytes
 _DISK_BLOCK = 4096
 _VERIFIED_KEPT = 50_000
+_AT_ONCE = 16 * GRANULE  # bytes
 _VERSION = 4
 # synchronous = OFF: see the invariants; checksums find what a power cut leaves behind.
 _PRAGMAS = """
@@ -62,27 +68,6 @@ CREATE INDEX IF NOT EXISTS pins_by_object ON pins (object);
 CREATE TABLE IF NOT EXISTS folder (one INTEGER PRIMARY KEY CHECK (one = 1), name TEXT NOT NULL);
 INSERT OR IGNORE INTO folder VALUES (1, lower(hex(randomblob(8))));
 """
-_COLUMNS = "id, number, present, sums, data"
-
-
-class Damaged(Exception):
-    """A segment's bytes are not what was written."""
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A row: which granules are present, as bits, the XXH3 of each, and a small object's bytes."""
-
-    id: int
-    number: int
-    present: int
-    sums: array[int]
-    data: bytes | None
-
-    def has(self, start: int, end: int) -> bool:
-        """Whether the granules of [start, end), in bytes of the segment, are all present."""
-        wanted = _bits(start // GRANULE, -(-end // GRANULE))
-        return self.present & wanted == wanted
 
 
 class Segments:
@@ -95,19 +80,21 @@ class Segments:
         self._lock = threading.Lock()  # guards _writer
         self._verified: dict[int, int] = {}  # granules checked by this process, by segment
         self._touched: dict[int, int] = {}
+        self._open = OpenSegments()
         self._buffers = buffers
         try:
-            self._open()
+            self._begin()
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.OperationalError):
                 raise
             self.discard()
-            self._open()
+            self._begin()
 
     def close(self) -> None:
         """Note what was used last and close."""
         with suppress(sqlite3.Error):
             self.note_use()
+        self._open.close_all()
         with self._lock:
             self._reader.close()
             self._writer.close()
@@ -116,23 +103,24 @@ class Segments:
 
     def find(self, object_id: bytes, start: int, end: int) -> list[Segment] | None:
         """The segments that hold [start, end) of an object; None if any granule is missing."""
-        first, last = start // SEGMENT, (end - 1) // SEGMENT
-        rows = self._reader.execute(
-            f"SELECT {_COLUMNS} FROM segments"
-            " WHERE object = ? AND number BETWEEN ? AND ? ORDER BY number",
-            (object_id, first, last),
-        ).fetchall()
-        if len(rows) != last - first + 1:
+        found = [segment.row for segment in self._open.find(object_id, start, end)]
+        if not _have(found, start, end):
+            found = self._rows(object_id, start, end)
+        if not _have(found, start, end):
             return None
-        found = [_segment(row) for row in rows]
-        for segment in found:
-            base = segment.number * SEGMENT
-            if not segment.has(max(start - base, 0), min(end - base, SEGMENT)):
-                return None
         now = int(time.time())
         for segment in found:
             self._touched[segment.id] = now
         return found
+
+    def _rows(self, object_id: bytes, start: int, end: int) -> list[Segment]:
+        first, last = start // SEGMENT, (end - 1) // SEGMENT
+        rows = self._reader.execute(
+            f"SELECT {COLUMNS} FROM segments"
+            " WHERE object = ? AND number BETWEEN ? AND ? ORDER BY number",
+            (object_id, first, last),
+        ).fetchall()
+        return [Segment.of(row) for row in rows]
 
     def at_hand(self, segments: Sequence[Segment]) -> memoryview | None:
         """All bytes of a small object, which `find` has brought. Raises Damaged."""
@@ -142,7 +130,43 @@ class Segments:
         self._verify(segments[0], 0, memoryview(data))
         return memoryview(data)
 
-    def load(self, segments: Sequence[Segment], start: int, end: int) -> memoryview:
+    def read_now(self, object_id: bytes, start: int, end: int) -> memoryview | None:
+        """The bytes of [start, end) if their files are open and the page cache has them.
+
+        None says nothing about what is here.
+        """
+        segments = self._open.find(object_id, start, end)
+        if not segments:
+            return None
+        data = self._buffers.take(end - start)
+        now = time.time()
+        for segment in segments:
+            base = segment.row.number * SEGMENT
+            low, high = max(start, base), min(end, base + SEGMENT)
+            if not self._fill_now(segment, low - base, data[low - start : high - start]):
+                return None
+            segment.used_at = now
+            self._touched[segment.row.id] = int(now)
+        return data
+
+    def _fill_now(self, segment: OpenSegment, offset: int, into: memoryview) -> bool:
+        wanted = granules(offset, offset + len(into))
+        if self._is_verified(segment.row, wanted):
+            return segment.fill_now(into, offset) == len(into)
+        first = offset // GRANULE * GRANULE
+        whole = memoryview(bytearray(wanted.bit_count() * GRANULE))
+        whole = whole[: segment.fill_now(whole, first)]
+        # What is less than was written, or damaged, is noticed where it is waited for.
+        if len(whole) < offset - first + len(into):
+            return False
+        if not self._note_if_whole(segment.row, first, whole):
+            return False
+        into[:] = whole[offset - first :][: len(into)]
+        return True
+
+    def load(
+        self, object_id: bytes, segments: Sequence[Segment], start: int, end: int
+    ) -> memoryview:
         """The bytes of [start, end), which begins and ends with a granule, or ends the object.
 
         Raises OSError, Damaged.
@@ -152,29 +176,75 @@ class Segments:
             base = segment.number * SEGMENT
             low, high = max(start, base), min(end, base + SEGMENT)
             part = data[low - start : high - start]
-            self._read(segment, low - base, part)
+            opened = self._opened(object_id, segment)
+            if read_directly(opened.fileno(), part, low - base) < len(part):
+                raise Damaged(f"segment {segment.id} is too short")
             self._verify(segment, low - base, part)
         return data
 
-    def _read(self, segment: Segment, offset: int, into: memoryview) -> None:
-        descriptor = os.open(self._file(segment.id), os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            if read_directly(descriptor, into, offset) < len(into):
-                raise Damaged(f"segment {segment.id} is too short")
-        finally:
-            os.close(descriptor)
+    def opened(self, object_id: bytes, start: int, end: int) -> list[OpenSegment]:
+        """The segments that hold [start, end) of an object, if all are open; else none."""
+        return self._open.find(object_id, start, end)
+
+    def read_through(self, segment: OpenSegment) -> None:
+        """Bring a whole segment into the page cache and verify it. Raises OSError."""
+        data = memoryview(bytearray(_AT_ONCE))
+        for start in range(0, SEGMENT, _AT_ONCE):
+            part = data[: os.preadv(segment.fileno(), (data,), start)]
+            for low in range(0, len(part), GRANULE):
+                self._note_if_whole(segment.row, start + low, part[low : low + GRANULE])
+
+    def _note_if_whole(self, row: Segment, offset: int, data: memoryview) -> bool:
+        wanted = granules(offset, offset + len(data))
+        is_whole = row.has(wanted) and row.matches(offset, data)
+        if is_whole:
+            self._note_verified(row, wanted)
+        return is_whole
+
+    def _opened(self, object_id: bytes, row: Segment) -> OpenSegment:
+        opened = self._open.get(object_id, row.number)
+        if opened is None or opened.row.id != row.id:
+            opened = self._open.open(object_id, row, self._file(row.id))
+        opened.row, opened.used_at = row, time.time()
+        return opened
 
     def _verify(self, segment: Segment, offset: int, data: memoryview) -> None:
-        first = offset // GRANULE
-        wanted = _bits(first, -(-(offset + len(data)) // GRANULE))
-        if self._verified.get(segment.id, 0) & wanted == wanted:
+        wanted = granules(offset, offset + len(data))
+        if self._is_verified(segment, wanted):
             return
-        for position, checksum in enumerate(_checksums(data), first):
-            if position >= len(segment.sums) or segment.sums[position] != checksum:
-                raise Damaged(f"segment {segment.id} is damaged")
+        if not segment.matches(offset, data):
+            raise Damaged(f"segment {segment.id} is damaged")
+        self._note_verified(segment, wanted)
+
+    def _is_verified(self, segment: Segment, wanted: int) -> bool:
+        return self._verified.get(segment.id, 0) & wanted == wanted
+
+    def _note_verified(self, segment: Segment, verified: int) -> None:
         if len(self._verified) > _VERIFIED_KEPT:
             self._verified.clear()
-        self._verified[segment.id] = self._verified.get(segment.id, 0) | wanted
+        self._verified[segment.id] = self._verified.get(segment.id, 0) | verified
+
+    def close_unused(self) -> None:
+        """Close files that nobody has read from lately, or that another mount has evicted."""
+        self._open.close_unused()
+
+    def missing(self, object_id: bytes, start: int, end: int) -> list[tuple[int, int]]:
+        """The parts of [start, end) that are not here, in whole granules."""
+        rows = self._reader.execute(
+            "SELECT number, present FROM segments WHERE object = ? AND number BETWEEN ? AND ?",
+            (object_id, start // SEGMENT, (end - 1) // SEGMENT),
+        ).fetchall()
+        present = {number: int.from_bytes(bits, "little") for number, bits in rows}
+        missing: list[tuple[int, int]] = []
+        for low in range(start // GRANULE * GRANULE, end, GRANULE):
+            number, offset = divmod(low, SEGMENT)
+            if present.get(number, 0) >> offset // GRANULE & 1:
+                continue
+            if missing and missing[-1][1] == low:
+                missing[-1] = missing[-1][0], low + GRANULE
+            else:
+                missing.append((low, low + GRANULE))
+        return missing
 
     def cached_bytes(self, object_id: bytes) -> int:
         """How many bytes of an object are here."""
@@ -187,7 +257,7 @@ class Segments:
         """Keep whole objects smaller than a granule, by id. Raises sqlite3.Error."""
         now = int(time.time())
         rows = [
-            (name, b"\1", array("Q", _checksums(data)).tobytes(), len(data), now, data)
+            (name, b"\1", array("Q", checksums(data)).tobytes(), len(data), now, data)
             for name, data in objects
         ]
         with self._transaction() as connection:
@@ -213,33 +283,33 @@ class Segments:
             segment = self._row(connection, object_id, number)
             if segment is not None and not segment.present:
                 self._create(self._file(segment.id))
-        if segment is None or segment.has(offset, offset + len(data)):
+        if segment is None or segment.has(granules(offset, offset + len(data))):
             return
         try:
             self._write(segment.id, offset, data)
         except FileNotFoundError:  # deleted from the disk: nothing of it is present any more
             self.remove([segment.id])
             return
-        checksums = _checksums(data)
+        sums = checksums(data)
         with self._transaction() as connection:
             current = self._row(connection, object_id, number)
             if current is not None and current.id == segment.id:  # else it was evicted meanwhile
-                self._mark(connection, current, offset // GRANULE, checksums, len(data))
+                self._mark(connection, current, offset // GRANULE, sums, len(data))
 
     def _mark(
         self,
         connection: sqlite3.Connection,
         segment: Segment,
         first: int,
-        checksums: Sequence[int],
+        written: Sequence[int],
         size: int,
     ) -> None:
         sums = segment.sums
-        last = first + len(checksums)
+        last = first + len(written)
         sums.extend([0] * (last - len(sums)))
-        for position, checksum in enumerate(checksums, first):
+        for position, checksum in enumerate(written, first):
             sums[position] = checksum
-        new = _bits(first, last)
+        new = (1 << last) - (1 << first)
         known = (segment.present & new).bit_count() * GRANULE
         present = segment.present | new
         connection.execute(
@@ -304,6 +374,7 @@ class Segments:
                 self._file(segment).unlink(missing_ok=True)
                 self._verified.pop(segment, None)
             connection.executemany("DELETE FROM segments WHERE id = ?", [(i,) for i in segments])
+        self._open.close(segments)
         with self._lock:
             # As a script: `execute` stops after the first page that is given back.
             self._writer.executescript("PRAGMA incremental_vacuum")
@@ -348,7 +419,7 @@ class Segments:
 
     # The database
 
-    def _open(self) -> None:
+    def _begin(self) -> None:
         private.folder(self._path.parent)
         private.prepare_database(self._path)
         private.folder(self._folders)
@@ -362,6 +433,7 @@ class Segments:
 
     def discard(self) -> None:
         """Delete everything: whoever opens the store next makes it anew."""
+        self._open.close_all()
         shutil.rmtree(self._folders, ignore_errors=True)
         sqlite.delete(self._path)
 
@@ -379,26 +451,22 @@ class Segments:
 
     def _row(self, connection: sqlite3.Connection, object_id: bytes, number: int) -> Segment | None:
         row = connection.execute(
-            f"SELECT {_COLUMNS} FROM segments WHERE object = ? AND number = ?",
+            f"SELECT {COLUMNS} FROM segments WHERE object = ? AND number = ?",
             (object_id, number),
         ).fetchone()
-        return None if row is None else _segment(row)
+        return None if row is None else Segment.of(row)
 
     def _file(self, segment: int) -> Path:
         return self._folder / f"{segment % 256:02x}" / str(segment)
 
 
-def _segment(row: tuple[int, int, bytes, bytes, bytes | None]) -> Segment:
-    number, present, sums, data = row[1:]
-    try:
-        return Segment(row[0], number, int.from_bytes(present, "little"), array("Q", sums), data)
-    except (TypeError, ValueError) as error:
-        raise Damaged(f"the row of segment {row[0]} is damaged") from error
-
-
-def _bits(first: int, last: int) -> int:
-    return (1 << last) - (1 << first)
-
-
-def _checksums(data: memoryview) -> list[int]:
-    return [xxh3_64_intdigest(data[at : at + GRANULE]) for at in range(0, len(data), GRANULE)]
+def _have(segments: Sequence[Segment], start: int, end: int) -> bool:
+    """Whether these are all segments of [start, end) of the object, with all its granules."""
+    numbers = range(start // SEGMENT, (end - 1) // SEGMENT + 1)
+    if [segment.number for segment in segments] != list(numbers):
+        return False
+    bases = ((segment, segment.number * SEGMENT) for segment in segments)
+    return all(
+        segment.has(granules(max(start - base, 0), min(end - base, SEGMENT)))
+        for segment, base in bases
+    )

@@ -39,12 +39,36 @@ class WalkDetector:
         return _common(first, prefix)
 
 
+class LookupDetector:
+    """In which directories names were looked up lately; three side by side are a walk.
+
+    A program that knows its names lists nothing, and asks in any order: the chunks of a Zarr array.
+    """
+
+    def __init__(self) -> None:
+        self._asked: deque[tuple[float, str]] = deque(maxlen=_DIRECTORIES)
+
+    def step(self, prefix: str, now: float) -> str | None:
+        """Note a directory; returns the one above three of them, if that is a walk."""
+        # What is above it was on the way down.
+        beside = [each for each in self._asked if not prefix.startswith(each[1])]
+        self._asked = deque([*beside, (now, prefix)], _DIRECTORIES)
+        oldest, through = self._asked[0]
+        if len(self._asked) < _DIRECTORIES or now - oldest > _WITHIN_S:
+            return None
+        for _, other in self._asked:
+            through = _common(through, other)
+        self._asked.clear()
+        return through
+
+
 class ListAhead:
     """Lists ahead of walks through one dataset; at most one at a time."""
 
     def __init__(self, tree: ListingScope) -> None:
         self._tree = tree
         self._footsteps = WalkDetector()
+        self._lookups = LookupDetector()
         self._walk: _Walk | None = None
 
     def passed(self, prefix: str) -> None:
@@ -71,6 +95,23 @@ class ListAhead:
             waited += not walk.listing.is_in(prefix)
         if self._walk is walk and not walk.listing.has_passed(prefix):
             self._begin(walk.listing.prefix, prefix)
+        return walk.listing.has_passed(prefix)
+
+    async def has_found(self, prefix: str) -> bool:
+        """Whether a walk has completed a directory of which only a name is asked for."""
+        walk = self._walk
+        if walk is None:
+            through = self._lookups.step(prefix, trio.current_time())
+            if through is None or len(through) <= len(self._tree.prefix):
+                return False
+            walk = self._begin(through, through)
+        if not walk.listing.covers(prefix):
+            return False
+        for _ in range(_PAGES_WAITED):
+            walk.use(prefix)
+            if walk.listing.has_passed(prefix) or walk.is_over:
+                break
+            await walk.next_page()
         return walk.listing.has_passed(prefix)
 
     def _begin(self, prefix: str, start: str) -> _Walk:

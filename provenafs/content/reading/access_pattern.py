@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from provenafs.content.cache.segments import GRANULE
+from provenafs.content.cache.segment import GRANULE
 from provenafs.content.reading.lattice import Lattice
 from provenafs.content.reading.runs import Range, Run, Runs
 from provenafs.content.reading.strides import Strides

@@ -29,6 +29,7 @@ class ReadAheadBudget:
         """`limit` in bytes."""
         self.limit = limit
         self.used = 0
+        self.ahead_used = self.ahead_dropped = 0  # bytes, of all that was read ahead so far
         self._holders: dict[Holder, float] = {}  # by time of last use, oldest first
 
     def take(self, size: int) -> None:
@@ -47,6 +48,15 @@ class ReadAheadBudget:
     def give_back(self, size: int) -> None:
         """`size` bytes are no longer held."""
         self.used -= size
+
+    def has_room(self, size: int) -> bool:
+        """Whether `size` bytes more are below the limit, without anything being dropped."""
+        return self.used + size <= self.limit
+
+    def note_outcome(self, size: int, unread: int) -> None:
+        """Of `size` bytes read ahead `unread` were in vain."""
+        self.ahead_used += size - unread
+        self.ahead_dropped += unread
 
     def touch(self, holder: Holder) -> None:
         """`holder` reads on."""

@@ -18,6 +18,7 @@ class Purpose(Enum):
 
     NOW = 1  # somebody waits: retried until the deadline
     AHEAD = 2  # somebody may: tried once, and again when somebody waits
+    KEEP = 3  # for the cache: tried once
 
 
 class FetchedRange:
@@ -86,3 +87,5 @@ class FetchedRange:
         if self._counted:
             self._counted = False
             self._budget.give_back(self.end - self.start)
+            if self.purpose is Purpose.AHEAD and self.data is not None:
+                self._budget.note_outcome(self.end - self.start, max(0, self.unread))

@@ -6,11 +6,14 @@ import errno
 from collections.abc import Callable
 
 from provenafs.content.cache.block_cache import BlockCache, object_id
-from provenafs.content.cache.segments import GRANULE
+from provenafs.content.cache.segment import GRANULE
 from provenafs.content.object_version import ObjectVersion
 from provenafs.errors import FSError
 from provenafs.s3.api import BucketApi
 from provenafs.s3.errors import NoSuchKey, PreconditionFailed
+
+# What is on disk between two missing ranges is fetched along with them, up to so many bytes.
+_WORTH_A_REQUEST = 512 * 1024
 
 
 class ObjectSource:
@@ -39,21 +42,61 @@ class ObjectSource:
         self._stale = stale
         self._cache = cache
         self._is_lost = is_lost
-        self._name = object_id(bucket.name, self.key, self._etag)
+        self.name = object_id(bucket.name, self.key, self._etag)
         self._gone = False
         self._fetched: set[int] = set()  # starts of ranges that the cache does not have yet
 
     @property
     def cached_bytes(self) -> int:
         """How many of the object's bytes are on disk."""
-        return 0 if self._cache is None else self._cache.cached_bytes(self._name)
+        return 0 if self._cache is None else self._cache.cached_bytes(self.name)
+
+    def absent(self, start: int, end: int) -> list[tuple[int, int]]:
+        """The parts of [start, end) that are not on disk, in whole granules."""
+        if self._cache is None:
+            return [(start, end)]
+        missing = self._cache.missing(self.name, start, end)
+        return [(max(low, start), min(high, end)) for low, high in missing]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of the object is on disk."""
+        return self.cached_bytes >= self.size
+
+    def read_now(self, start: int, end: int) -> memoryview | None:
+        """The bytes of [start, end) where neither network nor disk has to be waited for."""
+        return None if self._cache is None else self._cache.read_now(self.name, start, end)
+
+    def pieces(self, start: int, end: int) -> list[tuple[int, int]]:
+        """[start, end) in pieces that are on disk, or are worth a request each."""
+        pieces: list[tuple[int, int]] = []
+        position = start
+        for low, high in self.absent(start, end):
+            if pieces and low - position < _WORTH_A_REQUEST:
+                low = pieces.pop()[0]
+            elif low > position:
+                pieces.append((position, low))
+            pieces.append((low, high))
+            position = high
+        if position < end:
+            pieces.append((position, end))
+        return pieces
+
+    async def read_cached(self, start: int, end: int) -> memoryview | None:
+        """The bytes of [start, end) if all of them are on disk."""
+        if self._cache is None:
+            return None
+        low = start // GRANULE * GRANULE
+        high = min(-(-end // GRANULE) * GRANULE, self.size)
+        data = await self._cache.read(self.name, low, high)
+        return None if data is None else data[start - low : end - low]
 
     async def fetch(self, start: int, end: int, *, retry: bool) -> memoryview:
         """The bytes of [start, end); with `retry` until the deadline of the service has passed.
 
         ESTALE if the object was changed or deleted; raises S3Error.
         """
-        cached = await self._cached(start, end)
+        cached = await self.read_cached(start, end)
         if cached is not None:
             return cached
         if self._gone or self._is_lost():
@@ -77,15 +120,7 @@ class ObjectSource:
         self._fetched.discard(start)
         end = start + len(data)
         if start % GRANULE == 0 and (end % GRANULE == 0 or end == self.size):
-            await self._cache.store(self._name, start, data)
-
-    async def _cached(self, start: int, end: int) -> memoryview | None:
-        if self._cache is None:
-            return None
-        low = start // GRANULE * GRANULE
-        high = min(-(-end // GRANULE) * GRANULE, self.size)
-        data = await self._cache.read(self._name, low, high)
-        return None if data is None else data[start - low : end - low]
+            await self._cache.store(self.name, start, data)
 
     def _is_stale(self) -> FSError:
         if self._is_lost():

@@ -9,20 +9,19 @@ published never changes while it is read; reads take no lock.
 from __future__ import annotations
 
 import errno
-import itertools
 import logging
 from dataclasses import replace
 from typing import Protocol
 
 import trio
 
-from provenafs.content.journal_schema import Row, new_row
-from provenafs.content.listing.index import Entry, Kind
+from provenafs.content.journal_schema import new_row
+from provenafs.content.listing.index import Entry
 from provenafs.content.object_version import ObjectVersion
 from provenafs.content.staging.staged_bytes import ReadBase, StagedBytes
 from provenafs.content.volume import Volume, is_scratch
 from provenafs.content.writing.attributes import FileAttributes
-from provenafs.content.writing.file_state import FileState, Operation, recovered
+from provenafs.content.writing.file_state import FileState, Operation
 from provenafs.content.writing.journal_row import JournalRow
 from provenafs.content.writing.publisher import reading
 from provenafs.content.writing.services import FileServices
@@ -31,8 +30,6 @@ from provenafs.errors import FSError
 from provenafs.s3.errors import NoSuchKey, PreconditionFailed, is_transient
 
 log = logging.getLogger(__name__)
-
-_UNSHOWN = itertools.count(-1, -1)  # inode numbers of files that the mount does not show
 
 
 class FileEvents(Protocol):
@@ -67,30 +64,9 @@ class File:
         self._kept: StagedBytes | None = None  # the object as it was, for handles still open
         self._attributes = FileAttributes(entry)
 
-    @classmethod
-    async def recover(
-        cls, services: FileServices, events: FileEvents, volume: Volume, row: Row, key: str
-    ) -> File:
-        """A file that an earlier mount left, to be stored at `key`. FSError if its bytes are gone.
-
-        At its own key it replaces the object it was made from, at another one nothing.
-        """
-        if row.parts and key != row.key:
-            message = f"part of it is in an unfinished upload to {row.key} only: send it there"
-            raise FSError(errno.EIO, message)
-        base = ObjectVersion(row.key, row.base_etag, row.base_size)
-        if key != row.key:
-            row = replace(row, base_etag=None)
-        name = key.rpartition("/")[2]
-        entry = Entry(
-            next(_UNSHOWN), 0, name, Kind.OBJECT, row.base_size, row.base_etag, 0, row.mtime_ns,
-            None, row.mode, None, True, 0.0,
-        )  # fmt: skip
-        file = cls(services, events, volume, entry, key)
-        read_base = reading(services.uploads, volume, base)
-        file._copy = await WorkingCopy.recover(services, volume, row, read_base)
-        file._state = recovered(row.state)
-        return file
+    def adopt(self, copy: WorkingCopy, state: FileState) -> None:
+        """Go on with what an earlier mount has left."""
+        self._copy, self._state = copy, state
 
     # What it is like
 

@@ -16,6 +16,7 @@ from provenafs.content.reading.reader import Reader
 from provenafs.content.volume import Volume
 from provenafs.content.writing.descriptors import Writers, too_many
 from provenafs.content.writing.file import File
+from provenafs.content.writing.recovered_file import recover_file
 from provenafs.content.writing.services import FileServices
 from provenafs.content.writing.writeback import Writeback
 from provenafs.errors import FSError
@@ -267,8 +268,8 @@ class OpenFiles:
         self._writeback.send(file, ended)
 
     async def recover(self, volume: Volume, row: Row, key: str) -> File:
-        """A file that an earlier mount left; see File.recover."""
-        return await File.recover(self.services, self, volume, row, key)
+        """A file that an earlier mount left; see recover_file."""
+        return await recover_file(self.services, self, volume, row, key)
 
     async def store_all(self, volume: Volume | None) -> list[Exception]:
         """Store everything that was written so far, of one dataset or of all; what has failed.
