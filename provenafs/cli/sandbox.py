@@ -127,7 +127,10 @@ def _start_in_background(folder: StateFolder, strict: bool) -> Running:
 
 def _require_packages() -> None:
     if any(find_spec(package) is None for package in _PACKAGES):
-        raise SandboxError("The sandbox needs more packages: pip install 'provenafs[sandbox]'.")
+        raise SandboxError(
+            "The sandbox needs more packages: install provenafs again with its extra"
+            " 'sandbox', in a checkout for example with pipx install --force '.[sandbox]'."
+        )
 
 
 def _log_in(running: Running, user: str) -> None:
