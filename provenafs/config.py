@@ -204,6 +204,8 @@ class Settings(BaseModel):
     """Programs that are refused what is not on this machine, so that they fetch nothing."""
 
     read_only: bool = False
+    noexec: bool = False
+    """Let the kernel refuse to run programs from the mount."""
     allow_other: bool = False
     """Let other local users in, with the permissions that the modes shown give them."""
     uid: Annotated[int | None, BeforeValidator(_user_id), Field(ge=0, lt=2**32 - 1)] = None

@@ -95,7 +95,12 @@ app = plain_app(cls=LazyGroup, no_args_is_help=True, epilog=_EXIT_STATUS)
 
 
 def main() -> NoReturn:
-    """Run the command line: a failure is one sentence on stderr and an exit status."""
+    """The command `provenafs`."""
+    run(app)
+
+
+def run(app: Callable[[], object]) -> NoReturn:
+    """Run a command line: a failure is one sentence on stderr and an exit status."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # Names hold what not every terminal can show.
