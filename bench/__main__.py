@@ -38,7 +38,7 @@ def main(
         str, typer.Option(metavar="NAME,…", help="Measure these rows only; see --list.")
     ] = "",
     peers: Annotated[
-        str, typer.Option(metavar="NAME,…", help="Measure these only, bare clients too.")
+        str, typer.Option(metavar="NAME,…", help="Compare with these only, bare clients included.")
     ] = "",
     rounds: Annotated[int | None, typer.Option(min=1, help="Rounds of each row.")] = None,
     output: Annotated[Path, typer.Option(help="Where the JSON goes.")] = Path("bench/results.json"),
@@ -57,7 +57,7 @@ def main(
         return
     console = Console() if sys.stdout.isatty() else Console(width=_PIPE_WIDTH)
     try:
-        chosen = [row.only(_names(peers)) for row in _chosen(_names(rows))]
+        chosen = _chosen(_names(rows), _names(peers))
         results = _measure(console, chosen, scale, state.absolute(), output)
     except (BenchError, SandboxError) as error:
         console.print(f"bench: {error}", style="red", markup=False)
@@ -91,11 +91,16 @@ def _names(given: str) -> list[str]:
     return [name.strip() for name in given.split(",") if name.strip()]
 
 
-def _chosen(names: Sequence[str]) -> list[Row]:
-    unknown = [name for name in names if name not in ROWS]
-    if unknown:
-        raise BenchError(f"there is no row '{unknown[0]}': see --list")
-    return [ROWS[name] for name in names] or list(ROWS.values())
+def _chosen(names: Sequence[str], peers: Sequence[str]) -> list[Row]:
+    known = {name for row in ROWS.values() for name in (*row.peers, *row.bare)}
+    for name in names:
+        if name not in ROWS:
+            raise BenchError(f"there is no row '{name}': see --list")
+    for name in peers:
+        if name not in known:
+            raise BenchError(f"there is no peer '{name}': there are {', '.join(sorted(known))}")
+    rows = [ROWS[name] for name in names] or list(ROWS.values())
+    return [row.only(peers) for row in rows]
 
 
 @contextmanager

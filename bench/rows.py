@@ -169,10 +169,11 @@ class Row:
     """What it is to a user, for the chart; not drawn without."""
 
     def only(self, names: Collection[str]) -> Row:
-        """The same for some peers and bare clients; for all of them without names."""
+        """The same for ours and some peers and bare clients; for all of them without names."""
         if not names:
             return self
-        peers = tuple(peer for peer in self.peers if peer in names)
+        ours, *others = self.peers
+        peers = (ours, *(peer for peer in others if peer in names))
         bare = {name: measure for name, measure in self.bare.items() if name in names}
         return replace(self, peers=peers, bare=bare)
 

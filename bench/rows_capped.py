@@ -11,7 +11,7 @@ _CONNECTIONS = 32
 """What a mount may open at most."""
 _LARGE = "large/field.bin"
 _PEERS = tuple(name for name in MOUNTS if name != "provenafs")
-_BOTO3 = f"boto3, {_CONNECTIONS} connections"
+_BOTO3 = f"boto3 × {_CONNECTIONS}"
 _NEAR_BOTO3 = Goal(f"≥ 0.8 of {_BOTO3}", least=0.8, against=(_BOTO3,))
 _AHEAD = Goal("ahead of every peer", least=1, against=_PEERS)
 

@@ -29,8 +29,8 @@ from bench.works import COG_WINDOWS, THREADS
 PEERS = ("rclone", RCLONE_CACHING, "s3fs")
 _COMPARED = ("provenafs", *PEERS)
 _LARGE = "large/field.bin"
-_WHOLE = "bare client, whole"
-_RANGES = "bare client, ranges"
+_WHOLE = "bare client (whole)"
+_RANGES = "bare client (ranges)"
 _OF_FILES = "moved of the files' size"
 _KIB_EACH = "KiB moved each"
 _PAGES_LEFT = 0.01

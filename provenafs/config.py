@@ -89,7 +89,7 @@ class Settings(BaseModel):
     job_api_url: Url | None = None
     """The address of the job API."""
     s3_endpoint_url: Url | None = None
-    """Another S3 address than AWS's own."""
+    """Address of the S3 server, if not AWS."""
 
     client_id: str = "client-tools"
     """The client of the realm to log in as."""
@@ -104,22 +104,22 @@ class Settings(BaseModel):
         default_factory=lambda: Path(platformdirs.user_cache_dir(_APPLICATION)),
         examples=["~/.cache/provenafs"],
     )
-    """Directory of the cache, which may be deleted at any moment."""
+    """Directory for the disposable cache."""
     state_dir: Directory = Field(
         default_factory=lambda: Path(platformdirs.user_state_dir(_APPLICATION)),
         examples=["~/.local/state/provenafs"],
     )
-    """Directory of what must not be lost: logins, the journal, bytes not yet stored."""
+    """Directory for state that must survive: logins, the journal, data not yet stored."""
     cache_size: Bytes = ByteSize(10 * 1024 * _MIB)
-    """Bytes of disk for what was read; 0 for none."""
+    """Disk space for cached reads; 0 disables the cache."""
     staging_size: Bytes = ByteSize(20 * 1024 * _MIB)
-    """Bytes of disk for what is written and not stored yet."""
+    """Disk space for data that is not stored yet."""
     writeback: bool = False
     """Acknowledge a close once the bytes are on the local disk, and upload them later."""
     rename_limit: Annotated[int, Field(ge=0)] = 10_000
     """How many objects a directory may hold to be renamed; above it (EXDEV) mv copies."""
     memory: Bytes = ByteSize(80 * _MIB)
-    """Bytes of memory for all read-ahead windows together."""
+    """Memory for all read-ahead windows together."""
     fetch_whole: bool = True
     """Cache a file whole once the waits for parts of it have lasted as long as that takes.
 
@@ -148,14 +148,16 @@ class Settings(BaseModel):
 
     read_only: bool = False
     """Refuse every change."""
+    noexec: bool = False
+    """Let the kernel refuse to run programs from the mount."""
     allow_other: bool = False
-    """Let other local users in, as far as the modes shown let them."""
+    """Give other users of this machine access, as far as modes permit."""
     uid: UserId | None = None
     """With allow_other: the user, by name or number, shown as the owner; else who mounts."""
     gid: GroupId | None = None
-    """With allow_other: the group, by name or number, shown; else that of who mounts."""
+    """With allow_other: the group, by name or number, shown as the owner, e.g. of a lab."""
     umask: Umask | None = None
-    """With allow_other: permission bits taken away, in octal, e.g. 007; else 022 and own modes."""
+    """With allow_other: permission bits to clear, in octal, e.g. 007; else 022 and own modes."""
     datasets: Names = ()
     """Handles to show; none means every dataset the user may see."""
     ttl: Duration = 30.0
@@ -163,7 +165,7 @@ class Settings(BaseModel):
     mtime: Literal["stored", "object"] = "stored"
     """`stored` or `object`: the times that files of other programs show.
 
-    When they were stored, or what the objects carry (x-amz-meta-mtime), a HEAD for each, once.
+    When stored, or those kept with the objects (x-amz-meta-mtime), a HEAD for each, once.
     """
     io_timeout: Timeout = 60.0
     """For how long a transfer may make no progress before it fails."""
@@ -215,7 +217,7 @@ class Settings(BaseModel):
                 f" ({_existing_profiles()}); name one with --profile or make one with"
                 " 'provenafs profile add'"
             )
-        return f"profile '{self.profile}' says neither 'domain' nor '{field}'"
+        return f"profile '{self.profile}' sets neither 'domain' nor '{field}'"
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,7 +340,8 @@ def existing_profile(name: str) -> Path:
 def find_profile(name: str) -> Path | None:
     """The file that a profile is read from: the user's own before the system's; None if none."""
     own = profile_path(name)
-    return next((path for path in (own, _system_profiles() / own.name) if path.exists()), None)
+    candidates = (own, _system_profiles() / own.name)
+    return next((path for path in candidates if os.access(path, os.F_OK)), None)
 
 
 def profile_names() -> list[str]:

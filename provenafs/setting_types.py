@@ -50,7 +50,7 @@ def _is_loopback(host: str) -> bool:
 
 def _checked_directory(path: Path) -> Path:
     if "\0" in str(path):
-        raise ValueError("must not hold a null character")
+        raise ValueError("must not contain a null character")
     try:
         return path.expanduser().absolute()
     except RuntimeError:

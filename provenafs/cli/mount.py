@@ -18,7 +18,7 @@ from provenafs.fuse.mountpoint import resolved
 
 _ALLOWED_OTHERS = (
     "with --allow-other every user of this machine can read there what the modes shown let them"
-    " read, in your name"
+    " read, with your login"
 )
 _ALLOWED_WRITES = "; --umask and --gid let some of them change it too"
 
@@ -75,19 +75,25 @@ def mount(
         staging_size=staging_size,
         rename_limit=rename_limit,
     )
-    settings = load()
-    path = resolved(mountpoint)
     if foreground:
-        log_to_terminal()
-        # Where the terminal is closed, the mount ends with it.
-        reload = None if sys.stderr.isatty() else load
-        _serve(settings, path, lambda: say(f"mounted at {path}"), reload)
+        _mount_in_foreground(mountpoint, load)
     else:
-        _serve_in_background(settings, path, load)
+        mount_in_background(mountpoint, load)
 
 
-def _serve_in_background(settings: Settings, path: Path, load: Callable[[], Settings]) -> None:
+def _mount_in_foreground(mountpoint: Path, load: Callable[[], Settings]) -> None:
+    settings, path = load(), resolved(mountpoint)
+    log_to_terminal()
+    # Where the terminal is closed, the mount ends with it.
+    reload = None if sys.stderr.isatty() else load
+    _serve(settings, path, lambda: say(f"mounted at {path}"), reload)
+
+
+def mount_in_background(mountpoint: Path, load: Callable[[], Settings]) -> None:
+    """Mount with the settings that `load` gives, and let the command end once the drive answers."""
     from provenafs.fuse.background import detach
+
+    settings, path = load(), resolved(mountpoint)
 
     def reload() -> Settings:
         reopen_logs()

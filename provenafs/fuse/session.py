@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pyfuse3
@@ -32,6 +33,7 @@ from provenafs.fuse.notifier import notify_kernel
 from provenafs.fuse.operations import Operations
 from provenafs.fuse.shared import Ownership, SharedOperations
 from provenafs.fuse.signals import obey_signals
+from provenafs.fuse.supervisor import keep_alive, notify
 from provenafs.guard import Background
 from provenafs.provena.client import Provena
 from provenafs.tree.context import Context
@@ -134,9 +136,11 @@ class _Session:
                 background.start_soon(obey_signals, nursery.cancel_scope, reload)
                 nursery.start_soon(self._begin, ready)
                 background.start_soon(self._resume, recovery)
+                background.start_soon(self._keep_alive)
                 await pyfuse3.main(max_tasks=_REQUESTS_AT_ONCE)
                 nursery.cancel_scope.cancel()
         finally:
+            notify("STOPPING=1", "STATUS=storing what was written")
             pyfuse3.close(unmount=True)
             self._detach()
 
@@ -146,6 +150,8 @@ class _Session:
             options.add("allow_other")
         if self._settings.read_only:
             options.add("ro")
+        if self._settings.noexec:
+            options.add("noexec")
         try:
             pyfuse3.init(operations, str(self._mountpoint), options)
         except RuntimeError as error:
@@ -164,12 +170,18 @@ class _Session:
         # What is here by now stays: the collector spends 50 ms on it each time it looks at all.
         gc.freeze()
         ready()
+        notify("READY=1", f"STATUS=mounted at {self._mountpoint} as {self._user}")
         self._answers.set()
 
     async def _resume(self, recovery: Recovery) -> None:
         """See to what earlier mounts left behind, without delaying this one."""
         await self._answers.wait()
         await recovery.resume()
+
+    async def _keep_alive(self) -> None:
+        await self._answers.wait()
+        # A stat may be answered by the kernel; this is not.
+        await keep_alive(partial(os.statvfs, self._mountpoint))
 
     def _look_at_the_mount(self) -> None:
         """Let the kernel ask for more at once, which only root may, and find its connection."""
@@ -254,5 +266,6 @@ async def _drain(context: Context) -> None:
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(give_up_on_signal, nursery.cancel_scope)
+        nursery.start_soon(keep_alive, lambda: None)
         await context.store.drain()
         nursery.cancel_scope.cancel()

@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pyfuse3
 import trio
 
+from provenafs.fuse.supervisor import notify, reloading
 from provenafs.guard import as_failure
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,9 @@ async def obey_signals(scope: trio.CancelScope, reload: Callable[[], None] | Non
             if number == signal.SIGUSR1:
                 _toggle_debug()
             elif number == signal.SIGHUP and reload is not None:
+                reloading()
                 await trio.to_thread.run_sync(_reload, reload)
+                notify("READY=1")
             elif ending:
                 scope.cancel()
             else:

@@ -27,6 +27,8 @@ from provenafs.s3.writing import ObjectWriter
 from tests.support.moto_bucket import BUCKET
 from tests.support.store import MIB, Store, objects, open_store
 
+pytestmark = pytest.mark.expects_errors("never thought of", "a library failed with")
+
 
 class RustPanic(BaseException):
     """As pyo3 raises for a panic: no Exception."""

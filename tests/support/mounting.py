@@ -82,12 +82,17 @@ def mounted(
 def _end(path: Path, pid: int) -> None:
     if is_mounted(path):
         subprocess.run(["fusermount3", "-u", "-z", "--", str(path)], check=False)
+    wait_for_end(pid)
+
+
+def wait_for_end(pid: int) -> None:
+    """Wait for the process of a mount that was unmounted; it fails if it goes on."""
     deadline = time.monotonic() + 15
     while not has_ended(pid) and time.monotonic() < deadline:
         time.sleep(0.02)
     if not has_ended(pid):
         os.kill(pid, signal.SIGKILL)
-        raise AssertionError(f"the process {pid} of {path} did not end")
+        raise AssertionError(f"the process {pid} did not end")
 
 
 def has_ended(pid: int) -> bool:
