@@ -99,9 +99,7 @@ def _handle(name: str) -> str:
     """The handle that a user named: as it is, or by its directory."""
     handle = handle_of(name) or name
     if not has_name(handle):
-        raise ConfigError(
-            "--dataset: an empty or very long text is no handle, nor is what is no text"
-        )
+        raise ConfigError("--dataset: an empty or very long text is not a handle")
     return handle
 
 

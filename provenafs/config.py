@@ -83,7 +83,7 @@ def _is_loopback(host: str) -> bool:
 
 def _checked_directory(path: Path) -> Path:
     if "\0" in str(path):
-        raise ValueError("must not hold a null character")
+        raise ValueError("must not contain a null character")
     try:
         return path.expanduser().absolute()
     except RuntimeError:
@@ -273,7 +273,7 @@ class Settings(BaseModel):
                 f" ({_existing_profiles()}); name one with --profile or make one with"
                 " 'provenafs profile add'"
             )
-        return f"profile '{self.profile}' says neither 'domain' nor '{field}'"
+        return f"profile '{self.profile}' sets neither 'domain' nor '{field}'"
 
 
 def load_settings(*, environ: Mapping[str, str] | None = None, **flags: object) -> Settings:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.log_watch import no_unexpected_errors as no_unexpected_errors
 from tests.support.mounting import Drive, MountAs, mounted
 from tests.support.running_sandbox import RunningSandbox, running_sandbox
 

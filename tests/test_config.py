@@ -173,7 +173,7 @@ def test_nothing_configured_says_what_to_do() -> None:
     [
         ("a = " + "[" * 50_000, "nested too deeply"),
         ("ttl = " + "1" * 5000, "is not valid TOML"),
-        ('cache_dir = "a\\u0000b"', "must not hold a null character"),
+        ('cache_dir = "a\\u0000b"', "must not contain a null character"),
         ('state_dir = "~no-such-user-here/x"', "home directory is not known"),
         ('auth_url = "https://host:99999/x"', "port out of range"),
         ('auth_url = "https://host:x/x"', "'auth_url'"),

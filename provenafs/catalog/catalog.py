@@ -144,7 +144,7 @@ class Catalog:
                 self._down_until = time.monotonic() + _DOWN_S
                 if known is None or max_age is not None:
                     raise
-                log.warning("%s: serving what was known before: %s", handle, error)
+                log.warning("%s: serving cached data: %s", handle, error)
                 return known
 
     def _known(self, handle: str) -> Dataset | None:

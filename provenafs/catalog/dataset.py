@@ -105,5 +105,5 @@ class Dataset:
         return FSError(
             errno.EACCES,
             f"{self.handle} cannot be changed by you: your user lacks the role {WRITE_ROLE} of the"
-            " instance, which its administrators give",
+            " instance, which its administrators grant",
         )

@@ -197,5 +197,5 @@ async def _in_thread(work: Callable[[], _T]) -> _T:
     try:
         return await in_thread(work)
     except OSError as error:
-        message = f"what is minted cannot be noted on this machine: {error.strerror}"
+        message = f"the request cannot be recorded on this machine: {error.strerror}"
         raise FSError(error.errno or errno.EIO, message) from error

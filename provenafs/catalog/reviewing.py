@@ -15,7 +15,7 @@ from provenafs.provena.datastore import DataStore
 from provenafs.provena.errors import Locked, ProvenaError, Unavailable
 from provenafs.provena.records import FetchedDataset, ReleaseEvent
 
-_UNTOLD = "the service failed afterwards, so that nobody may have been told by e-mail"
+_UNTOLD = "the service failed afterwards, so that the other side may not have been notified"
 
 
 class Reviewing:
@@ -25,9 +25,9 @@ class Reviewing:
         self._datastore = datastore
 
     async def request(self, handle: str, reviewer: str, notes: str) -> str:
-        """Ask a reviewer to approve the release; says what came of it.
+        """Ask a reviewer to approve the release; returns the outcome as a sentence.
 
-        Raises Locked and any other ProvenaError; Unavailable says whether it was asked for.
+        Raises Locked and any other ProvenaError; Unavailable says whether it was requested.
         """
         before = await self._datastore.fetch(handle)
 
@@ -37,11 +37,11 @@ class Reviewing:
         try:
             return await self._datastore.request_release(handle, reviewer, notes)
         except Unavailable as error:
-            await self._look(before, error, is_this, f"the review of {handle} was asked for")
-            return f"The review of {handle} is asked for; {_UNTOLD}."
+            await self._look(before, error, is_this, f"the review of {handle}", "requested")
+            return f"The review of {handle} is requested; {_UNTOLD}."
 
     async def decide(self, handle: str, notes: str, *, approve: bool) -> str:
-        """Approve or reject a release that this user was asked for; says what came of it.
+        """Approve or reject a release under this user's review; returns the outcome in words.
 
         Raises Locked and any other ProvenaError; Unavailable says whether it was decided.
         """
@@ -54,7 +54,7 @@ class Reviewing:
         try:
             return await self._datastore.decide_release(handle, notes, approve=approve)
         except Unavailable as error:
-            await self._look(before, error, is_this, f"the release of {handle} was {word}")
+            await self._look(before, error, is_this, f"the release of {handle}", word)
             return f"The release of {handle} is {word}; {_UNTOLD}."
 
     async def _look(
@@ -62,9 +62,10 @@ class Reviewing:
         before: FetchedDataset,
         error: Unavailable,
         is_this: Callable[[ReleaseEvent], bool],
+        what: str,
         done: str,
     ) -> None:
-        """Return if the record shows the step by now; raise what is known of it if not."""
+        """Return if the record shows the step by now; else raise an error with what is known."""
         handle, known = before.record.id, len(before.record.release_history)
         try:
             for pause in pauses_before_looks(error):
@@ -74,10 +75,11 @@ class Reviewing:
                     return
         except ProvenaError:
             raise Unavailable(
-                f"{error}, and whether {done} is not known: see 'provenafs review list {handle}'",
+                f"{error}, and whether {what} was {done} is not known:"
+                f" see 'provenafs review list {handle}'",
                 error.status,
             ) from None
         if found.locked:
             # The registry refuses it, which the data store wraps into a failure of its own.
             raise Locked(f"{handle} is locked: unlock it first") from None
-        raise Unavailable(f"{error}: it is not so that {done}", error.status) from None
+        raise Unavailable(f"{error}: {what} was not {done}", error.status) from None

@@ -132,7 +132,7 @@ def fingerprint(collection_format: dict[str, Any]) -> str:
 def parse(text: bytes) -> dict[str, Any]:
     """The metadata in a text; raises Invalid with words on where it is wrong."""
     if len(text) > MAX_TEXT:
-        raise Invalid(f"metadata of more than {MAX_TEXT // 1024**2} MiB is not taken")
+        raise Invalid(f"metadata of more than {MAX_TEXT // 1024**2} MiB is not accepted")
     try:
         document = json.loads(
             text.decode("utf-8-sig"),
@@ -140,7 +140,7 @@ def parse(text: bytes) -> dict[str, Any]:
             parse_constant=_refuse_constant,
         )
         if not isinstance(document, dict):
-            raise Invalid("the metadata has to be a JSON object, in braces")
+            raise Invalid("the metadata must be a JSON object, in braces")
         if is_too_deep(document, _DEEPEST):
             raise Invalid(_TOO_DEEP)
         # An infinite number, half a surrogate pair: ValueError.
@@ -153,7 +153,9 @@ def parse(text: bytes) -> dict[str, Any]:
     except RecursionError:
         raise Invalid(_TOO_DEEP) from None
     except ValueError as error:
-        raise Invalid(f"the metadata holds what JSON cannot carry: {error}") from None
+        raise Invalid(
+            f"the metadata contains a value that JSON cannot represent: {error}"
+        ) from None
     return document
 
 
@@ -191,7 +193,7 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise Invalid(f"the metadata holds {name}, which is no JSON")
+    raise Invalid(f"the metadata contains {name}, which is not JSON")
 
 
 def _complaints(document: dict[str, Any]) -> list[str]:

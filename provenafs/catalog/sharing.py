@@ -45,7 +45,7 @@ async def share(datastore: DataStore, handle: str, path: str, seconds: int) -> s
     Unauthorised without the role dataset-data-read.
     """
     if not 1 <= seconds <= LONGEST_LINK_S:
-        raise Invalid(f"a link can be good for 1 second to 24 hours, not for {seconds} seconds")
+        raise Invalid(f"a link can be valid for 1 second to 24 hours, not for {seconds} seconds")
     if not path:
         raise Invalid("a link is to one file: name a file below the dataset's data directory")
     try:

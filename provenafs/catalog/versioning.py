@@ -46,7 +46,7 @@ class Versioning:
         """
         reason = reason.strip()
         if not reason:
-            raise Invalid("a new version needs a reason: say why it is made")
+            raise Invalid("a new version needs a reason")
         lock = self._locks.setdefault(handle, trio.Lock())
         async with lock:
             record = await self._newest(handle)

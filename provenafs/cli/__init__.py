@@ -1,4 +1,4 @@
-"""The command line: one file per family of verbs. Holds no logic of its own."""
+"""The command line: one file per family of subcommands, without logic of its own."""
 
 from __future__ import annotations
 

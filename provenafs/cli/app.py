@@ -19,7 +19,7 @@ from provenafs import __version__
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """Where a verb is found: a function or a typer app `attribute` of a module of this room."""
+    """Location of a subcommand: a function or typer app `attribute` in a module beside this."""
 
     module: str
     attribute: str
@@ -29,43 +29,43 @@ class Verb:
 VERBS = {
     "mount": Verb("mount", "mount", "Mount the datasets of a Provena data store as a drive."),
     "umount": Verb("umount", "umount", "Unmount a drive."),
-    "status": Verb("status", "status", "Show what is mounted and how it is doing."),
-    "sync": Verb("transfers", "sync", "Wait until everything that was written is stored."),
+    "status": Verb("status", "status", "Show mounts and their state."),
+    "sync": Verb("transfers", "sync", "Wait until all written data is stored."),
     "cache": Verb("cache", "app", "Prefetch, pin and evict cached files."),
-    "recover": Verb("recover", "app", "Show and resolve what could not be stored."),
+    "recover": Verb("recover", "app", "Show and resolve files that could not be stored."),
     "login": Verb("login", "login", "Log in through a web browser."),
-    "logout": Verb("login", "logout", "Forget the login and end its session."),
-    "whoami": Verb("login", "whoami", "Show who is logged in, and where."),
+    "logout": Verb("login", "logout", "Delete the login and end its session."),
+    "whoami": Verb("login", "whoami", "Show the logged-in user and the services."),
     "profile": Verb("profile", "app", "Add, list, show and remove profiles."),
-    "info": Verb("records", "info", "Show a dataset's state, and what you may do with it."),
-    "search": Verb("records", "search", "Find datasets by words."),
-    "metadata": Verb("metadata", "app", "Show, check, edit and revert metadata."),
+    "info": Verb("records", "info", "Show a dataset's state and your access rights."),
+    "search": Verb("records", "search", "Search for datasets."),
+    "metadata": Verb("metadata", "app", "Show, validate, edit and revert metadata."),
     "mint": Verb("mint", "mint", "Register a new dataset."),
-    "version": Verb("version", "version", "Make a new version of a dataset."),
+    "version": Verb("version", "version", "Create a new version of a dataset."),
     "lock": Verb("governance", "lock", "Stop changes to a dataset."),
     "unlock": Verb("governance", "unlock", "Allow changes to a dataset again."),
-    "lock-history": Verb("governance", "lock_history", "Show who locked a dataset, and why."),
-    "access": Verb("governance", "app", "Show and set who may do what."),
-    "review": Verb("review", "app", "Ask for a release, and decide on one."),
+    "lock-history": Verb("governance", "lock_history", "Show who locked a dataset, when and why."),
+    "access": Verb("governance", "app", "Show and set access rights."),
+    "review": Verb("review", "app", "Request, approve and reject releases."),
     "reviewers": Verb("review", "reviewers", "List, add and remove reviewers."),
-    "share": Verb("sharing", "share", "Make a link to download one file."),
-    "credentials": Verb("sharing", "credentials", "Print temporary keys for other tools."),
+    "share": Verb("sharing", "share", "Print a link to download one file."),
+    "credentials": Verb("sharing", "credentials", "Print temporary credentials for other tools."),
     "manifest": Verb("contents", "manifest", "List a dataset's files with sizes and ETags."),
     "verify": Verb("contents", "verify", "Check that every file can be read."),
     "health": Verb("records", "health", "Check that the services respond."),
-    "sandbox": Verb("sandbox", "app", "Run a local Provena for trying out."),
+    "sandbox": Verb("sandbox", "app", "Run a local Provena to experiment with."),
 }
 
 
 class LazyGroup(TyperGroup):
-    """A group whose verbs are imported one by one: `--help` and each verb stay quick."""
+    """A group that imports subcommands lazily, so that `--help` and each subcommand start fast."""
 
     def list_commands(self, ctx: Any) -> list[str]:
-        """The verbs, in the order of the table."""
+        """The subcommands, in the order of the table."""
         return list(VERBS)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        """One verb, imported; None if there is none of this name."""
+        """One subcommand, imported; None if there is none of this name."""
         verb = VERBS.get(cmd_name)
         if verb is None:
             return None
@@ -73,21 +73,21 @@ class LazyGroup(TyperGroup):
         return _as_command(cmd_name, getattr(module, verb.attribute))
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """The table of verbs, without importing them."""
+        """List the subcommands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, verb.help) for name, verb in VERBS.items()])
 
 
 def plain_app(**options: Any) -> typer.Typer:
-    """A typer app that says what is wrong in plain lines."""
+    """A typer app that reports usage errors in plain lines."""
     return typer.Typer(
         rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False, **options
     )
 
 
 _EXIT_STATUS = (
-    "Exit status: 0 done, 1 failed, 2 wrong use or setting, 3 login required, 4 not found,"
-    " 5 refused, 6 service unavailable, 7 not accepted by the service, 70 a fault of provenafs,"
+    "Exit status: 0 done, 1 failed, 2 usage or configuration error, 3 login required, 4 not found,"
+    " 5 refused, 6 service unavailable, 7 rejected by the service, 70 internal error,"
     " 130 interrupted."
 )
 

@@ -43,7 +43,7 @@ class _File:
 
 @dataclass(frozen=True, slots=True)
 class _Total:
-    """What `stat` tells of a path; sizes in bytes, the others are counts of files."""
+    """What `stat` reports for a path; sizes in bytes, the others are counts of files."""
 
     path: str
     files: int
@@ -60,7 +60,7 @@ def warm(paths: _Paths) -> None:
 
 @app.command()
 def pin(paths: _Paths) -> None:
-    """Fetch files and keep them: they are not evicted, and can be read with the network cut."""
+    """Fetch files and keep them: they are not evicted, and can be read offline."""
 
     def work(file: _File, advance: Callable[[int], None]) -> None:
         os.setxattr(file.path, _PINNED, b"1")
@@ -77,7 +77,7 @@ def unpin(paths: _Paths) -> None:
 
 @app.command()
 def evict(paths: _Paths) -> None:
-    """Remove files from the block cache, pinned ones too; what is in the data store stays."""
+    """Remove files from the block cache, pinned ones too; the data store keeps them."""
     _for_each(_found(paths), _set(_CACHED), "evicting")
 
 
@@ -85,7 +85,7 @@ def evict(paths: _Paths) -> None:
 def stat_(
     paths: _Paths, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False
 ) -> None:
-    """Tell how much of each path is on this machine."""
+    """Show how much of each path is on this machine."""
     totals = [_total(path) for path in paths]
     if as_json:
         print(json.dumps([asdict(total) for total in totals], indent=2))
@@ -133,7 +133,7 @@ def _walk(path: Path) -> Iterator[Path]:
 
 
 def _file(path: Path) -> _File | None:
-    """None for what the mount makes itself; documents are read, so that they are known later."""
+    """None for files that the mount generates; documents are read, so that they are cached."""
     status = path.lstat()
     if not stat.S_ISREG(status.st_mode):
         return None
@@ -146,7 +146,7 @@ def _file(path: Path) -> _File | None:
 
 
 def _attribute(path: Path, name: str) -> bytes | None:
-    """An extended attribute, which no list shows; None where the file has none of that name."""
+    """An extended attribute, which is never listed; None if the file has none of that name."""
     try:
         return os.getxattr(path, name)
     except OSError as error:
@@ -185,7 +185,7 @@ def _fetch(file: _File, advance: Callable[[int], None]) -> None:
     advance(file.size - told)
     if missing:
         raise MountError(
-            f"{file.path} is not wholly cached: is --cache-size large enough, has the disk room?"
+            f"{file.path} is not completely cached: check --cache-size and free disk space"
         )
 
 

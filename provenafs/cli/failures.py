@@ -29,9 +29,9 @@ class ExitStatus(IntEnum):
 
     OK = 0
     FAILED = 1
-    """Anything that no other status names."""
+    """Any other failure."""
     USAGE = 2
-    """A wrong option, argument, profile or setting."""
+    """Usage or configuration error."""
     LOGIN = 3
     """Nobody is logged in, or the login has expired."""
     NOT_FOUND = 4
@@ -39,11 +39,11 @@ class ExitStatus(IntEnum):
     REFUSED = 5
     """Not allowed: a missing role, a lock, a release."""
     UNAVAILABLE = 6
-    """A service gave no usable answer in time."""
+    """A service gave no usable response in time."""
     INVALID = 7
-    """The service does not accept what was sent."""
+    """The service rejected the request as invalid."""
     INTERNAL = 70
-    """A fault of provenafs itself."""
+    """Internal error."""
     INTERRUPTED = 130
 
 

@@ -22,9 +22,9 @@ from provenafs.cli.target import (
 from provenafs.config import ConfigError
 from provenafs.provena.client import Provena
 
-app = plain_app(help="Show and set who may do what.", no_args_is_help=True)
+app = plain_app(help="Show and set access rights.", no_args_is_help=True)
 
-_Reason = Annotated[str, typer.Option(help="Why; it is kept in the lock's history.")]
+_Reason = Annotated[str, typer.Option(help="Reason, kept in the lock's history.")]
 
 
 def lock(
@@ -54,9 +54,7 @@ def unlock(
     demand(reason, "reason")
     confirm(f"Unlock {found.handle}", yes=yes)
     ask(found.settings(profile), lambda provena: provena.registry.unlock(found.handle, reason))
-    print_outcome(
-        as_json, f"{found.handle} is not locked any more.", handle=found.handle, locked=False
-    )
+    print_outcome(as_json, f"{found.handle} is unlocked.", handle=found.handle, locked=False)
 
 
 def lock_history(
@@ -85,7 +83,7 @@ def lock_history(
 def show(
     target: TargetArgument, profile: ProfileOption = None, as_json: JsonOption = False
 ) -> None:
-    """Show the owner, what everybody may do, and what groups may do."""
+    """Show the owner, and the roles of everybody and of groups."""
     found = Target.parse(target)
     settings = ask(found.settings(profile), lambda provena: provena.registry.access(found.handle))
     if as_json:
@@ -99,22 +97,24 @@ def show(
 def set_(
     target: TargetArgument,
     everybody: Annotated[
-        str | None, typer.Option(help="Roles of everybody, with commas; '' for none.")
+        str | None, typer.Option(help="Roles of everybody, separated by commas; '' for none.")
     ] = None,
     group: Annotated[
         list[str] | None,
-        typer.Option(help="GROUP=ROLE,ROLE gives a group roles, GROUP= none; may be repeated."),
+        typer.Option(
+            help="GROUP=ROLE,ROLE sets a group's roles, GROUP= removes them; may be repeated."
+        ),
     ] = None,
     yes: YesOption = False,
     profile: ProfileOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Change what everybody or a group may do; the rest stays as it is."""
+    """Change the roles of everybody or of groups; others stay unchanged."""
     found = Target.parse(target)
     changes = dict(_group(text) for text in group or [])
     if everybody is None and not changes:
-        raise ConfigError("nothing is to be changed: say --everybody or --group")
-    confirm(f"Change who may use {found.handle}", yes=yes)
+        raise ConfigError("nothing to change: pass --everybody or --group")
+    confirm(f"Change the access rights of {found.handle}", yes=yes)
 
     async def change(provena: Provena) -> AccessSettings:
         before = await provena.registry.access(found.handle)
@@ -127,7 +127,7 @@ def set_(
     after = ask(found.settings(profile), change)
     print_outcome(
         as_json,
-        f"The access to {found.handle} is changed.",
+        f"The access rights of {found.handle} are changed.",
         handle=found.handle,
         **after.model_dump(mode="json"),
     )

@@ -23,10 +23,13 @@ _Profile = Annotated[str | None, typer.Option(help="Profile to use.", show_defau
 def login(
     profile: _Profile = None,
     offline: Annotated[
-        bool, typer.Option("--offline", help="Stay logged in without a session, for machines.")
+        bool,
+        typer.Option(
+            "--offline", help="Get an offline token that outlives the session, for servers."
+        ),
     ] = False,
     no_browser: Annotated[
-        bool, typer.Option("--no-browser", help="Only print the address to open.")
+        bool, typer.Option("--no-browser", help="Print the URL instead of opening a browser.")
     ] = False,
 ) -> None:
     """Log in through a web browser, on this machine or on any other."""
@@ -45,7 +48,7 @@ def login(
 
 
 def logout(profile: _Profile = None) -> None:
-    """Forget the login and end its session."""
+    """Delete the login and end its session."""
     settings = load_settings(profile=profile)
     if trio.run(log_out, settings):
         print(f"Logged out (profile '{settings.profile}').")
@@ -57,7 +60,7 @@ def whoami(
     profile: _Profile = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show who is logged in, and where."""
+    """Show the logged-in user and the services."""
     settings = load_settings(profile=profile)
     username = trio.run(_username, settings)
     description = {

@@ -53,7 +53,7 @@ def reopen_logs() -> None:
 
 def _begin(handler: logging.Handler) -> None:
     logging.basicConfig(level=logging.INFO, handlers=[handler])
-    # Their lines name every request; ours say what failed.
+    # Libraries log every request; this package logs failures.
     for name in ("httpx", "httpcore", "botocore", "boto3", "urllib3"):
         logging.getLogger(name).setLevel(logging.WARNING)
 

@@ -32,14 +32,14 @@ from provenafs.provena.client import Provena
 from provenafs.provena.errors import NotFound
 from provenafs.provena.records import DatasetRecord, HistoryEntry
 
-app = plain_app(help="Show, check, edit and revert metadata.", no_args_is_help=True)
+app = plain_app(help="Show, validate, edit and revert metadata.", no_args_is_help=True)
 
-_Version = Annotated[int, typer.Argument(help="A number that 'metadata history' shows.")]
+_Version = Annotated[int, typer.Argument(help="A number from 'metadata history'.")]
 _WORDS = {
-    Saved.UNCHANGED: "Nothing was changed, and nothing saved.",
-    Saved.ALREADY_SO: "It was so already: nothing was saved.",
+    Saved.UNCHANGED: "No changes: nothing was saved.",
+    Saved.ALREADY_SO: "Already up to date: nothing was saved.",
     Saved.UPDATED: "The metadata is saved.",
-    Saved.REVERTED: "The metadata is as it once was: it is reverted to.",
+    Saved.REVERTED: "Reverted to an earlier version.",
 }
 
 
@@ -47,11 +47,11 @@ _WORDS = {
 def show(
     target: TargetArgument,
     version: Annotated[
-        int | None, typer.Option(help="An earlier one, by its number in the history.")
+        int | None, typer.Option(help="An earlier version, by its number in the history.")
     ] = None,
     profile: ProfileOption = None,
 ) -> None:
-    """Print the metadata document, as stored."""
+    """Print the stored metadata document."""
     record = _record(target, profile)
     document = record.collection_format if version is None else _entry(record, version)
     print(metadata_json(document).decode())
@@ -63,7 +63,7 @@ def validate(
     profile: ProfileOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Ask the data store whether it would take a document; exit status 7 if not."""
+    """Let the data store validate a document; exit status 7 if it is invalid."""
     document = parse(read_document(file))
     ask(load_settings(profile=profile), lambda provena: check(provena.datastore, document))
     print_outcome(as_json, f"{file} is valid.", file=file, valid=True)
@@ -72,14 +72,14 @@ def validate(
 @app.command()
 def edit(
     target: TargetArgument,
-    reason: Annotated[str | None, typer.Option(help="Why; it is kept in the history.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Reason, kept in the history.")] = None,
     file: Annotated[
-        str | None, typer.Option(help="Take this document rather than open an editor.")
+        str | None, typer.Option(help="Save this document instead of opening an editor.")
     ] = None,
     profile: ProfileOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Change the metadata in an editor ($EDITOR), or take it from a file."""
+    """Change the metadata in an editor ($EDITOR), or replace it from a file."""
     found = Target.parse(target)
     settings = found.settings(profile)
     record = _fetched(found, profile)
@@ -119,10 +119,12 @@ def history(
 def diff(
     target: TargetArgument,
     old: _Version,
-    new: Annotated[int | None, typer.Argument(help="Another one; else the present.")] = None,
+    new: Annotated[
+        int | None, typer.Argument(help="The version to compare with; default: the current one.")
+    ] = None,
     profile: ProfileOption = None,
 ) -> None:
-    """Show what changed from one state of the metadata to another; exit status 1 if anything."""
+    """Compare two versions of the metadata; exit status 1 if they differ."""
     record = _record(target, profile)
     after = record.collection_format if new is None else _entry(record, new)
     lines = list(
@@ -139,15 +141,15 @@ def diff(
 def revert(
     target: TargetArgument,
     version: _Version,
-    reason: Annotated[str, typer.Option(help="Why; it is kept in the history.")],
+    reason: Annotated[str, typer.Option(help="Reason, kept in the history.")],
     yes: YesOption = False,
     profile: ProfileOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make an earlier state of the metadata the present one."""
+    """Revert the metadata to an earlier version."""
     found = Target.parse(target)
     demand(reason, "reason")
-    confirm(f"Revert the metadata of {found.handle} to state {version}", yes=yes)
+    confirm(f"Revert the metadata of {found.handle} to version {version}", yes=yes)
     _entry(_fetched(found, profile), version)
     ask(
         found.settings(profile),
@@ -155,7 +157,7 @@ def revert(
     )
     print_outcome(
         as_json,
-        f"The metadata of {found.handle} is that of state {version} again.",
+        f"The metadata of {found.handle} is reverted to version {version}.",
         handle=found.handle,
         state=version,
     )
@@ -185,7 +187,7 @@ def _entry(record: DatasetRecord, number: int) -> dict[str, Any]:
         if entry.id == number:
             return entry.collection_format
     known = ", ".join(str(entry.id) for entry in record.history)
-    raise NotFound(f"the history of {record.id} has no state {number} (there are: {known})")
+    raise NotFound(f"the history of {record.id} has no version {number} (there are: {known})")
 
 
 def _row(entry: HistoryEntry) -> dict[str, Any]:

@@ -26,16 +26,16 @@ def mint(
         str | None, typer.Argument(help="A metadata document; - reads the standard input.")
     ] = None,
     template: Annotated[
-        bool, typer.Option("--template", help="Mint nothing, print metadata to begin with.")
+        bool, typer.Option("--template", help="Print a metadata template; mint nothing.")
     ] = False,
     validate_only: Annotated[
-        bool, typer.Option("--validate-only", help="Mint nothing, ask whether it would be taken.")
+        bool, typer.Option("--validate-only", help="Validate the document; mint nothing.")
     ] = False,
     yes: YesOption = False,
     profile: ProfileOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Register a new dataset, which has no files yet, and print its handle."""
+    """Register a new dataset without files and print its handle."""
     if template == (file is not None) or (template and validate_only):
         raise ConfigError("mint takes either a metadata document or --template")
     settings = load_settings(profile=profile)

@@ -17,7 +17,7 @@ from provenafs.fuse.mountpoint import resolved
 
 _ALLOWED_OTHERS = (
     "with --allow-other every user of this machine can read there what the modes shown let them"
-    " read, in your name"
+    " read, with your login"
 )
 _ALLOWED_WRITES = "; --umask and --gid let some of them change it too"
 
@@ -42,21 +42,24 @@ def mount(
     read_only: Annotated[bool | None, typer.Option(help="Refuse every change.")] = None,
     allow_other: Annotated[
         bool | None,
-        typer.Option(help="Let other users of this machine in, as far as modes let them."),
+        typer.Option(help="Give other users of this machine access, as far as modes permit."),
     ] = None,
     uid: Annotated[
         str | None, typer.Option(help="With --allow-other: the user shown as the owner.")
     ] = None,
     gid: Annotated[
-        str | None, typer.Option(help="With --allow-other: the group shown, e.g. of a lab.")
+        str | None,
+        typer.Option(help="With --allow-other: the group shown as the owner, e.g. of a lab."),
     ] = None,
     umask: Annotated[
         str | None,
-        typer.Option(help="With --allow-other: permission bits taken away, e.g. 007 or 002."),
+        typer.Option(help="With --allow-other: permission bits to clear, e.g. 007 or 002."),
     ] = None,
-    s3_endpoint: Annotated[str | None, typer.Option(help="Another S3 address.")] = None,
+    s3_endpoint: Annotated[
+        str | None, typer.Option(help="Address of the S3 server, if not AWS.")
+    ] = None,
     cache_dir: Annotated[
-        Path | None, typer.Option(help="Where the disposable cache lives.")
+        Path | None, typer.Option(help="Directory for the disposable cache.")
     ] = None,
     state_dir: Annotated[
         Path | None, typer.Option(help="Directory for state that must survive.")
@@ -66,14 +69,15 @@ def mount(
         str | None,
         typer.Option(
             metavar="stored|object",
-            help="Times of files: when they were stored, or what the objects carry (a HEAD each).",
+            help="Times of files: when stored, or those kept with the objects (a HEAD each).",
         ),
     ] = None,
     io_timeout: Annotated[
-        float | None, typer.Option(help="Seconds without progress until a transfer fails.")
+        float | None, typer.Option(help="Seconds without progress after which a transfer fails.")
     ] = None,
     cache_size: Annotated[
-        str | None, typer.Option(help="Disk for what was read, e.g. 10GiB; 0 for none.")
+        str | None,
+        typer.Option(help="Disk space for cached reads, e.g. 10GiB; 0 disables the cache."),
     ] = None,
     memory: Annotated[str | None, typer.Option(help="Memory for read-ahead, e.g. 128MiB.")] = None,
     fetch_whole: Annotated[
@@ -90,7 +94,7 @@ def mount(
         ),
     ] = None,
     staging_size: Annotated[
-        str | None, typer.Option(help="Disk for what is not stored yet, e.g. 20GiB.")
+        str | None, typer.Option(help="Disk space for data that is not stored yet, e.g. 20GiB.")
     ] = None,
     rename_limit: Annotated[
         int | None,

@@ -13,12 +13,12 @@ from provenafs.provena.records import LATEST_S
 
 
 def say(text: str) -> None:
-    """Print one line with texts of others in it."""
+    """Print one line that may quote foreign text."""
     print(printable(text), flush=True)
 
 
 def print_json(document: Any) -> None:
-    """Print a document for machines."""
+    """Print JSON."""
     print(printable_json(json.dumps(document, indent=2, ensure_ascii=False)))
 
 
@@ -51,7 +51,7 @@ def print_fields(fields: dict[str, object]) -> None:
 
 
 def print_outcome(as_json: bool, sentence: str, **facts: object) -> None:
-    """Tell what was done: a sentence, or the facts for machines."""
+    """Report the outcome: a sentence, or JSON."""
     if as_json:
         print_json(facts)
     else:
@@ -59,12 +59,12 @@ def print_outcome(as_json: bool, sentence: str, **facts: object) -> None:
 
 
 def when(timestamp: float) -> str:
-    """A time, in seconds since the epoch, for people; words for what is no date."""
+    """A time, in seconds since the epoch, for people; a placeholder if it is no date."""
     return _date(timestamp, UTC, " UTC")
 
 
 def local_time(timestamp: float) -> str:
-    """A time, in seconds since the epoch, by this machine's clock; words for what is no date."""
+    """A time, in seconds since the epoch, in local time; a placeholder if it is no date."""
     return _date(timestamp, None, "")
 
 

@@ -53,7 +53,7 @@ def add(
     four = (datastore_url, registry_url, search_url, auth_url)
     if not (domain and (realm or auth_url)) and not all(four):
         raise ConfigError(
-            "say where the instance is: --domain and --realm, or --datastore-url, --registry-url,"
+            "specify the instance: --domain and --realm, or --datastore-url, --registry-url,"
             " --search-url and --auth-url"
         )
     given = {
@@ -82,7 +82,7 @@ def list_() -> None:
 
 @app.command()
 def show(name: _Name) -> None:
-    """Show what a profile says, and where each service answers."""
+    """Show a profile's settings and the address of each service."""
     settings = load_settings(profile=name, environ={})
     say(f"# {profile_path(name)}")
     for field in sorted(settings.model_fields_set - {"profile"}):

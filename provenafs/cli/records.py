@@ -21,7 +21,7 @@ from provenafs.provena.search import MOST_HITS
 def info(
     target: TargetArgument, profile: ProfileOption = None, as_json: JsonOption = False
 ) -> None:
-    """Show what a dataset is, who may do what with it, and why not."""
+    """Show a dataset's state, your access rights, and the reasons."""
     found = Target.parse(target)
 
     async def look(provena: Provena) -> Dataset:
@@ -59,26 +59,28 @@ def _described(dataset: Dataset) -> dict[str, Any]:
 
 
 def search(
-    query: Annotated[str, typer.Argument(help="Words to look for.")],
-    limit: Annotated[int, typer.Option(min=1, max=MOST_HITS, help="Most results.")] = 25,
+    query: Annotated[str, typer.Argument(help="Search terms.")],
+    limit: Annotated[
+        int, typer.Option(min=1, max=MOST_HITS, help="Maximum number of results.")
+    ] = 25,
     profile: ProfileOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Find datasets by words, best first."""
+    """Search for datasets, best match first."""
     demand(query, "query")
     hits = ask(load_settings(profile=profile), lambda provena: find(provena, query, limit))
     if as_json:
         print_json([asdict(hit) for hit in hits])
     elif hits:
         print_table(
-            ("handle", "name"), [(hit.handle, hit.name or "(not for you to see)") for hit in hits]
+            ("handle", "name"), [(hit.handle, hit.name or "(not visible to you)") for hit in hits]
         )
     else:
         say(f"Nothing was found for '{query}'.")
 
 
 def health(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
-    """Ask each service whether it is well; exit status 6 if one is not."""
+    """Check that each service responds; exit status 6 if one does not."""
     answers = ask(load_settings(profile=profile), look)
     if as_json:
         print_json([asdict(answer) for answer in answers])

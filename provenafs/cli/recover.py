@@ -21,16 +21,16 @@ from provenafs.content.journal_schema import State
 from provenafs.content.recovery import Item, Recovery
 from provenafs.provena.client import Provena
 
-app = plain_app(help="What was written and could not be stored.", no_args_is_help=True)
+app = plain_app(help="Show and resolve files that could not be stored.", no_args_is_help=True)
 
 _Profile = Annotated[str | None, typer.Option(help="Profile to use.", show_default=False)]
 _StateDir = Annotated[Path | None, typer.Option(help="Directory for state that must survive.")]
-_Id = Annotated[str, typer.Argument(help="As 'recover list' shows it; its beginning will do.")]
+_Id = Annotated[str, typer.Argument(help="An id from 'recover list', or its first characters.")]
 
 _WORDS = {
     State.OPEN: "incomplete: never closed",
     State.CLOSED: "acknowledged, to be sent by the next mount",
-    State.FAILED: "its close was answered with an error",
+    State.FAILED: "its close failed with an error",
 }
 
 
@@ -40,14 +40,14 @@ def list_items(
     state_dir: _StateDir = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show what the bucket does not have."""
+    """List files that are not stored and unfinished renames."""
 
     async def show(recovery: Recovery) -> None:
         items = await recovery.items()
         if as_json:
             print(json.dumps([_document(item) for item in items], indent=2))
         elif not items:
-            print("Nothing waits for recovery.")
+            print("There is nothing to recover.")
         else:
             for item in items:
                 say(_line(item))
@@ -58,11 +58,11 @@ def list_items(
 @app.command()
 def send(
     item: _Id,
-    key: Annotated[str | None, typer.Option("--as", help="Another key to store it at.")] = None,
+    key: Annotated[str | None, typer.Option("--as", help="Store it under another key.")] = None,
     profile: _Profile = None,
     state_dir: _StateDir = None,
 ) -> None:
-    """Store a file after all, or go on with a rename."""
+    """Upload a file again, or complete a rename."""
     _run(lambda recovery: recovery.send(item, key), profile, state_dir)
 
 
@@ -84,7 +84,7 @@ def discard(
     profile: _Profile = None,
     state_dir: _StateDir = None,
 ) -> None:
-    """Delete the bytes of a file for good, or forget a rename: all stays where it is."""
+    """Delete a file's bytes for good, or drop a rename and leave all names as they are."""
     if not yes and not typer.confirm(f"Discard {item} for good?"):
         raise typer.Exit(1)
     _run(lambda recovery: recovery.discard(item), profile, state_dir)

@@ -24,10 +24,10 @@ from provenafs.config import ConfigError, load_settings
 from provenafs.provena.client import Provena
 from provenafs.provena.records import DatasetRecord
 
-app = plain_app(help="Ask for a release, and decide on one.", no_args_is_help=True)
+app = plain_app(help="Request, approve and reject releases.", no_args_is_help=True)
 reviewers = plain_app(help="List, add and remove reviewers.", no_args_is_help=True)
 
-_Notes = Annotated[str, typer.Option(help="Words for the other side, kept in the record.")]
+_Notes = Annotated[str, typer.Option(help="A message to the other side, kept in the record.")]
 _Person = Annotated[str, typer.Argument(help="The handle of a Person in the registry.")]
 
 
@@ -48,7 +48,7 @@ def request(
         found.settings(profile),
         lambda provena: Reviewing(provena.datastore).request(found.handle, reviewer, notes),
     )
-    sentence = words or f"The review of {found.handle} is asked for."
+    sentence = words or f"The review of {found.handle} is requested."
     print_outcome(as_json, sentence, handle=found.handle, reviewer=reviewer, details=words)
 
 
@@ -60,7 +60,7 @@ def approve(
     profile: ProfileOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Release a dataset that you were asked to review: its files cannot be changed any more."""
+    """Release a dataset under your review: its files become read-only."""
     _decide(target, notes, profile, as_json, yes=yes, approved=True)
 
 
@@ -72,7 +72,7 @@ def reject(
     profile: ProfileOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Send a dataset that you were asked to review back to its owner."""
+    """Return a dataset under your review to its owner."""
     _decide(target, notes, profile, as_json, yes=yes, approved=False)
 
 
@@ -96,7 +96,7 @@ def _decide(
 def history(
     target: TargetArgument, profile: ProfileOption = None, as_json: JsonOption = False
 ) -> None:
-    """Show what happened in the reviews of a dataset, oldest first."""
+    """Show the review history of a dataset, oldest first."""
     found = Target.parse(target)
     fetched = ask(found.settings(profile), lambda provena: provena.datastore.fetch(found.handle))
     events = fetched.record.release_history
@@ -121,12 +121,12 @@ def history(
             ],
         )
     else:
-        print(f"A review of {found.handle} was never asked for.")
+        print(f"A review of {found.handle} was never requested.")
 
 
 @app.command()
 def inbox(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
-    """Show the datasets that wait for your decision."""
+    """List the datasets that await your decision."""
 
     async def look(provena: Provena) -> list[DatasetRecord]:
         person = None if provena.auth_api is None else await provena.auth_api.person()
@@ -151,7 +151,7 @@ def inbox(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
             ],
         )
     else:
-        print("Nothing waits for your review.")
+        print("No dataset awaits your review.")
 
 
 @reviewers.command("list")
@@ -172,7 +172,7 @@ def add(
     profile: ProfileOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a Person a reviewer."""
+    """Add a Person to the reviewers."""
     confirm(f"Make {person} a reviewer", yes=yes)
     _change(profile, lambda provena: provena.datastore.add_reviewer(person))
     print_outcome(as_json, f"{person} is a reviewer.", person=person, reviewer=True)
@@ -185,10 +185,10 @@ def remove(
     profile: ProfileOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a Person no reviewer any more."""
+    """Remove a Person from the reviewers."""
     confirm(f"Remove {person} from the reviewers", yes=yes)
     _change(profile, lambda provena: provena.datastore.remove_reviewer(person))
-    print_outcome(as_json, f"{person} is no reviewer.", person=person, reviewer=False)
+    print_outcome(as_json, f"{person} is no longer a reviewer.", person=person, reviewer=False)
 
 
 def _change(profile: str | None, change: Callable[[Provena], Awaitable[None]]) -> None:

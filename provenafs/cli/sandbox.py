@@ -35,7 +35,7 @@ _State = Annotated[
         envvar="PROVENAFS_SANDBOX_STATE",
         default_factory=lambda: Path(platformdirs.user_data_dir("provenafs")) / "sandbox",
         show_default="provenafs/sandbox among the user's data",
-        help="The folder that keeps everything.",
+        help="Folder for all state.",
     ),
 ]
 _User = Annotated[str, typer.Argument(help="alice, bob, carol, dave or admin.")]
@@ -44,12 +44,15 @@ _User = Annotated[str, typer.Argument(help="alice, bob, carol, dave or admin.")]
 @app.command()
 def start(
     state: _State,
-    background: Annotated[bool, typer.Option(help="Return once it is running.")] = False,
+    background: Annotated[
+        bool, typer.Option(help="Run in the background; return once it is ready.")
+    ] = False,
     strict: Annotated[
-        bool, typer.Option("--strict", help="S3 checks conditions as AWS does, at some cost.")
+        bool,
+        typer.Option("--strict", help="Honour S3 conditions as AWS does, at some cost in speed."),
     ] = False,
 ) -> None:
-    """Start the sandbox; the first time it is filled with samples, which takes a while."""
+    """Start the sandbox; the first start adds sample data, which takes a while."""
     _require_packages()
     folder = StateFolder(state)
     folder.prepare()
@@ -72,7 +75,7 @@ def status(
     state: _State,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show where the sandbox answers; the exit status is 1 unless all of it does."""
+    """Show the sandbox's addresses; exit status 1 unless all services respond."""
     folder = StateFolder(state)
     running = folder.running()
     silent = [] if running is None else running.silent()
@@ -99,7 +102,7 @@ def login(user: _User, state: _State) -> None:
 
 @app.command()
 def env(user: _User, state: _State) -> None:
-    """Print shell exports that let other programs use the sandbox as a user."""
+    """Print shell exports for using the sandbox as a user from other programs."""
     from provenafs.sandbox.login import exports
 
     folder = StateFolder(state)

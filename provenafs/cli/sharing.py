@@ -31,7 +31,7 @@ _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class Format(StrEnum):
-    """How keys are printed."""
+    """Output formats of credentials."""
 
     env = "env"
     json = "json"
@@ -41,25 +41,27 @@ class Format(StrEnum):
 def share(
     target: TargetArgument,
     file: Annotated[
-        str | None, typer.Argument(help="The file's path below data/, where the target is no file.")
+        str | None, typer.Argument(help="The file's path below data/, if the target is not a file.")
     ] = None,
-    expires: Annotated[str, typer.Option(help="For how long: 90s, 30m, 3h, up to 24h.")] = "3h",
+    expires: Annotated[
+        str, typer.Option(help="Lifetime of the link: 90s, 30m, 3h, up to 24h.")
+    ] = "3h",
     yes: YesOption = False,
     profile: ProfileOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Print a link with which anybody can download one file until it expires."""
+    """Print a link to download one file; anybody who has it can use it until it expires."""
     found = Target.parse(target)
     path, seconds = found.path if file is None else file, _seconds(expires)
     if not path:
-        raise ConfigError(f"'{target}' is no file: name one below a dataset's data directory")
+        raise ConfigError(f"'{target}' is not a file: give one below a dataset's data directory")
     confirm(f"Let anybody with the link download {path} for {expires}", yes=yes)
     url = ask(
         found.settings(profile),
         lambda provena: make_link(provena.datastore, found.handle, path, seconds),
     )
     if seconds > KEYS_LAST_S:
-        print("The link may stop working after 8 hours already.", file=sys.stderr)
+        print("The link may expire after 8 hours.", file=sys.stderr)
     if as_json:
         print_json({"handle": found.handle, "path": path, "url": url, "expires_in": seconds})
     else:
@@ -68,14 +70,14 @@ def share(
 
 def credentials(
     target: TargetArgument,
-    write: Annotated[bool, typer.Option("--write", help="Keys that may write.")] = False,
-    form: Annotated[Format, typer.Option("--format", help="How to print them.")] = Format.env,
+    write: Annotated[bool, typer.Option("--write", help="Credentials with write access.")] = False,
+    form: Annotated[Format, typer.Option("--format", help="Output format.")] = Format.env,
     console: Annotated[
-        bool, typer.Option("--console", help="A link to the S3 console instead.")
+        bool, typer.Option("--console", help="Print a link to the S3 console instead.")
     ] = False,
     profile: ProfileOption = None,
 ) -> None:
-    """Print temporary keys to a dataset's files; whoever has them can use them."""
+    """Print temporary credentials for a dataset's files; keep them secret."""
     found = Target.parse(target)
     settings = found.settings(profile)
     keys = ask(
@@ -130,7 +132,7 @@ def _printed(keys: Keys, endpoint: str | None, form: Format) -> str:
 def _one_line(text: str) -> str:
     """What a service has sent, to be used as it is. Raises Unavailable if it is no plain text."""
     if not is_printable(text):
-        raise Unavailable("the data store's answer has control characters in it: it is not shown")
+        raise Unavailable("the data store's response contains control characters and is not shown")
     return text
 
 

@@ -25,7 +25,7 @@ _WITHIN_S = 0.4
 def status(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show what is mounted, where, and how it is doing."""
+    """Show mounts and their state."""
     mounts = mountpoints.our_mounts()
     accounts = [Call(partial(_account, mounted)) for mounted in mounts]
     deadline = time.monotonic() + _WITHIN_S

@@ -39,12 +39,12 @@ class Target:
 
     @classmethod
     def parse(cls, text: str) -> Target:
-        """Read a handle or follow a path. Raises ConfigError for what is neither."""
+        """Parse a handle or resolve a path. Raises ConfigError if it is neither."""
         # by-name and versions are links within the mount.
         try:
             path = Path(text).resolve()
         except (OSError, RuntimeError, ValueError):
-            raise ConfigError(f"'{text}' leads nowhere: its links go in a circle") from None
+            raise ConfigError(f"'{text}' cannot be resolved: its links form a loop") from None
         handle = text if reads_as_handle(text) else handle_of(text) or text
         mount = containing(path)
         # Within a mount a handle reads like a relative path.
@@ -53,8 +53,8 @@ class Target:
         if reads_as_handle(handle):
             return cls(handle)
         if path.exists():
-            raise ConfigError(f"'{text}' does not lie in a dataset of a mount: name one that does")
-        raise ConfigError(f"'{text}' is neither a handle nor a path in a mount: name one of these")
+            raise ConfigError(f"'{text}' is not in a dataset of a mount")
+        raise ConfigError(f"'{text}' is neither a handle nor a path in a mount")
 
     @classmethod
     def _within(cls, text: str, path: Path, mountpoint: Path) -> Target:
@@ -62,9 +62,9 @@ class Target:
         handle = handle_of(name)
         # Any name may be that of a dataset whose handle is odd, if there is one.
         if handle is None or not (is_usual(handle) or os.path.lexists(mountpoint / name)):
-            raise ConfigError(f"'{text}' does not lie in a dataset of a mount: name one that does")
+            raise ConfigError(f"'{text}' is not in a dataset of a mount")
         if rest and not os.path.lexists(path):
-            raise ConfigError(f"'{text}' does not exist: name a file or directory that does")
+            raise ConfigError(f"'{text}' does not exist")
         below = "/".join(rest[1:]) if rest[:1] == ["data"] else None
         return cls(handle, below, mountpoint)
 
@@ -81,13 +81,13 @@ def _profile(mountpoint: Path) -> str:
     status = status_of(mountpoint)
     if not status:
         raise MountError(
-            f"the mount at {mountpoint} does not answer: mount it again, or say --profile"
+            f"the mount at {mountpoint} does not answer: mount it again, or pass --profile"
         )
     return str(status["profile"])
 
 
 def ask(settings: Settings, question: Callable[[Provena], Awaitable[_T]]) -> _T:
-    """Connect to the services and put one question to them."""
+    """Connect to the services and run one request."""
 
     async def run() -> _T:
         async with Provena.connect(settings) as provena:
@@ -97,16 +97,16 @@ def ask(settings: Settings, question: Callable[[Provena], Awaitable[_T]]) -> _T:
 
 
 def confirm(what: str, *, yes: bool) -> None:
-    """Ask before an act that others notice. Raises ConfigError where nobody can be asked."""
+    """Ask for confirmation. Raises ConfigError if there is no terminal."""
     if yes:
         return
     if not sys.stdin.isatty():
-        raise ConfigError(f"{printable(what)}: this asks for a confirmation, say --yes")
+        raise ConfigError(f"{printable(what)}: this needs a confirmation: pass --yes")
     typer.confirm(f"{printable(what)}?", abort=True)
 
 
 def demand(text: str, what: str) -> str:
-    """A text that must say something. Raises ConfigError if it is blank."""
+    """A text that is not blank. Raises ConfigError."""
     if not text.strip():
-        raise ConfigError(f"the {what} is empty: say it in words")
+        raise ConfigError(f"the {what} must not be empty")
     return text

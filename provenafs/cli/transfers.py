@@ -33,7 +33,7 @@ def sync(
         typer.Argument(help="Any path in a mount; without one, all mounts.", parser=Path),
     ] = None,
 ) -> None:
-    """Wait until everything that was written is stored."""
+    """Wait until all written data is stored."""
     if path is None:
         for mounted in our_mounts():
             wait_until_stored(mounted.path)

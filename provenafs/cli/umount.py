@@ -28,7 +28,7 @@ def umount(
         typer.Argument(help="Where the drive is mounted.", parser=Path, metavar="PATH"),
     ],
     force: Annotated[
-        bool, typer.Option(help="Detach at once; what is not stored is left to recovery.")
+        bool, typer.Option(help="Unmount at once; data that is not stored is left to recovery.")
     ] = False,
     wait: Annotated[
         float,
@@ -37,7 +37,7 @@ def umount(
         ),
     ] = 60.0,
 ) -> None:
-    """Store what was written, unmount, and wait until the process has ended."""
+    """Store pending data, unmount, and wait until the process has ended."""
     mounted = mountpoints.located(mountpoint)
     if mounted is None or mounted.filesystem_type != mountpoints.FILESYSTEM_TYPE:
         raise MountError(f"{mountpoint} is not a provenafs mount: see 'provenafs status'.")
@@ -55,7 +55,7 @@ def umount(
         mountpoints.unmount(path, lazy=at_once)
         if server is not None and not _has_ended(server, connection if at_once else None):
             raise MountError(
-                f"{path} is unmounted, but its process {server.pid} is still at work after"
+                f"{path} is unmounted, but its process {server.pid} is still running after"
                 f" {_UNMOUNT_WITHIN_S} s: see its log."
             )
     if is_alive and server is None:
@@ -92,7 +92,7 @@ def _refuse_if_busy(mounted: Mounted) -> None:
 
 
 def _has_ended(server: Server, connection: Connection | None) -> bool:
-    """Whether the process ends in time; by force, with the connection, it waits for nothing."""
+    """Whether the process ends in time; if forced, its connection is aborted."""
     for second in range(_UNMOUNT_WITHIN_S):
         if connection is not None:
             server.tell_to_end()

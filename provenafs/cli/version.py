@@ -34,7 +34,7 @@ from provenafs.tree.names import directory_name
 
 def version(
     target: TargetArgument,
-    reason: Annotated[str, typer.Option(help="Why; it is kept in the new record.")] = "",
+    reason: Annotated[str, typer.Option(help="Reason, kept in the new record.")] = "",
     copy_data: Annotated[
         bool, typer.Option("--copy-data", help="Copy all files into the new version.")
     ] = False,
@@ -46,17 +46,17 @@ def version(
     profile: ProfileOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Make the next version of a dataset. It has no files, unless --copy-data copies them.
+    """Create the next version of a dataset, without files unless --copy-data is given.
 
     A copy that was interrupted goes on with --resume. What the new version has is never
     overwritten: exit status 1 if files in it differ from those of the old one.
     """
     found = Target.parse(target)
     if resume and (reason or copy_data):
-        raise ConfigError("--resume makes no version: leave out --reason and --copy-data")
+        raise ConfigError("--resume creates no version: leave out --reason and --copy-data")
     if not resume:
         demand(reason, "reason")
-        confirm(f"Make a new version of {found.handle}", yes=yes)
+        confirm(f"Create a new version of {found.handle}", yes=yes)
     settings = found.settings(profile)
     if found.mountpoint is not None and (copy_data or resume):
         wait_until_stored(found.mountpoint)
@@ -64,7 +64,7 @@ def version(
 
 
 class _Work:
-    """What the verb does for one dataset."""
+    """The subcommand for one dataset."""
 
     def __init__(self, handle: str, settings: Settings, as_json: bool) -> None:
         self._handle = handle
@@ -90,7 +90,7 @@ class _Work:
             raise typer.Exit(1)
 
     async def _copy(self, catalog: Catalog, new: Version) -> Copied:
-        self._say(f"To go on after an interruption: provenafs version {self._handle} --resume")
+        self._say(f"To resume after an interruption: provenafs version {self._handle} --resume")
         service = S3Context(self._settings.s3_endpoint_url, self._settings.io_timeout)
         begun = self._settings.state_dir / "copies" / self._settings.profile
         with (
@@ -101,7 +101,7 @@ class _Work:
             line = progress.add_task("copying", total=await copy.look())
             copied = await copy.run(lambda size: progress.advance(line, size))
         for path in copied.differing:
-            self._say(f"{path}: differs from that of {self._handle}, and was left as it is")
+            self._say(f"{path}: differs from that of {self._handle}, and was left unchanged")
         self._say(
             f"{copied.files} files of {decimal(copied.size)} copied into {new.handle},"
             f" {copied.present} were there, {len(copied.differing)} differ."

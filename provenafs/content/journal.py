@@ -135,7 +135,7 @@ class Journal:
         await self.flush()
         owners = await self._in_thread(self._adopt)
         if owners:
-            log.info("took over what %d ended mounts had left", len(owners))
+            log.info("adopted the unfinished work of %d earlier mounts", len(owners))
         return [row_of(found) for found in await self._select("staged") if found[1] == self.owner]
 
     # Intents

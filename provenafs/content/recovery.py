@@ -18,8 +18,8 @@ from pathlib import Path
 from provenafs.content.claims import Claim
 from provenafs.content.journal_schema import Action, Intent, Row, State, changed_row, removed_row
 from provenafs.content.mount_lock import UNOWNED
+from provenafs.content.naming.attribute_updates import copy_with_attributes
 from provenafs.content.naming.moves import Ending, finish
-from provenafs.content.naming.mtime_updates import copy_with_attributes
 from provenafs.content.store import Store
 from provenafs.content.volume import Volume
 from provenafs.content.writing.file import File
@@ -33,7 +33,7 @@ _PIECE = 8 * 1024 * 1024  # bytes read at once by an export
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 60.0
 
-_LEFT = "what an earlier mount has left: see 'provenafs recover list'"
+_LEFT = "the unfinished work of an earlier mount: see 'provenafs recover list'"
 
 
 _Owed = tuple[str, str, Callable[[], Awaitable[None]]]  # id, key, what is to be done
@@ -81,7 +81,7 @@ class Recovery:
             rows = await self._store.journal.adopt()
             intents = await self._store.journal.intents()
         except FSError as error:
-            log.error("what earlier mounts have left is not looked at: %s", error)
+            log.error("the unfinished work of earlier mounts cannot be read: %s", error)
             return
         for intent in intents:
             if intent.action is Action.DELETE:

@@ -38,14 +38,14 @@ class Volume:
             message = "metadata.json here belongs to the data store: edit the dataset's instead"
             raise FSError(errno.EPERM, message)
         if len(key.rpartition("/")[2].encode()) > _MAX_NAME_BYTES:
-            raise FSError(errno.ENAMETOOLONG, "names hold 255 bytes")
+            raise FSError(errno.ENAMETOOLONG, "names are limited to 255 bytes")
         check_length(key)
 
 
 def check_length(key: str) -> None:
     """ENAMETOOLONG where no object can have this key."""
     if len(key.encode()) > _MAX_KEY_BYTES:
-        raise FSError(errno.ENAMETOOLONG, "S3 keys hold 1024 bytes")
+        raise FSError(errno.ENAMETOOLONG, "S3 keys are limited to 1024 bytes")
 
 
 def is_scratch(name: str) -> bool:

@@ -58,7 +58,7 @@ def truncate_under_lock() -> bool:
 def _device() -> int:
     """The descriptor of this process for /dev/fuse. OSError if there is not one that will do."""
     if _libfuse_version() < _OLDEST_LIBFUSE:
-        raise OSError(errno.EOPNOTSUPP, "this libfuse is not known")
+        raise OSError(errno.EOPNOTSUPP, "this version of libfuse is not known")
     found: list[int] = []
     for link in Path("/proc/self/fd").iterdir():
         with suppress(FileNotFoundError):  # the descriptor of this directory

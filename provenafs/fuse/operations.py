@@ -493,4 +493,4 @@ def _decode(name: bytes, unfit: int) -> str:
     try:
         return name.decode()
     except UnicodeDecodeError:
-        raise FSError(unfit, "names have to be UTF-8") from None
+        raise FSError(unfit, "names must be UTF-8") from None

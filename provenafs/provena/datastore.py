@@ -85,7 +85,7 @@ class DataStore(ServiceClient):
             ) from error
         if record.id != handle:
             raise Unavailable(
-                f"{self._name} answered with another dataset than {printable(handle)}", UNUSABLE
+                f"{self._name} returned another dataset than {printable(handle)}", UNUSABLE
             )
         roles = answer.get("roles")
         known = frozenset(filter(None, map(text_or_none, roles if isinstance(roles, list) else [])))
@@ -117,7 +117,7 @@ class DataStore(ServiceClient):
         # there.
         if not answer.handle or answer.s3_location is None:
             self.succeeded(document)
-            raise Unavailable(f"{self._name} named no handle for the new dataset", UNUSABLE)
+            raise Unavailable(f"{self._name} returned no handle for the new dataset", UNUSABLE)
         self._check_name(answer.handle)
         return Minted(
             answer.handle,
@@ -253,7 +253,7 @@ class DataStore(ServiceClient):
     def _check_name(self, handle: str) -> None:
         if not has_name(handle):
             raise Unavailable(
-                f"{self._name} named a new dataset by what cannot be a directory's name", UNUSABLE
+                f"{self._name} returned a new handle that cannot be a directory's name", UNUSABLE
             )
 
     async def _list_page(self, key: PageKey | None, size: int) -> Page:

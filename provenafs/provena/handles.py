@@ -42,7 +42,7 @@ def directory_name(handle: str) -> str:
     """The name of a dataset's directory; raises ValueError if there is none for such a handle."""
     name = _name(handle)
     if name is None:
-        raise ValueError("no directory can be called by such a handle")
+        raise ValueError("such a handle cannot be a directory's name")
     return name
 
 

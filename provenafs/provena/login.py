@@ -37,7 +37,7 @@ async def log_in(
         tell(login)
         tokens = await realm.finish_device_login(client_id, login)
     if tokens.username is None:
-        raise Unauthorised(f"the realm {realm.url} gave a token that names no user")
+        raise Unauthorised(f"the realm {realm.url} returned a token that names no user")
     async with file.locked(_LOCK_TIMEOUT_S):
         file.write(tokens)
     return tokens
@@ -46,7 +46,7 @@ async def log_in(
 async def log_out(settings: Settings) -> bool:
     """Forget the profile's login and end its session; tells whether there was one.
 
-    Raises Unavailable if the login is forgotten here but the realm could not be told.
+    Raises Unavailable if the login is deleted here but the realm could not be told.
     """
     file = LoginFile(settings.state_dir, settings.profile)
     async with file.locked(_LOCK_TIMEOUT_S):
@@ -59,7 +59,7 @@ async def log_out(settings: Settings) -> bool:
             await realm.logout(tokens.client_id, tokens.refresh_token)
         except Unavailable as error:
             raise Unavailable(
-                f"the login is forgotten here, but its session could not be ended: {error}",
+                f"the login is deleted here, but its session could not be ended: {error}",
                 error.status,
             ) from error
     return True

@@ -137,7 +137,7 @@ class Realm:
         if not access:
             raise self._no_realm(reply)
         if not is_token(access) or not (renewed is None or is_token(renewed)):
-            raise Unavailable(f"the realm {self.url} gave what is no token", reply.status)
+            raise Unavailable(f"the realm {self.url} returned an invalid token", reply.status)
         lifetime = number(answer.get("expires_in"), _DEFAULT_LIFETIME_S, 0, _LONGEST_S)
         return Tokens(
             realm=self.url,

@@ -71,7 +71,7 @@ class DatasetRecord:
         if not isinstance(handle, str):
             raise ValueError("the item has no valid id")
         if not has_name(handle):
-            raise ValueError("no directory can be called by the item's id")
+            raise ValueError("the item's id cannot be a directory's name")
         for name in ("created_timestamp", "updated_timestamp"):
             if not isinstance(item.get(name), int):
                 raise ValueError(f"{printable(handle)} has no valid {name}")

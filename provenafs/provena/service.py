@@ -96,7 +96,7 @@ class ServiceClient:
                 yield model.model_validate(row)
             except ValidationError as error:
                 log.warning(
-                    "%s told a row in a form that is not known, which is left out ('%s')",
+                    "%s returned a row of unknown form, which is left out ('%s')",
                     self._name,
                     _place(error),
                 )
@@ -134,9 +134,7 @@ class ServiceClient:
             items, key = document.get(member), document.get("pagination_key")
             if isinstance(items, list) and (key is None or isinstance(key, dict)):
                 return Page(items, key)
-        raise Unavailable(
-            f"{self._name} answered with a page in a form that is not known", UNUSABLE
-        )
+        raise Unavailable(f"{self._name} returned a page of unknown form", UNUSABLE)
 
     def secret(self, name: str, value: object) -> str:
         """A key or link in an answer: printable ASCII without blanks, as it is sent and printed."""
@@ -147,7 +145,7 @@ class ServiceClient:
     def unknown_form(self, place: str = "") -> Unavailable:
         """The failure of an answer that is not of the form it should be, `place` in it."""
         where = f" ('{place}')" if place else ""
-        return Unavailable(f"{self._name} answered in a form that is not known{where}", UNUSABLE)
+        return Unavailable(f"{self._name} returned a response of unknown form{where}", UNUSABLE)
 
     def _document(self, reply: Reply) -> dict[str, Any]:
         if reply.status == 200 and isinstance(reply.document, dict):
@@ -173,7 +171,7 @@ class ServiceClient:
             return NotFound(detail)
         usual = Unauthorised if reply.status in (401, 403) else Invalid
         kind = errors.get(reply.status, usual)
-        return kind(detail or f"{self._name} refused it (HTTP status {reply.status})")
+        return kind(detail or f"{self._name} refused the request (HTTP status {reply.status})")
 
 
 def _place(error: ValidationError) -> str:

@@ -144,7 +144,7 @@ class Transport:
         except httpx.TimeoutException:
             return _Failure("did not answer in time")
         except (httpx.HTTPError, UnusableBody):
-            return _Failure("broke off in the middle of its answer")
+            return _Failure("closed the connection in the middle of its response")
         return _outcome(request, response, body)
 
     def _built(self, request: Request, token: str | None) -> httpx.Request:
@@ -159,11 +159,11 @@ class Transport:
             )
         except httpx.InvalidURL:
             raise Unavailable(
-                f"{request.service} cannot be asked: {_origin(request.url)} is no address"
+                f"{request.service} cannot be asked: {_origin(request.url)} is not an address"
             ) from None
         except (ValueError, TypeError):
             # Without a cause: its text may quote what was to be sent.
-            raise Invalid(f"what was to be sent to {request.service} is no text") from None
+            raise Invalid(f"the request to {request.service} contains invalid text") from None
 
 
 def filtered(text: str) -> str:

@@ -71,7 +71,7 @@ def document(body: bytes) -> ElementTree.Element:
     try:
         return ElementTree.fromstring(body)
     except (ElementTree.ParseError, LookupError) as error:
-        raise ValueError(f"no XML document: {error}") from None
+        raise ValueError(f"not an XML document: {error}") from None
 
 
 def error_document(body: bytes | None) -> tuple[str, str | None]:
@@ -121,7 +121,7 @@ def etag_of(answer: Mapping[str, Any], name: str = "ETag", *, key: str = "") -> 
     if key.endswith("/") and value in (None, "", '""'):
         return ""
     if not is_etag(value):
-        raise BadAnswer("no ETag came" if value is None else "what came is no ETag")
+        raise BadAnswer("no ETag came" if value is None else "not an ETag")
     return str(value)
 
 
@@ -142,7 +142,7 @@ def modified_of(answer: Mapping[str, Any]) -> int:
     """The time of an object that boto3 tells, in nanoseconds since the epoch. Raises BadAnswer."""
     modified = answer.get("LastModified")
     if not isinstance(modified, datetime):
-        raise BadAnswer("no time of change came")
+        raise BadAnswer("no modification time")
     return nanoseconds(modified)
 
 
@@ -155,7 +155,7 @@ def headers_of(answer: Mapping[str, Any]) -> Mapping[str, str]:
 def size_in(text: str | None) -> int:
     """The size that digits tell, in bytes; ValueError for anything else."""
     if text is None or not text.isascii() or not text.isdigit() or len(text) > 19:
-        raise ValueError("a size that is no number")
+        raise ValueError("a size that is not a number")
     size = int(text)
     if size > _LARGEST:
         raise ValueError("a size larger than any file")
@@ -174,7 +174,7 @@ def upload_id_of(answer: Mapping[str, Any]) -> str:
     """The id of a multipart upload. Raises BadAnswer."""
     value = answer.get("UploadId")
     if not isinstance(value, str) or not _UPLOAD_ID.fullmatch(value):
-        raise BadAnswer("no id of an upload came")
+        raise BadAnswer("no upload id")
     return value
 
 
@@ -191,9 +191,9 @@ def check_stored(key: str, sent: Mapping[str, str], answer: Answer) -> None:
     """Raise BadAnswer unless an answer shows that S3 has stored the body that was sent."""
     etag_of(answer.headers, "etag", key=key)
     if answer.body.strip():
-        raise BadAnswer("a page came, which is not how S3 says that it has stored something")
+        raise BadAnswer("a page instead of an acknowledgement")
     if answer.headers.get(CRC32, sent.get(CRC32)) != sent.get(CRC32):
-        raise BadAnswer("other bytes were stored than were sent")
+        raise BadAnswer("the stored bytes differ from those sent")
 
 
 def _bare(etag: str) -> str:

@@ -206,7 +206,7 @@ class Bucket:
             headers = answer.headers
         region = headers.get(_REGION_HEADER) or DEFAULT_REGION
         if not _REGION.fullmatch(region):  # it becomes a part of the address
-            raise BadAnswer("what came is the name of no region")
+            raise BadAnswer("not the name of a region")
         return region
 
     def _is_by_server(self, answer: ErrorAnswer) -> bool:
@@ -230,7 +230,7 @@ def _only_below(prefix: str, delimiter: str, page: ListPage) -> ListPage:
     if not foreign:
         return page
     if not objects and not prefixes:  # to take it for an empty directory would hide what is there
-        raise BadAnswer("a page of another listing came")
+        raise BadAnswer("a page of another listing")
     left_out = (*page.left_out, *["a key that was not asked for"] * foreign)
     return ListPage(objects, prefixes, page.next_token, left_out)
 

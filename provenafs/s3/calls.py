@@ -44,7 +44,7 @@ _ATTEMPTS_PER_DEADLINE = 3
 
 _BAD_ANSWERS_TAKEN = 3
 _BROKEN_WORDS = {
-    "NoSuchBucket": "the bucket is not there: tell the data store's administrator",
+    "NoSuchBucket": "the bucket does not exist: report it to the data store's administrator",
     "InvalidObjectState": "it is archived and must be restored before it can be read",
     "KeyTooLongError": "the path is longer than the bucket allows",
 }

@@ -50,5 +50,5 @@ class Pages:
         self._last = last
         if self._idle > _MOST_IDLE_PAGES:
             raise S3Error(
-                f"listing {self._prefix}: the server's pages go on without anything new on them"
+                f"listing {self._prefix}: the server's pages do not end but show nothing new"
             )

@@ -123,7 +123,7 @@ class Response:
         elif _LENGTH.fullmatch(length):
             self._left = int(length)
         else:
-            raise HTTPException("a length that is no number")
+            raise HTTPException("a length that is not a number")
 
     def _status_line(self) -> tuple[bool, int]:
         found = _STATUS_LINE.fullmatch(self._line())
@@ -140,7 +140,7 @@ class Response:
             name, colon, value = line.decode("latin-1").partition(":")
             name, value = name.lower(), value.strip()
             if not colon or name != name.strip():
-                raise HTTPException("a line that is no header")
+                raise HTTPException("a line that is not a header")
             fields[name] = f"{fields[name]}, {value}" if name in fields else value
         raise HTTPException("no end of headers")
 

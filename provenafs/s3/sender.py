@@ -63,7 +63,7 @@ class Sender:
         with self._wire.sent(self._signed(request, region, credentials)) as response:
             _check_version(response.headers, wanted, len(into))
             if not _fill(into, response):
-                raise BadAnswer("not as many bytes came as were announced")
+                raise BadAnswer("not the number of bytes that was announced")
 
     def _signed(self, request: ObjectRequest, region: str, credentials: Credentials) -> HttpRequest:
         url = f"{_address(self._endpoint_url, request.bucket, region)}/{quote(request.key)}"

@@ -126,10 +126,12 @@ def _checksums(answer: Mapping[str, Any], etag: str) -> list[_Checksum]:
         try:
             expected = base64.b64decode(value, validate=True)
         except ValueError:
-            raise BadAnswer("what came is no checksum") from None
-        found.append(_Checksum(make(), expected, "its bytes do not have the checksum stored"))
+            raise BadAnswer("the stored checksum is invalid") from None
+        found.append(
+            _Checksum(make(), expected, "the checksum of its bytes differs from the stored one")
+        )
     md5 = md5_of(etag)
     if md5 is not None and "SSEKMSKeyId" not in answer:
-        fault = "its bytes do not have the MD5 that its ETag says"
+        fault = "the MD5 of its bytes differs from its ETag"
         found.append(_Checksum(hashlib.md5(usedforsecurity=False), bytes.fromhex(md5), fault))
     return found

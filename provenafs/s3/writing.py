@@ -183,7 +183,7 @@ class ObjectWriter:
             )
             return upload_id_of(answer)
 
-        return await self._boto("beginning the upload of", key, send, retry=True)
+        return await self._boto("starting the upload of", key, send, retry=True)
 
     async def upload_part(
         self,
@@ -256,7 +256,7 @@ class ObjectWriter:
             s3.abort_multipart_upload(Bucket=self._name, Key=key, UploadId=upload_id)
 
         try:
-            await self._boto("giving up the upload of", key, send, retry=True)
+            await self._boto("aborting the upload of", key, send, retry=True)
         except NoSuchKey:
             return
 

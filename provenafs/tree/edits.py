@@ -74,9 +74,9 @@ class Edits:
         try:
             reason = value.decode().strip()
         except UnicodeDecodeError:
-            raise FSError(errno.EINVAL, "a reason has to be UTF-8") from None
+            raise FSError(errno.EINVAL, "a reason must be UTF-8") from None
         if not reason or len(reason) > _LONGEST_REASON:
-            raise FSError(errno.EINVAL, f"a reason has 1 to {_LONGEST_REASON} characters")
+            raise FSError(errno.EINVAL, f"a reason must have 1 to {_LONGEST_REASON} characters")
         self._reasons[handle] = reason
 
     # A removal in order to write anew

@@ -90,7 +90,7 @@ class MintDirectory(EditableDirectory):
     async def unlink(self, name: str) -> None:
         entry = self._file(name)
         if entry is None or entry.ino in self._texts.minted:
-            raise FSError(errno.EPERM, f"{name} cannot be removed: datasets are not")
+            raise FSError(errno.EPERM, f"{name} is a dataset, which cannot be removed")
         self._texts.drop(entry.ino)
         self.context.index.remove(entry.ino)
 

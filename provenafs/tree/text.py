@@ -53,5 +53,5 @@ class Text:
 
     def _reserve(self, size: int) -> None:
         if size > self.limit:
-            raise FSError(errno.EFBIG, f"this file can hold {self.limit // 1024**2} MiB")
+            raise FSError(errno.EFBIG, f"this file is limited to {self.limit // 1024**2} MiB")
         self._held.resize(size)

@@ -102,7 +102,7 @@ def _first_line(text: bytes) -> str:
     try:
         line = " ".join(text.decode("utf-8-sig").strip().partition("\n")[0].split())
     except UnicodeDecodeError:
-        raise Invalid("the reason for a new version has to be UTF-8") from None
+        raise Invalid("the reason for a new version must be UTF-8") from None
     if not is_printable(line):
-        raise Invalid("the reason for a new version holds what is no text")
+        raise Invalid("the reason for a new version is not printable text")
     return line

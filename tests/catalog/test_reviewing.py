@@ -55,14 +55,14 @@ NO_ANSWER = Unavailable("it did not answer", None)
 async def test_a_request_that_was_stored_is_told_as_such() -> None:
     store = FailingStore(FAILED, [EARLIER], [EARLIER, EARLIER])
     words = await reviewing(store).request(HANDLE, "carol", "please")
-    assert words.startswith(f"The review of {HANDLE} is asked for; the service failed afterwards")
+    assert words.startswith(f"The review of {HANDLE} is requested; the service failed afterwards")
     assert store.sent == 1
 
 
 @pytest.mark.parametrize("after", [[EARLIER], [EARLIER, EARLIER | {"approver": "dan"}]])
 async def test_a_request_that_was_not_stored_is_told_as_such(after: Sequence[Any]) -> None:
     store = FailingStore(FAILED, [EARLIER], after)
-    with pytest.raises(Unavailable, match=r"not so that the review of .* was asked for"):
+    with pytest.raises(Unavailable, match=r"the review of .* was not requested"):
         await reviewing(store).request(HANDLE, "carol", "please")
     assert store.sent == 1
 
@@ -71,7 +71,7 @@ async def test_without_an_answer_it_is_looked_for_again(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     store = FailingStore(NO_ANSWER, [], [], [], [EARLIER])
-    assert "is asked for" in await reviewing(store).request(HANDLE, "carol", "please")
+    assert "is requested" in await reviewing(store).request(HANDLE, "carol", "please")
     assert trio.current_time() == 4.0
 
 
@@ -88,7 +88,7 @@ async def test_a_decision_that_was_stored_is_told_as_such() -> None:
 
 async def test_a_decision_of_another_kind_is_none() -> None:
     store = FailingStore(FAILED, [EARLIER], [EARLIER, REJECTED])
-    with pytest.raises(Unavailable, match=r"not so that the release of .* was approved"):
+    with pytest.raises(Unavailable, match=r"the release of .* was not approved"):
         await reviewing(store).decide(HANDLE, "good", approve=True)
 
 

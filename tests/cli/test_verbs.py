@@ -47,12 +47,12 @@ def test_metadata_is_shown_compared_edited_and_reverted(
     run(sandbox, "alice", "metadata", "validate", str(file))
     edit = ("metadata", "edit", handle, "--file", str(file), "--reason", "a better description")
     assert "is saved" in run(sandbox, "alice", *edit).stdout
-    assert "Nothing was changed" in run(sandbox, "alice", *edit).stdout
+    assert "No changes" in run(sandbox, "alice", *edit).stdout
     newest, _ = answer(sandbox, "alice", "metadata", "history", handle)
     assert newest["reason"] == "a better description"
     assert "Edited" in run(sandbox, "alice", "metadata", "diff", handle, "0", status=1).stdout
     revert = ("metadata", "revert", handle, "0", "--reason", "a mistake")
-    assert "say --yes" in run(sandbox, "alice", *revert, status=2).stderr
+    assert "pass --yes" in run(sandbox, "alice", *revert, status=2).stderr
     assert answer(sandbox, "alice", *revert, "--yes") == {"handle": handle, "state": 0}
     assert run(sandbox, "alice", "metadata", "show", handle).stdout == text
     run(sandbox, "bob", *revert, "--yes", status=5)
@@ -117,7 +117,7 @@ def test_a_review_of_nobody_is_stored_and_told(sandbox: RunningSandbox) -> None:
         told = answer(sandbox, "alice", *request)["details"]
     finally:
         run(sandbox, "admin", "reviewers", "remove", TABLES, "--yes")
-    assert told.startswith(f"The review of {handle} is asked for; the service failed afterwards")
+    assert told.startswith(f"The review of {handle} is requested; the service failed afterwards")
     assert answer(sandbox, "alice", "info", handle)["release_status"] == "PENDING"
 
 

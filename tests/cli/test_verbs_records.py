@@ -54,8 +54,8 @@ def test_info_is_for_those_who_may_see_it(verbs: Verbs, handle: str, refused: se
         ("10378.1/1", 4, "there is no dataset"),
         ("10378.1-1", 4, "there is no dataset"),
         ("neither", 2, "neither a handle nor a path"),
-        ("", 2, "does not lie in a dataset"),
-        ("/tmp", 2, "does not lie in a dataset"),
+        ("", 2, "is not in a dataset"),
+        ("/tmp", 2, "is not in a dataset"),
         ("/no/such/path", 2, "neither a handle nor a path"),
     ],
 )

@@ -45,7 +45,7 @@ def test_a_link_downloads_a_file_of_a_mount(
         assert client.get(told["url"]).content == path.read_bytes()
     done = run_cli(drive.environ, "share", str(drive.data(TABLES)), "--yes")
     assert done.returncode == 2
-    assert "is no file" in done.stderr
+    assert "is not a file" in done.stderr
 
 
 def test_a_link_needs_no_mount(verbs: Verbs) -> None:
@@ -76,7 +76,7 @@ def test_a_long_link_is_said_to_be_shorter(verbs: Verbs) -> None:
         ("a//b", 7, "contains '//' which is not allowed"),
         ("a\\b", 7, "which is not allowed"),
         ("none.csv", 4, "has no file 'none.csv'"),
-        ("", 2, "is no file"),
+        ("", 2, "is not a file"),
     ],
 )
 def test_paths_without_a_link(verbs: Verbs, path: str, status: int, words: str) -> None:
@@ -87,7 +87,7 @@ def test_paths_without_a_link(verbs: Verbs, path: str, status: int, words: str) 
 def test_a_link_is_asked_about_first(verbs: Verbs) -> None:
     path = next(iter(verbs.sandbox.manifest[PENGUINS]))
     done = verbs.run("alice", "share", PENGUINS, path, status=2)
-    assert "say --yes" in done.stderr
+    assert "pass --yes" in done.stderr
     assert done.stdout == ""
 
 

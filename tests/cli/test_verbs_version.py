@@ -82,11 +82,11 @@ def test_who_may_make_versions(verbs: Verbs, handle: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "words"),
     [
-        (("--yes",), 2, "the reason is empty"),
-        (("--reason", " ", "--yes"), 2, "the reason is empty"),
-        (("--reason", "why"), 2, "say --yes"),
-        (("--reason", "why", "--resume"), 2, "--resume makes no version"),
-        (("--copy-data", "--resume"), 2, "--resume makes no version"),
+        (("--yes",), 2, "the reason must not be empty"),
+        (("--reason", " ", "--yes"), 2, "the reason must not be empty"),
+        (("--reason", "why"), 2, "pass --yes"),
+        (("--reason", "why", "--resume"), 2, "--resume creates no version"),
+        (("--copy-data", "--resume"), 2, "--resume creates no version"),
         (("--resume",), 4, "has no next version"),
     ],
 )

@@ -145,6 +145,7 @@ async def test_what_somebody_else_has_changed_stays(
     assert store.failures == []
 
 
+@pytest.mark.expects_errors("could not be removed")
 @pytest.mark.usefixtures("looks_at_etags")
 async def test_a_key_that_is_refused_is_told_and_shown_again(
     store: Store, proxy: FaultProxy, other_user: Any

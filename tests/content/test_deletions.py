@@ -146,6 +146,7 @@ async def test_what_somebody_else_has_changed_stays_and_is_shown(
     assert await store.read("d/07") == b"theirs"
 
 
+@pytest.mark.expects_errors("could not be removed")
 async def test_what_may_not_be_deleted_is_told_and_shown_again(
     store: Store, proxy: FaultProxy, other_user: Any
 ) -> None:
@@ -161,6 +162,7 @@ async def test_what_may_not_be_deleted_is_told_and_shown_again(
     assert len(objects(other_user, store.prefix)) == _MANY - 1
 
 
+@pytest.mark.expects_errors("could not be removed")
 async def test_a_failure_that_is_not_foreseen_leaves_the_mount_alive(
     store: Store, other_user: Any
 ) -> None:
@@ -178,6 +180,7 @@ async def test_a_failure_that_is_not_foreseen_leaves_the_mount_alive(
     assert (await store.names("d"))[0] == "01"
 
 
+@pytest.mark.expects_errors("could not be removed")
 async def test_a_dataset_that_is_released_meanwhile_keeps_its_objects(
     store: Store, proxy: FaultProxy, other_user: Any
 ) -> None:
@@ -190,6 +193,7 @@ async def test_a_dataset_that_is_released_meanwhile_keeps_its_objects(
     assert store.failures == [store.refusal]
 
 
+@pytest.mark.expects_errors("could not be removed")
 async def test_a_refusal_is_told_by_the_next_removal_in_the_directory(
     store: Store, proxy: FaultProxy, other_user: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -305,6 +309,7 @@ async def test_a_listing_under_way_does_not_bring_a_name_back(
     assert index.child(directory.ino, "01") is None
 
 
+@pytest.mark.expects_errors("could not be removed")
 @pytest.mark.parametrize("make", ["mkdir", "rename"])
 async def test_a_name_whose_deletion_is_refused_is_still_taken(
     store: Store, proxy: FaultProxy, other_user: Any, make: str
@@ -450,6 +455,7 @@ async def test_one_name_in_the_journals_of_two_mounts(
     assert objects(other_user, prefix) == {}
 
 
+@pytest.mark.expects_errors("stays in recovery: no role")
 async def test_a_dataset_that_is_out_of_reach_keeps_its_deletions(
     moto_address: str, prefix: str, tmp_path: Path, other_user: Any
 ) -> None:

@@ -39,6 +39,7 @@ def test_a_full_disk_moves_the_index_to_memory(tmp_path: Path) -> None:
     index.close()
 
 
+@pytest.mark.expects_errors("is damaged, the next mount makes it anew")
 @pytest.mark.parametrize("whole_pages", [2, 5, 60])
 def test_a_damaged_index_is_made_anew(tmp_path: Path, whole_pages: int) -> None:
     path = tmp_path / "index.sqlite"

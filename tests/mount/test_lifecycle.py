@@ -97,7 +97,7 @@ def test_allow_other_says_what_it_gives(sandbox: RunningSandbox, tmp_path: Path)
     try:
         assert done.returncode == 0
         assert "every user of this machine can read" in done.stderr
-        assert "in your name" in done.stderr
+        assert "with your login" in done.stderr
     finally:
         assert run_cli(sandbox.env("alice"), "umount", str(path)).returncode == 0
     quiet = _mount(sandbox, tmp_path, str(path))

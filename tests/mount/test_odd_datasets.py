@@ -65,7 +65,7 @@ def test_all_that_can_have_a_name_is_shown(mount_as: MountAs) -> None:
 def test_what_can_have_no_name_is_told(mount_as: MountAs) -> None:
     drive = mount_as("alice")
     os.listdir(drive.path)
-    sentence = "no directory can be called by the item's id"
+    sentence = "the item's id cannot be a directory's name"
     assert drive.status()["not_shown"] == [sentence]
     assert drive.log.count(f"left out of the list: {sentence}") == 1
     told = run_cli(drive.environ, "status")
@@ -132,5 +132,5 @@ def test_a_bucket_that_is_gone_is_told_and_hides_no_other(
         os.listdir(drive.data(handle))
     assert refused.value.errno == errno.EIO
     told = (drive.dataset(handle) / ".provena/last-error.txt").read_text()
-    assert "the bucket is not there: tell the data store's administrator" in told
+    assert "the bucket does not exist: report it to the data store's administrator" in told
     assert os.listdir(drive.data("10378.1/1451860"))

@@ -104,7 +104,7 @@ async def test_an_answer_that_cannot_be_unpacked_is_none(
     server: Loopback, provena: Provena, answer: Answer
 ) -> None:
     server.on(FETCH, answer)
-    with pytest.raises(Unavailable, match="broke off in the middle"):
+    with pytest.raises(Unavailable, match="closed the connection in the middle"):
         await provena.datastore.fetch(HANDLE)
 
 

@@ -254,7 +254,7 @@ async def test_a_region_is_a_name_and_no_address(region: str) -> None:
 async def test_a_bucket_that_is_not_there_is_told() -> None:
     with scripted([answer("404 Not Found")]) as server:
         bucket = Bucket("b", _keys, S3Context(server.address, 10))
-        with pytest.raises(errors.S3Error, match="bucket is not there") as raised:
+        with pytest.raises(errors.S3Error, match="bucket does not exist") as raised:
             await bucket.head("k")
     assert type(raised.value) is errors.S3Error
 

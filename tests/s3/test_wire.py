@@ -291,7 +291,7 @@ async def test_pages_without_anything_new_end_in_an_error(cycle: list[list[str]]
     pages = [_page(names, f"t{number}") for number, names in enumerate(cycle)]
     with scripted(pages * 200) as server:
         following = Pages(_bucket(server.address), "p/")
-        with pytest.raises(errors.S3Error, match="without anything new"):
+        with pytest.raises(errors.S3Error, match="but show nothing new"):
             while len(server.requests) < 150:
                 await following.next()
 

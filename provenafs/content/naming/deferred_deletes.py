@@ -88,7 +88,7 @@ class DeferredDeletes:
         with trio.move_on_after(self._io_timeout):
             await self._queue(volume).room()
             return True
-        raise Unavailable("the last deletions are not answered")
+        raise Unavailable("the last deletions got no response")
 
     def unlinked(self) -> None:
         """A name was removed."""
@@ -221,7 +221,7 @@ class DeferredDeletes:
             with trio.move_on_after(within or self._io_timeout):
                 await one.done.wait()
             if not one.done.is_set():
-                raise Unavailable(f"deleting {one.intent.key}: not answered yet")
+                raise Unavailable(f"deleting {one.intent.key}: no response yet")
 
     def owed(self) -> list[Intent]:
         """What is due and not made."""
@@ -251,7 +251,7 @@ class DeferredDeletes:
             if not (is_deleted and pending.is_ours):
                 self._show_again(pending, volume)
         except Exception:  # the deletions of others go on
-            log.exception("what is shown of %s may be out of date", pending.intent.key)
+            log.exception("the listing of %s may be out of date", pending.intent.key)
 
     async def _lost(self, pending: _Pending, volume: Volume) -> bool:
         """Delete an object; its open handles keep what they may still read."""

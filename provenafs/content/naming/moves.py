@@ -14,8 +14,8 @@ from functools import partial
 import trio
 
 from provenafs.content.journal_schema import Intent, Move
+from provenafs.content.naming.attribute_updates import copy_object
 from provenafs.content.naming.markers import put_marker
-from provenafs.content.naming.mtime_updates import copy_object
 from provenafs.content.volume import Volume
 from provenafs.content.writing.attributes import Attributes
 from provenafs.lib.parallel import run_all
@@ -89,7 +89,7 @@ async def take_back(volume: Volume, moves: Sequence[Move], etags: Mapping[str, s
         try:
             await volume.writer.delete(move.target, etags[move.key] or None)
         except Exception as error:  # also of the credential source
-            log.warning("the copy %s is left behind: %s", move.target, error)
+            log.warning("the copy %s could not be deleted: %s", move.target, error)
             left += 1
 
     await _each(delete, (move for move in moves if move.key in etags and move.replaced is None))

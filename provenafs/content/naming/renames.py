@@ -288,7 +288,7 @@ class Renames:
         source, target = rename.source, rename.target
         if removals.made or removals.late or rename.replaced is not None:
             message = (
-                f"{target.key} is complete, but {move.key} could not be removed: it stands too"
+                f"{target.key} is complete, but {move.key} could not be removed: both names remain"
             )
         else:
             back = {

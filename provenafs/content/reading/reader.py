@@ -136,7 +136,7 @@ class Reader:
             if block.data is not None:
                 part = block.part(position, end)
                 if not part:
-                    message = f"the bytes from {position} on did not come"
+                    message = f"the bytes from {position} on were not received"
                     raise FSError(errno.EIO, message)
                 position += len(part)
                 parts.append(part)

@@ -181,7 +181,7 @@ class StagedBytes:
         """Write `data` at `offset`. ENOSPC, EFBIG, or EIO where the bytes were already punched."""
         end = offset + len(data)
         if end > MAX_OBJECT:
-            raise FSError(errno.EFBIG, "objects hold 5 TiB at most")
+            raise FSError(errno.EFBIG, "objects are limited to 5 TiB")
         self._refuse_hole(offset)
         self.refuse_punched(offset, end)
         new = sum(stop - start for start, stop in self.local.gaps(offset, end))
@@ -241,7 +241,7 @@ class StagedBytes:
     async def truncate(self, size: int) -> None:
         """Cut or extend with zeros to `size` bytes. EFBIG above what an object can hold; ENOSPC."""
         if size > MAX_OBJECT:
-            raise FSError(errno.EFBIG, "objects hold 5 TiB at most")
+            raise FSError(errno.EFBIG, "objects are limited to 5 TiB")
         self._refuse_hole(size)
 
         def work() -> None:

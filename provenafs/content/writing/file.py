@@ -345,7 +345,7 @@ class File:
         try:
             await copy.fail(self.key, self._attributes.to_store, str(reason))
         except FSError as trouble:
-            log.error("the journal does not know that %s failed: %s", self.key, trouble)
+            log.error("the failure of %s could not be journalled: %s", self.key, trouble)
         if is_conflict:
             raise reason from error
 

@@ -35,7 +35,7 @@ async def keep(file: File, io_timeout: float, own_uses: int = 0) -> None:
         with trio.move_on_after(io_timeout * _SHARE_OF_TIMEOUT):
             await file.take_all(reader.read)
     except Exception as error:  # also of the credential source; whoever replaces the file goes on
-        log.info("%s is not kept for those who have it open: %s", file.key, error)
+        log.info("the bytes of %s are not kept for open handles: %s", file.key, error)
     finally:
         await reader.close()
 

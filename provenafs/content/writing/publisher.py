@@ -250,7 +250,7 @@ class Publisher:
         if self._found is None:
             head = await self._volume.writer.describe(base.key)
             if head.etag != base.etag:
-                raise PreconditionFailed(f"{base.key} is another object by now")
+                raise PreconditionFailed(f"{base.key} has been replaced by another object")
             self._found = head.metadata.for_new_bytes()
         self.stored = attributes
         return replace(
