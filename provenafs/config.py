@@ -255,7 +255,7 @@ def flag_of(field: str) -> str:
     return _FLAGS.get(field, f"--{field.replace('_', '-')}")
 
 
-def variable_of(field: str) -> str:
+def environment_name(field: str) -> str:
     """How a setting is called in the environment."""
     return _ENVIRONMENT_NAMES.get(field, f"{_PREFIX}{field.upper()}")
 
@@ -280,7 +280,7 @@ def _sources(environ: Mapping[str, str], flags: Mapping[str, object]) -> list[_S
     from_environment = {
         name: environ[variable]
         for name in Settings.model_fields
-        if environ.get(variable := variable_of(name))
+        if environ.get(variable := environment_name(name))
     }
     defaults = SYSTEM_DIRECTORY / "defaults.toml"
     sources = [_Source("system file", _read(defaults, Settings.model_fields), _within(defaults))]
@@ -291,7 +291,7 @@ def _sources(environ: Mapping[str, str], flags: Mapping[str, object]) -> list[_S
     if path is not None:
         kind = "system profile" if path.is_relative_to(SYSTEM_DIRECTORY) else "profile"
         sources.append(_Source(kind, _read(path, _profile_keys()), _within(path)))
-    sources.append(_Source("environment", from_environment, variable_of))
+    sources.append(_Source("environment", from_environment, environment_name))
     sources.append(_Source("flag", given, flag_of))
     if named is None:
         kind = "default" if path is None else "found alone"
@@ -308,7 +308,7 @@ def _profile_not_named(values: Mapping[str, object]) -> str:
 
 
 def _check_variables(environ: Mapping[str, str]) -> None:
-    known = {*map(variable_of, Settings.model_fields), *_NO_SETTINGS}
+    known = {*map(environment_name, Settings.model_fields), *_NO_SETTINGS}
     for name in environ:
         if name.startswith(_PREFIX) and name not in known:
             raise ConfigError(f"unknown environment variable {name}{_nearest(name, known)}")

@@ -12,7 +12,7 @@ from provenafs.cli.mount import mount
 from provenafs.cli.options import default_of, description_of, text_of
 from provenafs.cli.output import print_json, print_table
 from provenafs.cli.target import JsonOption, ProfileOption
-from provenafs.config import Settings, flag_of, load_with_origins, variable_of
+from provenafs.config import Settings, environment_name, flag_of, load_with_origins
 
 app = plain_app(help="Settings: what they are and where they come from.", no_args_is_help=True)
 
@@ -72,7 +72,7 @@ def show(profile: ProfileOption = None, as_json: JsonOption = False) -> None:
             origins.get(field, "default"),
             _plain(default_of(field)),
             flag_of(field) if flag_of(field) in flags else None,
-            variable_of(field),
+            environment_name(field),
         )
         for field in Settings.model_fields
     ]
@@ -110,7 +110,7 @@ def _documented() -> Iterator[str]:
             f"`{field}`",
             f"`{default}`" if default else "",
             f"`{flag}`" if flag in flags else "",
-            f"`{variable_of(field)}`",
+            f"`{environment_name(field)}`",
             description_of(field),
         )
         yield f"| {' | '.join(cells)} |"

@@ -1,1 +1,1 @@
-"""What knows neither S3 nor Provena nor the kernel: each file could be a package of its own."""
+"""Generic helpers that know neither S3 nor Provena nor the kernel."""
