@@ -56,6 +56,7 @@ VERBS = {
     "manifest": Verb("contents", "manifest", "List a dataset's files with sizes and ETags."),
     "verify": Verb("contents", "verify", "Check that every file can be read."),
     "health": Verb("records", "health", "Check that the services respond."),
+    "completion": Verb("completion", "completion", "Print the completion script of a shell."),
     "sandbox": Verb("sandbox", "app", "Run a local Provena to experiment with."),
 }
 
@@ -107,6 +108,10 @@ app = plain_app(cls=LazyGroup, no_args_is_help=True, epilog=_EXIT_STATUS)
 
 def main() -> NoReturn:
     """The command `provenafs`."""
+    if "_PROVENAFS_COMPLETE" in os.environ:
+        from typer.completion import completion_init  # type: ignore[attr-defined]
+
+        completion_init()
     run(app)
 
 

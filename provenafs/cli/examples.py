@@ -55,6 +55,7 @@ EXAMPLES = {
     "manifest": "provenafs manifest 10378.1/1451860 --output manifest.csv",
     "verify": "provenafs verify 10378.1/1451860 --full",
     "health": "provenafs health",
+    "completion": 'eval "$(provenafs completion bash)"',
     "sandbox start": "provenafs sandbox start --background",
     "sandbox stop": "provenafs sandbox stop",
     "sandbox status": "provenafs sandbox status",

@@ -12,16 +12,15 @@ import trio
 import typer
 
 from provenafs.cli.output import say
+from provenafs.cli.target import ProfileOption
 from provenafs.config import Settings, load_settings
 from provenafs.provena.client import Provena
 from provenafs.provena.login import log_in, log_out
 from provenafs.provena.realm import DeviceLogin
 
-_Profile = Annotated[str | None, typer.Option(help="Profile to use.", show_default=False)]
-
 
 def login(
-    profile: _Profile = None,
+    profile: ProfileOption = None,
     offline: Annotated[
         bool,
         typer.Option(
@@ -47,7 +46,7 @@ def login(
     say(f"Logged in as {trio.run(run)} (profile '{settings.profile}').")
 
 
-def logout(profile: _Profile = None) -> None:
+def logout(profile: ProfileOption = None) -> None:
     """Delete the login and end its session."""
     settings = load_settings(profile=profile)
     if trio.run(log_out, settings):
@@ -57,7 +56,7 @@ def logout(profile: _Profile = None) -> None:
 
 
 def whoami(
-    profile: _Profile = None,
+    profile: ProfileOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show the logged-in user and the services."""

@@ -13,6 +13,7 @@ import typer
 from provenafs.cli.logs import log_to_file, log_to_terminal, reopen_logs
 from provenafs.cli.options import option
 from provenafs.cli.output import say
+from provenafs.cli.target import ProfileOption
 from provenafs.config import Settings, load_settings
 from provenafs.fuse.mountpoint import resolved
 
@@ -22,14 +23,12 @@ _ALLOWED_OTHERS = (
 )
 _ALLOWED_WRITES = "; --umask and --gid let some of them change it too"
 
-_Profile = Annotated[str | None, typer.Option(help="Profile to use.", show_default=False)]
-
 
 def mount(
     mountpoint: Annotated[
         Path, typer.Argument(help="An empty directory to mount on.", parser=Path)
     ],
-    profile: _Profile = None,
+    profile: ProfileOption = None,
     dataset: Annotated[
         list[str] | None, typer.Option(help="Show only this handle; may be repeated.")
     ] = None,

@@ -10,6 +10,7 @@ import typer
 
 from provenafs.catalog.finding import health
 from provenafs.cli.app import plain_app
+from provenafs.cli.completing import profiles
 from provenafs.cli.output import print_json, print_table, say
 from provenafs.cli.target import JsonOption, ask
 from provenafs.config import (
@@ -33,6 +34,7 @@ _NEEDED = 4  # the services that stand first in `health`: none of them can be mi
 _SECRET_LINE = re.compile(r"""^(\s*["']?token["']?\s*=).*""", re.MULTILINE)
 
 _Name = Annotated[str, typer.Argument(help="The profile's name.")]
+_Existing = Annotated[str, typer.Argument(help="The profile's name.", autocompletion=profiles)]
 _Address = Annotated[str | None, typer.Option(show_default=False, metavar="URL")]
 
 
@@ -101,7 +103,7 @@ def list_(as_json: JsonOption = False) -> None:
 
 
 @app.command()
-def show(name: _Name) -> None:
+def show(name: _Existing) -> None:
     """Show a profile's settings and the address of each service."""
     path = existing_profile(name)
     say(f"# {path}")
@@ -119,7 +121,7 @@ def show(name: _Name) -> None:
 
 @app.command()
 def remove(
-    name: _Name,
+    name: _Existing,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Remove a profile and its login."""

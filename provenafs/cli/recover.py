@@ -16,6 +16,7 @@ from rich.filesize import decimal
 from provenafs.assembly import Listeners, open_context
 from provenafs.cli.app import plain_app
 from provenafs.cli.output import local_time, say
+from provenafs.cli.target import ProfileOption
 from provenafs.config import load_settings
 from provenafs.content.journal_schema import State
 from provenafs.content.recovery import Item, Recovery
@@ -23,7 +24,6 @@ from provenafs.provena.client import Provena
 
 app = plain_app(help="Show and resolve files that could not be stored.", no_args_is_help=True)
 
-_Profile = Annotated[str | None, typer.Option(help="Profile to use.", show_default=False)]
 _StateDir = Annotated[Path | None, typer.Option(help="Directory for state that must survive.")]
 _Id = Annotated[str, typer.Argument(help="An id from 'recover list', or its first characters.")]
 
@@ -36,7 +36,7 @@ _WORDS = {
 
 @app.command("list")
 def list_items(
-    profile: _Profile = None,
+    profile: ProfileOption = None,
     state_dir: _StateDir = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -59,7 +59,7 @@ def list_items(
 def send(
     item: _Id,
     key: Annotated[str | None, typer.Option("--as", help="Store it under another key.")] = None,
-    profile: _Profile = None,
+    profile: ProfileOption = None,
     state_dir: _StateDir = None,
 ) -> None:
     """Upload a file again, or complete a rename."""
@@ -70,7 +70,7 @@ def send(
 def export(
     item: _Id,
     to: Annotated[Path, typer.Option("--as", help="The local file to write.")],
-    profile: _Profile = None,
+    profile: ProfileOption = None,
     state_dir: _StateDir = None,
 ) -> None:
     """Write a file to the local disk."""
@@ -81,7 +81,7 @@ def export(
 def discard(
     item: _Id,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    profile: _Profile = None,
+    profile: ProfileOption = None,
     state_dir: _StateDir = None,
 ) -> None:
     """Delete a file's bytes for good, or drop a rename and leave all names as they are."""

@@ -12,6 +12,7 @@ from typing import Annotated, TypeVar
 import trio
 import typer
 
+from provenafs.cli.completing import profiles, targets
 from provenafs.cli.live import status_of
 from provenafs.config import ConfigError, Settings, load_settings, profile_names
 from provenafs.fuse.mountpoint import MountError, containing
@@ -22,9 +23,15 @@ from provenafs.provena.handles import handle_of, is_usual, reads_as_handle
 _T = TypeVar("_T")
 
 TargetArgument = Annotated[
-    str, typer.Argument(help="A handle, a dataset's directory, or any path inside a mount.")
+    str,
+    typer.Argument(
+        help="A handle, a dataset's directory, or any path inside a mount.", autocompletion=targets
+    ),
 ]
-ProfileOption = Annotated[str | None, typer.Option(help="Profile to use.", show_default=False)]
+ProfileOption = Annotated[
+    str | None,
+    typer.Option(help="Profile to use.", show_default=False, autocompletion=profiles),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 

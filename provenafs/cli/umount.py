@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from provenafs.cli.completing import mount_points
 from provenafs.cli.live import status_of
 from provenafs.cli.output import say
 from provenafs.cli.transfers import NotStored, wait_until_stored
@@ -25,7 +26,12 @@ def umount(
     mountpoint: Annotated[
         Path,
         # Not typer's own Path: it looks at the file, and a stuck mount does not answer.
-        typer.Argument(help="Where the drive is mounted.", parser=Path, metavar="PATH"),
+        typer.Argument(
+            help="Where the drive is mounted.",
+            parser=Path,
+            metavar="PATH",
+            autocompletion=mount_points,
+        ),
     ],
     force: Annotated[
         bool, typer.Option(help="Unmount at once; data that is not stored is left to recovery.")

@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 
 from provenafs.cli.app import VERBS, app
 from provenafs.cli.examples import EXAMPLES
+from tests.support.mounting import MountAs
+from tests.support.running_sandbox import run_cli
 
 ROOT: Any = get_command(app)
 
@@ -44,3 +46,35 @@ def test_a_mistyped_subcommand_is_suggested(typed: str, meant: str) -> None:
     done = CliRunner().invoke(app, [typed])
     assert done.exit_code == 2
     assert f"No such command '{typed}'. Did you mean '{meant}'?" in done.stderr
+
+
+def complete(environ: dict[str, str], *words: str) -> list[str]:
+    """What bash is offered for the last word."""
+    asked = {
+        "COMP_WORDS": " ".join(("provenafs", *words)),
+        "COMP_CWORD": str(len(words)),
+        "_PROVENAFS_COMPLETE": "complete_bash",
+    }
+    done = run_cli(environ | asked)
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+def test_bash_completes_subcommands_profiles_mount_points_and_handles(mount_as: MountAs) -> None:
+    drive = mount_as("alice")
+    save = ("profile", "add", "reef", "--domain", "example.org", "--realm", "r", "--no-check")
+    assert run_cli(drive.environ, *save).returncode == 0
+    assert complete(drive.environ, "cac") == ["cache"]
+    assert complete(drive.environ, "cache", "w") == ["warm"]
+    assert complete(drive.environ, "whoami", "--prof") == ["--profile"]
+    assert complete(drive.environ, "whoami", "--profile", "re") == ["reef"]
+    assert complete(drive.environ, "profile", "remove", "re") == ["reef"]
+    assert str(drive.path) in complete(drive.environ, "umount", str(drive.path)[:-2])
+    assert "10378.1/1451860" in complete(drive.environ, "info", "10378.1/14518")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_each_shell_has_a_script(shell: str) -> None:
+    done = CliRunner().invoke(app, ["completion", shell])
+    assert f"_PROVENAFS_COMPLETE=complete_{shell}" in done.stdout
+    assert "--no-files" not in done.stdout
