@@ -26,14 +26,14 @@ _TROUBLE = (OSError, sqlite3.Error)
 _DAMAGED_TABLE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _READERS = 8
 _WRITERS = 4
-_MOST_WAITING = 8  # blocks; a disk slower than the network must not slow the reader down
+# Bytes on their way to the disk: one slower than the network must not slow the reader down.
+_MOST_WAITING = 48 * 1024 * 1024
 _MOST_IN_BATCH = 64  # small objects, 4 MiB at most
 _PAUSE_S = 60.0  # after the disk refused
 _MIN_FREE = 2 * 1024**3  # bytes left to others, or 5 % of a small disk
 _SPARE = 0.9  # evicted down to this part of the limit
 _USES_UNWRITTEN = 1000
 _MOST_FOR_ONE = 16  # of an object that nobody asked for whole, one part in so many of the limit
-_SMALL = 2 * GRANULE  # bytes; a small read that did not fit into one granule
 # So many reads at random cost a disk about as much as a whole segment in sequence.
 _MANY_WAITS = 4
 _MOST_OFTEN_WAITED_FOR = 256  # files
@@ -88,8 +88,13 @@ class BlockCache:
         """
         return None if self._segments is None else self._segments.read_now(name, start, end)
 
-    async def read(self, name: bytes, start: int, end: int) -> memoryview | None:
-        """The bytes of [start, end), or None if they are not all here and whole."""
+    async def read(
+        self, name: bytes, start: int, end: int, *, at_random: bool = False
+    ) -> memoryview | None:
+        """The bytes of [start, end), or None if they are not all here and whole.
+
+        Those read at random stay in the page cache, for `read_now`.
+        """
         store = self._segments
         if store is None:
             return None
@@ -102,10 +107,11 @@ class BlockCache:
             if at_hand is not None:
                 # Of less than was asked for nobody can use a part.
                 return at_hand[start:end] if end <= len(at_hand) else None
+            load = store.load_at_random if at_random else store.load
             data = await in_thread(
-                store.load, name, found, start, end, limiter=self._readers, abandon_on_cancel=True
+                load, name, found, start, end, limiter=self._readers, abandon_on_cancel=True
             )
-            if end - start <= _SMALL:
+            if at_random:
                 self._note_wait(store.opened(name, start, end))
             return data
         except FileNotFoundError:  # evicted meanwhile, or deleted by hand
@@ -126,13 +132,13 @@ class BlockCache:
         if start == 0 and len(data) < GRANULE:
             await self._store_small(name, data)
             return
-        if self._waiting >= _MOST_WAITING:
+        if self._waiting + len(data) > _MOST_WAITING:
             return
-        self._waiting += 1
+        self._waiting += len(data)
         try:
             await self._in_worker(self._store, name, start, data)
         finally:
-            self._waiting -= 1
+            self._waiting -= len(data)
 
     def missing(self, name: bytes, start: int, end: int) -> list[tuple[int, int]]:
         """The parts of [start, end) that are not here, in whole granules."""
@@ -212,7 +218,7 @@ class BlockCache:
             )
 
     def _note_wait(self, segments: Sequence[OpenSegment]) -> None:
-        """Small reads waited for the disk: after some of them all of a file is read."""
+        """Reads at random waited for the disk: after some of them all of a file is read."""
         for segment in segments:
             segment.waits += 1
             if segment.waits == _MANY_WAITS:

@@ -25,7 +25,7 @@ class OpenSegment:
         """Open the file. Raises OSError."""
         self.row = row
         self.used_at = time.time()
-        self.waits = 0  # small reads that the page cache did not have
+        self.waits = 0  # reads at random that the page cache did not have
         self._descriptor = -1
         self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 

@@ -20,7 +20,7 @@ import sqlite3
 import threading
 import time
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -37,7 +37,7 @@ from provenafs.content.cache.segment import (
 )
 from provenafs.lib import sqlite
 from provenafs.lib.buffers import Buffers
-from provenafs.lib.direct_io import read_directly, write_directly
+from provenafs.lib.direct_io import read_at, read_directly, write_directly
 
 _DISK_BLOCK = 4096
 _VERIFIED_KEPT = 50_000
@@ -171,13 +171,28 @@ class Segments:
 
         Raises OSError, Damaged.
         """
+        return self._loaded(object_id, segments, start, end, read_directly)
+
+    def load_at_random(
+        self, object_id: bytes, segments: Sequence[Segment], start: int, end: int
+    ) -> memoryview:
+        """As `load`, through the page cache."""
+        return self._loaded(object_id, segments, start, end, read_at)
+
+    def _loaded(
+        self,
+        object_id: bytes,
+        segments: Sequence[Segment],
+        start: int,
+        end: int,
+        read: Callable[[int, memoryview, int], int],
+    ) -> memoryview:
         data = self._buffers.take(end - start)
         for segment in segments:
             base = segment.number * SEGMENT
             low, high = max(start, base), min(end, base + SEGMENT)
             part = data[low - start : high - start]
-            opened = self._opened(object_id, segment)
-            if read_directly(opened.fileno(), part, low - base) < len(part):
+            if read(self._opened(object_id, segment).fileno(), part, low - base) < len(part):
                 raise Damaged(f"segment {segment.id} is too short")
             self._verify(segment, low - base, part)
         return data

@@ -82,13 +82,15 @@ class ObjectSource:
             pieces.append((position, end))
         return pieces
 
-    async def read_cached(self, start: int, end: int) -> memoryview | None:
+    async def read_cached(
+        self, start: int, end: int, *, at_random: bool = False
+    ) -> memoryview | None:
         """The bytes of [start, end) if all of them are on disk."""
         if self._cache is None:
             return None
         low = start // GRANULE * GRANULE
         high = min(-(-end // GRANULE) * GRANULE, self.size)
-        data = await self._cache.read(self.name, low, high)
+        data = await self._cache.read(self.name, low, high, at_random=at_random)
         return None if data is None else data[start - low : end - low]
 
     async def fetch(self, start: int, end: int, *, retry: bool) -> memoryview:

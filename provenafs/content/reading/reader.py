@@ -65,13 +65,13 @@ class Reader:
             self._fetch_beside(self._wanted(offset, end))
 
     async def _read(self, offset: int, end: int) -> bytes | memoryview:
-        self._is_whole = None
         wanted = self._wanted(offset, end)
         if not wanted.ahead and self._block_at(offset) is None:
-            data = await self._source.read_cached(offset, end)
+            data = await self._source.read_cached(offset, end, at_random=True)
             if data is not None:
                 self._fetch_beside(wanted)
                 return data
+            self._is_whole = None
         self._fetch_now(wanted.now)
         self._fetch_beside(wanted)
         parts = await self._parts(offset, end)
@@ -97,7 +97,8 @@ class Reader:
     def _wanted(self, offset: int, end: int) -> Wanted:
         self._budget.touch(self)
         self._reads.note(offset, end)
-        return self._access.read(offset, end - offset, self._budget.share())
+        share = self._budget.share()
+        return self._access.read(offset, end - offset, share.size, share.at_once)
 
     def _fetch_now(self, wanted: Range) -> None:
         for start, end in self._missing(wanted):
