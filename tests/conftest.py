@@ -10,7 +10,13 @@ import pytest
 
 from tests.support.log_watch import no_unexpected_errors as no_unexpected_errors
 from tests.support.mounting import Drive, MountAs, mounted
+from tests.support.room_times import RoomTimes
 from tests.support.running_sandbox import RunningSandbox, running_sandbox
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Say at the end how long the tests of each room took."""
+    config.pluginmanager.register(RoomTimes())
 
 
 @pytest.fixture(scope="session")

@@ -84,6 +84,15 @@ class S3Context:
         lanes = self.upload_lanes if limiter is self.uploads else self.download_lanes
         lanes.slow_down()
 
+    async def run(
+        self,
+        work: Callable[[Credentials], _T],
+        credentials: Credentials,
+        limiter: trio.CapacityLimiter,
+    ) -> _T:
+        """Make one request in a thread, which is abandoned where the task is cancelled."""
+        return await in_thread(work, credentials, limiter=limiter, abandon_on_cancel=True)
+
 
 class Attempts:
     """The attempts at one request: how many came to nothing, and whether another may help."""
@@ -130,7 +139,7 @@ class Requester:
         while True:
             credentials = await self._source(access, rejected)
             try:
-                result = await in_thread(work, credentials, limiter=limiter, abandon_on_cancel=True)
+                result = await self.service.run(work, credentials, limiter)
             except ErrorAnswer as answer:
                 if answer.cure is Cure.REFRESH and rejected is None:
                     rejected = credentials

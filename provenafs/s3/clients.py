@@ -6,6 +6,7 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
+from functools import cached_property
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, cast
 
@@ -46,8 +47,6 @@ class Clients:
         self.endpoint_url = endpoint_url
         self.wire = Wire(endpoint_url, (_CONNECT_TIMEOUT_S, read_timeout), connections)
         self.sender = Sender(endpoint_url, self.wire, _USER_AGENT)
-        self._session = botocore.session.Session(session_vars=_NO_USER_SETTINGS)
-        self._session.register_component("response_parser_factory", FastListParserFactory())
         self._lock = threading.Lock()
         self._boto: OrderedDict[tuple[str, str], S3Client] = OrderedDict()
 
@@ -63,6 +62,12 @@ class Clients:
             if len(self._boto) > _CLIENTS_KEPT:
                 self._boto.popitem(last=False)
             return client
+
+    @cached_property
+    def _session(self) -> botocore.session.Session:
+        session = botocore.session.Session(session_vars=_NO_USER_SETTINGS)
+        session.register_component("response_parser_factory", FastListParserFactory())
+        return session
 
     def _make_boto(self, region: str, credentials: Credentials) -> S3Client:
         client = self._session.create_client(

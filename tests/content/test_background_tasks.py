@@ -24,6 +24,8 @@ from provenafs.content.reading.directory_prefetch import DirectoryPrefetch
 from provenafs.content.staging import staged_bytes as staging
 from provenafs.s3.bucket import Bucket
 from provenafs.s3.writing import ObjectWriter
+from tests.support.memory_bucket import MemoryServer
+from tests.support.memory_client import MemoryClient
 from tests.support.moto_bucket import BUCKET
 from tests.support.store import MIB, Store, objects, open_store
 
@@ -53,13 +55,13 @@ def fail(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Cal
 
 @pytest.fixture
 async def store(
-    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+    server: MemoryServer, prefix: str, tmp_path: Path, other_user: MemoryClient
 ) -> AsyncIterator[Store]:
     """A store that must work at the end, and end as ever."""
     for number in range(6):
         other_user.put_object(Bucket=BUCKET, Key=f"{prefix}d/{number}", Body=b"x" * 10)
     with trio.fail_after(30):
-        async with open_store(moto_address, prefix, tmp_path) as store:
+        async with open_store(server, prefix, tmp_path) as store:
             yield store
             await store.write("last", b"last")
             assert await store.read("last") == b"last"
@@ -132,7 +134,9 @@ async def test_the_end_of_a_file_on_its_way_to_the_disk(store: Store, fail: Any)
     assert await store.read("big") == data
 
 
-async def test_a_part_sent_ahead(store: Store, fail: Any, other_user: Any, prefix: str) -> None:
+async def test_a_part_sent_ahead(
+    store: Store, fail: Any, other_user: MemoryClient, prefix: str
+) -> None:
     fail(ObjectWriter, "upload_part", once=True)
     data = os.urandom(20 * MIB)
     await store.write("big", data)
@@ -158,17 +162,17 @@ async def test_a_time_brought_into_the_object(
     await store.set_mtime("d/0", 1e9)
     await store.set_mtime("d/1", 1e9)
     while store.attribute_updates._running:
-        await trio.testing.wait_all_tasks_blocked(0.01)
+        await trio.sleep(0.01)
     await store.set_mtime("d/2", 1e9)
     assert store.attribute_updates._running
     await store.attribute_updates.flush()
 
 
 async def test_storing_behind(
-    moto_address: str, prefix: str, tmp_path: Path, fail: Any, other_user: Any
+    server: MemoryServer, prefix: str, tmp_path: Path, fail: Any, other_user: MemoryClient
 ) -> None:
     with trio.fail_after(30):
-        async with open_store(moto_address, prefix, tmp_path, writeback=True) as store:
+        async with open_store(server, prefix, tmp_path, writeback=True) as store:
             fail(ObjectWriter, "put", once=True)
             await store.write("a", b"a")
             await store.store.drain()

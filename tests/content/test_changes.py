@@ -14,17 +14,19 @@ import trio.testing
 
 from provenafs.content.listing.index import Kind
 from provenafs.errors import FSError
+from tests.support.memory_bucket import MemoryServer
+from tests.support.memory_client import MemoryClient
 from tests.support.moto_bucket import BUCKET
 from tests.support.store import MIB, Store, objects, open_store
 
 
 @pytest.fixture
-async def store(moto_address: str, prefix: str, tmp_path: Path) -> AsyncIterator[Store]:
-    async with open_store(moto_address, prefix, tmp_path) as store:
+async def store(server: MemoryServer, prefix: str, tmp_path: Path) -> AsyncIterator[Store]:
+    async with open_store(server, prefix, tmp_path) as store:
         yield store
 
 
-async def test_directories_are_markers_when_empty(store: Store, other_user: Any) -> None:
+async def test_directories_are_markers_when_empty(store: Store, other_user: MemoryClient) -> None:
     await store.mkdir("d")
     await store.mkdir("d/e")
     assert objects(other_user, store.prefix) == {"d/": b"", "d/e/": b""}
@@ -36,7 +38,7 @@ async def test_directories_are_markers_when_empty(store: Store, other_user: Any)
     assert await store.names() == []
 
 
-async def test_a_directory_outlives_its_last_file(store: Store, other_user: Any) -> None:
+async def test_a_directory_outlives_its_last_file(store: Store, other_user: MemoryClient) -> None:
     other_user.put_object(Bucket=BUCKET, Key=store.prefix + "d/a", Body=b"x")
     await store.unlink("d/a")
     assert objects(other_user, store.prefix) == {"d/": b""}
@@ -49,12 +51,17 @@ async def test_a_directory_outlives_its_last_file(store: Store, other_user: Any)
 @pytest.mark.parametrize("writeback", [False, True])
 @pytest.mark.parametrize("data", [b"", b"x"])
 async def test_a_new_file_has_nothing_of_the_one_whose_name_it_takes(
-    moto_address: str, prefix: str, tmp_path: Path, other_user: Any, writeback: bool, data: bytes
+    server: MemoryServer,
+    prefix: str,
+    tmp_path: Path,
+    other_user: MemoryClient,
+    writeback: bool,
+    data: bytes,
 ) -> None:
     other_user.put_object(
         Bucket=BUCKET, Key=prefix + "old", Body=b"hello", Metadata={"who": "lab 7"}
     )
-    async with open_store(moto_address, prefix, tmp_path, writeback=writeback) as store:
+    async with open_store(server, prefix, tmp_path, writeback=writeback) as store:
         handle = await store.open("new", os.O_CREAT | os.O_RDWR)
         await store.rename("new", "old")
         assert await handle.read(0, 10) == b""
@@ -73,7 +80,7 @@ async def test_a_new_file_has_nothing_of_the_one_whose_name_it_takes(
 
 
 async def test_a_new_file_without_a_name_has_nothing_of_the_one_it_was_to_replace(
-    store: Store, other_user: Any
+    store: Store, other_user: MemoryClient
 ) -> None:
     other_user.put_object(Bucket=BUCKET, Key=store.prefix + "old", Body=b"hello")
     handle = await store.open("new", os.O_CREAT | os.O_RDWR)
@@ -89,7 +96,7 @@ async def test_a_new_file_without_a_name_has_nothing_of_the_one_it_was_to_replac
 
 @pytest.mark.parametrize("data", [b"", b"x"])
 async def test_a_file_is_renamed_while_it_is_stored(
-    store: Store, other_user: Any, data: bytes
+    store: Store, other_user: MemoryClient, data: bytes
 ) -> None:
     await store.mkdir("d")
     handle = await store.open("d/a", os.O_CREAT | os.O_WRONLY)
@@ -104,11 +111,11 @@ async def test_a_file_is_renamed_while_it_is_stored(
 
 
 async def test_names_change_while_files_are_stored_behind(
-    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+    server: MemoryServer, prefix: str, tmp_path: Path, other_user: MemoryClient
 ) -> None:
     """What a name was found to be may be older than what was stored behind since."""
     expected = {}
-    async with open_store(moto_address, prefix, tmp_path, writeback=True) as store:
+    async with open_store(server, prefix, tmp_path, writeback=True) as store:
         for number in range(40):
             name, target = f"{number}", f"{number}.renamed"
             await _create(store, name)
@@ -126,7 +133,7 @@ async def test_names_change_while_files_are_stored_behind(
 
 
 async def test_an_operation_by_name_knows_what_was_stored_meanwhile(
-    store: Store, other_user: Any
+    store: Store, other_user: MemoryClient
 ) -> None:
     await store.write("a", b"old")
     before = await store.entry("a")
@@ -136,7 +143,7 @@ async def test_an_operation_by_name_knows_what_was_stored_meanwhile(
 
 
 async def test_a_directory_outlives_a_file_that_was_just_stored(
-    store: Store, other_user: Any
+    store: Store, other_user: MemoryClient
 ) -> None:
     other_user.put_object(Bucket=BUCKET, Key=store.prefix + "d/z", Body=b"x")
     handle = await store.open("d/a", os.O_CREAT | os.O_WRONLY)
@@ -145,17 +152,20 @@ async def test_a_directory_outlives_a_file_that_was_just_stored(
         nursery.start_soon(handle.release)
         await trio.testing.wait_all_tasks_blocked()
         await store.unlink("d/a")
+    await store.store.drain()  # the second of two deletions is made in the background
     assert objects(other_user, store.prefix) == {"d/": b""}
 
 
-async def test_rmdir_sees_what_somebody_else_has_put_there(store: Store, other_user: Any) -> None:
+async def test_rmdir_sees_what_somebody_else_has_put_there(
+    store: Store, other_user: MemoryClient
+) -> None:
     await store.mkdir("d")
     other_user.put_object(Bucket=BUCKET, Key=store.prefix + "d/a", Body=b"x")
     assert await _errno(store.rmdir("d")) == errno.ENOTEMPTY
     assert await store.names("d") == ["a"]
 
 
-async def test_removing_is_conditional(store: Store, other_user: Any) -> None:
+async def test_removing_is_conditional(store: Store, other_user: MemoryClient) -> None:
     await store.write("a", b"mine")
     other_user.put_object(Bucket=BUCKET, Key=store.prefix + "a", Body=b"theirs")
     assert await _errno(store.unlink("a")) == errno.ESTALE
@@ -165,7 +175,9 @@ async def test_removing_is_conditional(store: Store, other_user: Any) -> None:
     assert await _errno(store.unlink("a")) == errno.ENOENT
 
 
-async def test_a_file_is_renamed_by_one_copy_and_one_delete(store: Store, other_user: Any) -> None:
+async def test_a_file_is_renamed_by_one_copy_and_one_delete(
+    store: Store, other_user: MemoryClient
+) -> None:
     await store.write("a", b"x")
     before = (await store.entry("a")).ino
     await store.rename("a", "b")
@@ -181,7 +193,9 @@ async def test_a_file_is_renamed_by_one_copy_and_one_delete(store: Store, other_
     assert delete[1]["if-match"] == etag
 
 
-async def test_renaming_over_a_file_expects_that_file(store: Store, other_user: Any) -> None:
+async def test_renaming_over_a_file_expects_that_file(
+    store: Store, other_user: MemoryClient
+) -> None:
     await store.write("a", b"new")
     await store.write("b", b"old")
     old = (await store.entry("b")).etag
@@ -192,7 +206,9 @@ async def test_renaming_over_a_file_expects_that_file(store: Store, other_user: 
     assert await store.read("b") == b"new"
 
 
-async def test_a_time_set_before_a_rename_costs_no_copy(store: Store, other_user: Any) -> None:
+async def test_a_time_set_before_a_rename_costs_no_copy(
+    store: Store, other_user: MemoryClient
+) -> None:
     # As rsync does: temporary file, close, times, rename.
     await store.write(".a.txt.Xy12Zk", b"x")
     await store.set_mtime(".a.txt.Xy12Zk", 1e9)
@@ -204,7 +220,9 @@ async def test_a_time_set_before_a_rename_costs_no_copy(store: Store, other_user
     assert (await store.entry("a.txt")).mtime_ns == 10**18
 
 
-async def test_an_open_unpublished_file_is_renamed_here(store: Store, other_user: Any) -> None:
+async def test_an_open_unpublished_file_is_renamed_here(
+    store: Store, other_user: MemoryClient
+) -> None:
     handle = await store.open("a", os.O_CREAT | os.O_WRONLY)
     await handle.write(0, b"x")
     await store.rename("a", "b")
@@ -215,7 +233,9 @@ async def test_an_open_unpublished_file_is_renamed_here(store: Store, other_user
     assert len(store.requests()) == 1
 
 
-async def test_a_changed_file_is_renamed_with_its_changes(store: Store, other_user: Any) -> None:
+async def test_a_changed_file_is_renamed_with_its_changes(
+    store: Store, other_user: MemoryClient
+) -> None:
     await store.write("a", b"0123")
     handle = await store.open("a")
     await handle.write(0, b"x")
@@ -226,7 +246,9 @@ async def test_a_changed_file_is_renamed_with_its_changes(store: Store, other_us
     assert objects(other_user, store.prefix) == {"b": b"xy23"}
 
 
-async def test_a_directory_is_renamed_with_all_below(store: Store, other_user: Any) -> None:
+async def test_a_directory_is_renamed_with_all_below(
+    store: Store, other_user: MemoryClient
+) -> None:
     await store.mkdir("d")
     for number in range(20):
         await store.write(f"d/{number}", f"{number}".encode())
@@ -245,7 +267,7 @@ async def test_a_directory_is_renamed_with_all_below(store: Store, other_user: A
     assert await store.journal.intents() == []
 
 
-async def test_directories_go_over_empty_ones_only(store: Store, other_user: Any) -> None:
+async def test_directories_go_over_empty_ones_only(store: Store, other_user: MemoryClient) -> None:
     for name in ("a", "b", "c"):
         await store.mkdir(name)
     await store.write("a/x", b"x")
@@ -258,7 +280,7 @@ async def test_directories_go_over_empty_ones_only(store: Store, other_user: Any
     assert await _errno(store.rename("c", "b/x")) == errno.ENOTDIR
 
 
-async def test_a_directory_above_the_limit_is_exdev(store: Store, other_user: Any) -> None:
+async def test_a_directory_above_the_limit_is_exdev(store: Store, other_user: MemoryClient) -> None:
     for number in range(51):
         other_user.put_object(Bucket=BUCKET, Key=f"{store.prefix}d/{number}", Body=b"")
     assert await _errno(store.rename("d", "e")) == errno.EXDEV
@@ -266,7 +288,7 @@ async def test_a_directory_above_the_limit_is_exdev(store: Store, other_user: An
 
 
 async def test_an_open_object_is_deleted_with_its_last_handle(
-    store: Store, other_user: Any
+    store: Store, other_user: MemoryClient
 ) -> None:
     await store.write("a", b"x")
     handle = await store.open("a", os.O_RDONLY)
@@ -283,7 +305,7 @@ async def test_an_open_object_is_deleted_with_its_last_handle(
 
 
 async def test_a_name_can_be_used_again_while_its_object_is_open(
-    store: Store, other_user: Any
+    store: Store, other_user: MemoryClient
 ) -> None:
     await store.write("a", b"x")
     handle = await store.open("a", os.O_RDONLY)
@@ -294,7 +316,9 @@ async def test_a_name_can_be_used_again_while_its_object_is_open(
     assert await store.read("a") == b"new"
 
 
-async def test_an_unlinked_file_that_is_written_stays_local(store: Store, other_user: Any) -> None:
+async def test_an_unlinked_file_that_is_written_stays_local(
+    store: Store, other_user: MemoryClient
+) -> None:
     handle = await store.open("a", os.O_CREAT | os.O_RDWR)
     await handle.write(0, b"x")
     await store.unlink("a")
@@ -326,7 +350,7 @@ async def _create(store: Store, path: str) -> None:
 
 
 async def test_an_open_file_does_not_take_somebody_elses_version_with_its_directory(
-    store: Store, other_user: Any
+    store: Store, other_user: MemoryClient
 ) -> None:
     await store.mkdir("old")
     await store.write("old/a", b"mine")
@@ -342,7 +366,7 @@ async def test_an_open_file_does_not_take_somebody_elses_version_with_its_direct
 
 
 async def test_a_directory_goes_though_a_file_removed_from_it_is_open(
-    store: Store, other_user: Any
+    store: Store, other_user: MemoryClient
 ) -> None:
     for name in ("removed", "renamed"):
         await store.mkdir(name)
@@ -371,7 +395,9 @@ async def test_a_name_that_a_listing_saw_first_is_taken(store: Store) -> None:
     ]
 
 
-async def test_a_reader_goes_on_where_its_file_is_renamed(store: Store, other_user: Any) -> None:
+async def test_a_reader_goes_on_where_its_file_is_renamed(
+    store: Store, other_user: MemoryClient
+) -> None:
     data = os.urandom(20 * MIB)
     other_user.put_object(Bucket=BUCKET, Key=f"{store.prefix}old/a", Body=data)
     handle = await store.open("old/a", os.O_RDONLY)
@@ -383,7 +409,9 @@ async def test_a_reader_goes_on_where_its_file_is_renamed(store: Store, other_us
     await handle.release()
 
 
-async def test_a_file_is_changed_while_its_time_is_stored(store: Store, other_user: Any) -> None:
+async def test_a_file_is_changed_while_its_time_is_stored(
+    store: Store, other_user: MemoryClient
+) -> None:
     await store.write("a", b"before")
     await store.set_mtime("a", 1e9)
     uploads = store.bucket.service.uploads

@@ -23,10 +23,10 @@ async def store(moto_address: str, prefix: str, tmp_path: Path) -> AsyncIterator
 
 @pytest.mark.parametrize("jump", [-DAY_S, DAY_S])
 async def test_what_others_did_is_seen_after_a_jump(
-    store: Store, other_user: Any, monkeypatch: pytest.MonkeyPatch, jump: int
+    store: Store, moto_user: Any, monkeypatch: pytest.MonkeyPatch, jump: int
 ) -> None:
     await store.write("ours", b"before")
-    other_user.put_object(Bucket=BUCKET, Key=store.prefix + "theirs", Body=b"one")
+    moto_user.put_object(Bucket=BUCKET, Key=store.prefix + "theirs", Body=b"one")
     assert await store.names() == ["ours"]  # listed a moment ago
     clock = time.time
     monkeypatch.setattr(time, "time", lambda: clock() + jump)
@@ -35,10 +35,10 @@ async def test_what_others_did_is_seen_after_a_jump(
     await store.write("ours", b"after")
     await store.write("later", b"x")
     assert await store.read("ours") == b"after"
-    assert objects(other_user, store.prefix) == {"ours": b"after", "theirs": b"one", "later": b"x"}
+    assert objects(moto_user, store.prefix) == {"ours": b"after", "theirs": b"one", "later": b"x"}
     monkeypatch.setattr(time, "time", clock)
-    other_user.delete_object(Bucket=BUCKET, Key=store.prefix + "theirs")
-    other_user.put_object(Bucket=BUCKET, Key=store.prefix + "last", Body=b"y")
+    moto_user.delete_object(Bucket=BUCKET, Key=store.prefix + "theirs")
+    moto_user.put_object(Bucket=BUCKET, Key=store.prefix + "last", Body=b"y")
     if jump > 0:
         # Back from the future: what was listed there is of no use here.
         assert await store.names() == ["last", "later", "ours"]

@@ -24,17 +24,9 @@ from provenafs.errors import FSError
 from provenafs.s3.deleting import Removal
 from provenafs.s3.errors import AccessDenied, PreconditionFailed, Unavailable
 from provenafs.s3.metadata import Head, Metadata
-from tests.support.faultproxy import (
-    Fault,
-    FaultProxy,
-    Request,
-    cut,
-    fault_proxy,
-    is_delete,
-    lose_answer,
-    s3_failure,
-    stall,
-)
+from tests.support.faultproxy import Request, is_delete
+from tests.support.memory_bucket import Fault, MemoryServer, cut, lose_answer, s3_failure, stall
+from tests.support.memory_client import MemoryClient
 from tests.support.moto_bucket import BUCKET
 from tests.support.store import MIB, Store, make_intent, objects, open_store, recovering
 
@@ -44,11 +36,12 @@ _MANY = 40
 
 @pytest.fixture
 async def store(
-    proxy: FaultProxy, prefix: str, tmp_path: Path, other_user: Any
+    faulty: MemoryServer, prefix: str, tmp_path: Path, other_user: MemoryClient
 ) -> AsyncIterator[Store]:
+    other_user.looks_at_etags_of_many = False  # so that they are deleted one by one
     for number in range(_MANY):
         other_user.put_object(Bucket=BUCKET, Key=f"{prefix}d/{number:02}", Body=b"x")
-    async with open_store(proxy.address, prefix, tmp_path, io_timeout=_IO_TIMEOUT_S) as store:
+    async with open_store(faulty, prefix, tmp_path, io_timeout=_IO_TIMEOUT_S) as store:
         yield store
 
 
@@ -62,14 +55,16 @@ async def remove(store: Store, paths: Sequence[str]) -> None:
         await store.unlink(path)
 
 
-async def remove_two(store: Store, proxy: FaultProxy, fault: Fault) -> None:
+async def remove_two(store: Store, faulty: MemoryServer, fault: Fault) -> None:
     """The deletion of d/01, behind, meets a fault."""
     await store.unlink("d/00")
-    proxy.fail(is_delete, fault)
+    faulty.fail(is_delete, fault)
     await store.unlink("d/01")
 
 
-async def test_all_that_a_directory_held_is_gone_when_it_is(store: Store, other_user: Any) -> None:
+async def test_all_that_a_directory_held_is_gone_when_it_is(
+    store: Store, other_user: MemoryClient
+) -> None:
     await remove(store, first(_MANY))
     assert await store.names("d") == []
     await store.rmdir("d")
@@ -78,7 +73,7 @@ async def test_all_that_a_directory_held_is_gone_when_it_is(store: Store, other_
 
 
 async def test_an_unlink_that_comes_alone_waits_for_the_bucket(
-    store: Store, other_user: Any
+    store: Store, other_user: MemoryClient
 ) -> None:
     for path in first(2):
         await store.unlink(path)
@@ -87,24 +82,24 @@ async def test_an_unlink_that_comes_alone_waits_for_the_bucket(
 
 
 async def test_others_do_not_wait_and_are_seen_by_nobody(
-    store: Store, proxy: FaultProxy, other_user: Any
+    store: Store, faulty: MemoryServer, other_user: MemoryClient
 ) -> None:
-    await remove_two(store, proxy, stall())
+    await remove_two(store, faulty, stall())
     store.index.expire((await store.entry("d")).ino)
     assert (await store.names("d"))[0] == "02"
     assert "d/01" in objects(other_user, store.prefix)
     assert [one.key for one in store.store.transfers()] == [f"{store.prefix}d/01"]
-    proxy.heal()
+    faulty.heal()
     await store.store.sync(store.volume)
     assert "d/01" not in objects(other_user, store.prefix)
     assert store.store.transfers() == []
 
 
 async def test_what_is_not_answered_ends_in_time(
-    store: Store, proxy: FaultProxy, other_user: Any
+    store: Store, faulty: MemoryServer, other_user: MemoryClient
 ) -> None:
     await store.unlink("d/00")
-    proxy.fail(is_delete, stall())
+    faulty.fail(is_delete, stall())
     with trio.fail_after(20 * _IO_TIMEOUT_S):
         with pytest.raises(Unavailable):
             await remove(store, first(_MANY)[1:])
@@ -116,25 +111,25 @@ async def test_what_is_not_answered_ends_in_time(
             await store.rmdir("d")
     taken = _MANY - len(await store.names("d"))
     assert taken < _MANY / 2
-    proxy.heal()
+    faulty.heal()
     await store.store.drain()
     assert len(objects(other_user, store.prefix)) == _MANY - taken
     assert store.failures == []
 
 
 async def test_a_deletion_that_is_cut_off_is_made_in_the_end(
-    store: Store, proxy: FaultProxy, other_user: Any
+    store: Store, faulty: MemoryServer, other_user: MemoryClient
 ) -> None:
-    await remove_two(store, proxy, cut())
+    await remove_two(store, faulty, cut())
     await trio.sleep(2 * _IO_TIMEOUT_S)
-    proxy.heal()
+    faulty.heal()
     await store.store.sync()
     assert "d/01" not in objects(other_user, store.prefix)
     assert store.failures == []
 
 
 async def test_what_somebody_else_has_changed_stays_and_is_shown(
-    store: Store, other_user: Any
+    store: Store, other_user: MemoryClient
 ) -> None:
     await store.names("d")
     other_user.put_object(Bucket=BUCKET, Key=store.prefix + "d/07", Body=b"theirs")
@@ -148,9 +143,9 @@ async def test_what_somebody_else_has_changed_stays_and_is_shown(
 
 @pytest.mark.expects_errors("could not be removed")
 async def test_what_may_not_be_deleted_is_told_and_shown_again(
-    store: Store, proxy: FaultProxy, other_user: Any
+    store: Store, faulty: MemoryServer, other_user: MemoryClient
 ) -> None:
-    await remove_two(store, proxy, s3_failure("403 Forbidden", "AccessDenied"))
+    await remove_two(store, faulty, s3_failure("403 Forbidden", "AccessDenied"))
     with pytest.raises(AccessDenied):
         await store.store.sync(store.volume)
     assert [type(error) for error in store.failures] == [AccessDenied]
@@ -164,7 +159,7 @@ async def test_what_may_not_be_deleted_is_told_and_shown_again(
 
 @pytest.mark.expects_errors("could not be removed")
 async def test_a_failure_that_is_not_foreseen_leaves_the_mount_alive(
-    store: Store, other_user: Any
+    store: Store, other_user: MemoryClient
 ) -> None:
     await store.unlink("d/00")
 
@@ -182,12 +177,12 @@ async def test_a_failure_that_is_not_foreseen_leaves_the_mount_alive(
 
 @pytest.mark.expects_errors("could not be removed")
 async def test_a_dataset_that_is_released_meanwhile_keeps_its_objects(
-    store: Store, proxy: FaultProxy, other_user: Any
+    store: Store, faulty: MemoryServer, other_user: MemoryClient
 ) -> None:
-    await remove_two(store, proxy, s3_failure("503 Slow Down", "SlowDown"))
+    await remove_two(store, faulty, s3_failure("503 Slow Down", "SlowDown"))
     store.refusal = FSError(errno.EROFS, "released")
     await trio.sleep(_IO_TIMEOUT_S)
-    proxy.heal()
+    faulty.heal()
     await store.store.drain()
     assert "d/01" in objects(other_user, store.prefix)
     assert store.failures == [store.refusal]
@@ -195,12 +190,12 @@ async def test_a_dataset_that_is_released_meanwhile_keeps_its_objects(
 
 @pytest.mark.expects_errors("could not be removed")
 async def test_a_refusal_is_told_by_the_next_removal_in_the_directory(
-    store: Store, proxy: FaultProxy, other_user: Any, monkeypatch: pytest.MonkeyPatch
+    store: Store, faulty: MemoryServer, other_user: MemoryClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await store.write("other", b"new")
-    await remove_two(store, proxy, s3_failure("403 Forbidden", "AccessDenied"))
+    await remove_two(store, faulty, s3_failure("403 Forbidden", "AccessDenied"))
     await store.store.drain()
-    proxy.heal()
+    faulty.heal()
     await store.unlink("other")  # in another directory
     with pytest.raises(AccessDenied, match="01"):
         await store.unlink("d/02")
@@ -210,7 +205,7 @@ async def test_a_refusal_is_told_by_the_next_removal_in_the_directory(
 
 
 async def test_equal_bytes_stored_between_two_attempts_stay(
-    store: Store, proxy: FaultProxy, other_user: Any, monkeypatch: pytest.MonkeyPatch
+    store: Store, faulty: MemoryServer, other_user: MemoryClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first attempt is carried out, and its answer lost."""
     await store.names("d")
@@ -223,12 +218,12 @@ async def test_equal_bytes_stored_between_two_attempts_stay(
             other_user.put_object(Bucket=BUCKET, Key=f"{store.prefix}d/00", Body=b"x")
         return False
 
-    proxy.fail(is_delete, lose_answer(), times=1)
-    proxy.fail(store_anew, cut())
+    faulty.fail(is_delete, lose_answer(), times=1)
+    faulty.fail(store_anew, cut())
     with pytest.raises(FSError) as caught:
         await store.unlink("d/00")
     assert caught.value.errno == errno.ESTALE
-    assert proxy.count(is_delete) == 1
+    assert faulty.count(is_delete) == 1
     assert "d/00" in objects(other_user, store.prefix)
 
 
@@ -250,35 +245,37 @@ def test_what_was_stored_since_is_told_by_the_servers_clock() -> None:
 
 @pytest.mark.parametrize("size", [1, 20 * MIB])
 async def test_a_late_deletion_does_not_take_what_was_written_since(
-    store: Store, proxy: FaultProxy, other_user: Any, size: int
+    store: Store, faulty: MemoryServer, other_user: MemoryClient, size: int
 ) -> None:
     """An attempt that was given up reaches the bucket after the same bytes were written again."""
     where = {"Bucket": BUCKET, "Key": f"{store.prefix}d/00"}
     await store.write("d/00", bytes(size))
     etag = other_user.head_object(**where)["ETag"]
-    proxy.fail(is_delete, stall())
+    faulty.fail(is_delete, stall())
     with pytest.raises(Unavailable):
         await store.unlink("d/00")
-    proxy.heal()
+    faulty.heal()
     await store.write("d/00", bytes(size))
     assert other_user.head_object(**where)["ETag"] != etag  # so that If-Match does not hold
     assert await store.read("d/00") == bytes(size)
 
 
 async def test_an_unlink_that_was_carried_out_without_an_answer_is_seen(
-    store: Store, proxy: FaultProxy
+    store: Store, faulty: MemoryServer
 ) -> None:
     await store.names("d")
-    proxy.fail(is_delete, lose_answer())
-    proxy.fail(lambda request: request.method == "HEAD", s3_failure("503 Slow Down", "SlowDown"))
+    faulty.fail(is_delete, lose_answer())
+    faulty.fail(lambda request: request.method == "HEAD", s3_failure("503 Slow Down", "SlowDown"))
     with pytest.raises(Unavailable):
         await store.unlink("d/00")
-    proxy.heal()
+    faulty.heal()
     assert (await store.names("d"))[0] == "01"
 
 
 @pytest.mark.parametrize("make", ["write", "mkdir", "rename"])
-async def test_a_name_can_be_used_again_at_once(store: Store, other_user: Any, make: str) -> None:
+async def test_a_name_can_be_used_again_at_once(
+    store: Store, other_user: MemoryClient, make: str
+) -> None:
     await store.write("other", b"new")
     await remove(store, first(5))
     if make == "write":
@@ -294,7 +291,7 @@ async def test_a_name_can_be_used_again_at_once(store: Store, other_user: Any, m
 
 
 async def test_a_listing_under_way_does_not_bring_a_name_back(
-    store: Store, proxy: FaultProxy
+    store: Store, faulty: MemoryServer
 ) -> None:
     index = store.index
     await store.unlink("d/00")
@@ -312,14 +309,14 @@ async def test_a_listing_under_way_does_not_bring_a_name_back(
 @pytest.mark.expects_errors("could not be removed")
 @pytest.mark.parametrize("make", ["mkdir", "rename"])
 async def test_a_name_whose_deletion_is_refused_is_still_taken(
-    store: Store, proxy: FaultProxy, other_user: Any, make: str
+    store: Store, faulty: MemoryServer, other_user: MemoryClient, make: str
 ) -> None:
     scratch = await store.open("d/.x.swp", os.O_CREAT | os.O_WRONLY)
     await scratch.write(0, b"new")
     await scratch.release()
     await store.unlink("d/00")
-    proxy.fail(is_delete, s3_failure("503 Slow Down", "SlowDown"), times=1)
-    proxy.fail(is_delete, s3_failure("403 Forbidden", "AccessDenied"))
+    faulty.fail(is_delete, s3_failure("503 Slow Down", "SlowDown"), times=1)
+    faulty.fail(is_delete, s3_failure("403 Forbidden", "AccessDenied"))
     await store.unlink("d/01")
     if make == "mkdir":
         with pytest.raises(FSError) as caught:
@@ -333,24 +330,24 @@ async def test_a_name_whose_deletion_is_refused_is_still_taken(
 
 
 async def test_a_file_opened_while_an_unlink_waits_for_room_lives_on(
-    store: Store, proxy: FaultProxy
+    store: Store, faulty: MemoryServer
 ) -> None:
     await store.unlink("d/00")
-    proxy.fail(is_delete, stall())
+    faulty.fail(is_delete, stall())
     for path in first(17)[1:]:
         await store.unlink(path)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(store.unlink, "d/17")
         await trio.sleep(0.1)
         handle = await store.open("d/17", os.O_RDONLY)
-        proxy.heal()
+        faulty.heal()
     await store.store.sync()
     assert bytes(await handle.read(0, 10)) == b"x"
     await handle.release()
 
 
 async def test_a_deletion_that_cannot_be_struck_off_is_not_made_twice(
-    store: Store, other_user: Any, monkeypatch: pytest.MonkeyPatch
+    store: Store, other_user: MemoryClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await store.unlink("d/00")
     fulfil, failures = store.journal.complete_intent, [FSError(errno.ENOSPC, "full")]
@@ -368,14 +365,19 @@ async def test_a_deletion_that_cannot_be_struck_off_is_not_made_twice(
 
 
 async def test_what_another_mount_stores_meanwhile_stays(
-    store: Store, proxy: FaultProxy, prefix: str, tmp_path: Path, moto_address: str, other_user: Any
+    store: Store,
+    faulty: MemoryServer,
+    prefix: str,
+    tmp_path: Path,
+    server: MemoryServer,
+    other_user: MemoryClient,
 ) -> None:
-    async with open_store(moto_address, prefix, tmp_path) as other:
-        await remove_two(store, proxy, s3_failure("503 Slow Down", "SlowDown"))
+    async with open_store(server, prefix, tmp_path) as other:
+        await remove_two(store, faulty, s3_failure("503 Slow Down", "SlowDown"))
         await trio.sleep(1.5 * _IO_TIMEOUT_S)
         await other.write("d/01", b"x")  # the same bytes, so the same ETag
         await trio.sleep(3 * _IO_TIMEOUT_S)  # an attempt that has begun may take that long
-        proxy.heal()
+        faulty.heal()
         await store.store.drain()
     assert "d/01" in objects(other_user, prefix)
     assert (await store.names("d"))[0] == "01"
@@ -383,24 +385,24 @@ async def test_what_another_mount_stores_meanwhile_stays(
 
 @asynccontextmanager
 async def mounted_again(
-    address: str, prefix: str, folder: Path, other_user: Any
+    server: MemoryServer, prefix: str, folder: Path, other_user: MemoryClient
 ) -> AsyncIterator[tuple[Store, Recovery]]:
     """After a mount that was ended with the deletion of d/01 acknowledged and not made."""
     for path in first(5):
         other_user.put_object(Bucket=BUCKET, Key=prefix + path, Body=b"x")
-    with fault_proxy(address) as proxy:
-        async with open_store(proxy.address, prefix, folder) as store:
-            await remove_two(store, proxy, stall())
+    faulty = MemoryServer(server.client)
+    async with open_store(faulty, prefix, folder) as store:
+        await remove_two(store, faulty, stall())
     assert "d/01" in objects(other_user, prefix)
-    async with recovering(address, prefix, folder) as (store, recovery):
+    async with recovering(server, prefix, folder) as (store, recovery):
         store.index.expire_all()
         yield store, recovery
 
 
 async def test_the_next_mount_deletes_what_was_acknowledged(
-    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+    server: MemoryServer, prefix: str, tmp_path: Path, other_user: MemoryClient
 ) -> None:
-    async with mounted_again(moto_address, prefix, tmp_path, other_user) as (store, recovery):
+    async with mounted_again(server, prefix, tmp_path, other_user) as (store, recovery):
         assert await store.names("d") == ["02", "03", "04"]
         await recovery.resume()
         assert await store.names("d") == ["02", "03", "04"]
@@ -411,9 +413,9 @@ async def test_the_next_mount_deletes_what_was_acknowledged(
 
 
 async def test_the_next_mount_leaves_what_was_stored_since(
-    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+    server: MemoryServer, prefix: str, tmp_path: Path, other_user: MemoryClient
 ) -> None:
-    async with mounted_again(moto_address, prefix, tmp_path, other_user) as (store, recovery):
+    async with mounted_again(server, prefix, tmp_path, other_user) as (store, recovery):
         await trio.sleep(1.1)  # S3 tells the time of an object in seconds
         other_user.put_object(Bucket=BUCKET, Key=f"{prefix}d/01", Body=b"x")
         await recovery.resume()
@@ -424,9 +426,9 @@ async def test_the_next_mount_leaves_what_was_stored_since(
 
 
 async def test_names_are_used_before_recovery_comes_to_them(
-    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+    server: MemoryServer, prefix: str, tmp_path: Path, other_user: MemoryClient
 ) -> None:
-    async with mounted_again(moto_address, prefix, tmp_path, other_user) as (store, recovery):
+    async with mounted_again(server, prefix, tmp_path, other_user) as (store, recovery):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(store.write, "d/01", b"x")
             nursery.start_soon(store.unlink, "d/02")
@@ -439,15 +441,15 @@ async def test_names_are_used_before_recovery_comes_to_them(
 
 
 async def test_one_name_in_the_journals_of_two_mounts(
-    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+    server: MemoryServer, prefix: str, tmp_path: Path, other_user: MemoryClient
 ) -> None:
     etag = other_user.put_object(Bucket=BUCKET, Key=prefix + "a", Body=b"x")["ETag"]
-    async with open_store(moto_address, prefix, tmp_path) as store:
+    async with open_store(server, prefix, tmp_path) as store:
         journal = store.journal
         for tag in (etag, '"other"'):
             intent = make_intent(journal, Action.DELETE, "d", prefix + "a", etag=tag)
             await journal.record_intent(intent)
-    async with recovering(moto_address, prefix, tmp_path) as (store, recovery):
+    async with recovering(server, prefix, tmp_path) as (store, recovery):
         await recovery.resume()
         await store.store.drain()
         assert await store.names() == []
@@ -457,15 +459,15 @@ async def test_one_name_in_the_journals_of_two_mounts(
 
 @pytest.mark.expects_errors("stays in recovery: no role")
 async def test_a_dataset_that_is_out_of_reach_keeps_its_deletions(
-    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+    server: MemoryServer, prefix: str, tmp_path: Path, other_user: MemoryClient
 ) -> None:
-    async with mounted_again(moto_address, prefix, tmp_path, other_user) as (store, _):
+    async with mounted_again(server, prefix, tmp_path, other_user) as (store, _):
         pass
 
     async def volume_of(dataset: str) -> Volume:
         raise FSError(errno.EACCES, "no role")
 
-    async with open_store(moto_address, prefix, tmp_path) as store:
+    async with open_store(server, prefix, tmp_path) as store:
         recovery = Recovery(store.store, volume_of)
         await recovery.adopt()
         await recovery.resume()
@@ -475,16 +477,16 @@ async def test_a_dataset_that_is_out_of_reach_keeps_its_deletions(
 
 
 async def test_a_deletion_of_an_earlier_mount_does_not_take_what_is_written_now(
-    proxy: FaultProxy, prefix: str, tmp_path: Path, other_user: Any
+    faulty: MemoryServer, prefix: str, tmp_path: Path, other_user: MemoryClient
 ) -> None:
     etag = other_user.put_object(Bucket=BUCKET, Key=prefix + "a", Body=b"x")["ETag"]
-    async with open_store(proxy.address, prefix, tmp_path) as store:
+    async with open_store(faulty, prefix, tmp_path) as store:
         journal = store.journal
         await journal.record_intent(
             make_intent(journal, Action.DELETE, "d", prefix + "a", etag=etag)
         )
-    async with recovering(proxy.address, prefix, tmp_path) as (store, recovery):
-        proxy.fail(is_delete, s3_failure("503 Slow Down", "SlowDown"), times=2)
+    async with recovering(faulty, prefix, tmp_path) as (store, recovery):
+        faulty.fail(is_delete, s3_failure("503 Slow Down", "SlowDown"), times=2)
         await recovery.resume()
         assert await store.names() == []
         handle = await store.open("a", os.O_CREAT | os.O_EXCL | os.O_WRONLY)

@@ -17,17 +17,26 @@ from provenafs.content.journal_schema import State
 from provenafs.content.staging import staged_bytes as staging
 from provenafs.errors import FSError
 from provenafs.lib.direct_io import read_at, write_directly
+from tests.support.memory_bucket import MemoryServer
+from tests.support.memory_client import MemoryClient
 from tests.support.moto_bucket import BUCKET
 from tests.support.store import MIB, Store, objects, open_store
 
 
 @pytest.fixture
-async def store(moto_address: str, prefix: str, tmp_path: Path) -> AsyncIterator[Store]:
+async def store(server: MemoryServer, prefix: str, tmp_path: Path) -> AsyncIterator[Store]:
+    async with open_store(server, prefix, tmp_path) as store:
+        yield store
+
+
+@pytest.fixture
+async def threaded(moto_address: str, prefix: str, tmp_path: Path) -> AsyncIterator[Store]:
+    """In real time, with threads that can be kept waiting."""
     async with open_store(moto_address, prefix, tmp_path) as store:
         yield store
 
 
-async def test_close_means_stored_with_one_put(store: Store, other_user: Any) -> None:
+async def test_close_means_stored_with_one_put(store: Store, other_user: MemoryClient) -> None:
     handle = await store.open("a.csv", os.O_CREAT | os.O_WRONLY)
     await handle.write(0, b"hello")
     assert objects(other_user, store.prefix) == {}
@@ -46,7 +55,7 @@ async def test_close_means_stored_with_one_put(store: Store, other_user: Any) ->
 
 
 async def test_a_file_opened_while_its_last_release_waits_for_the_disk_stays_known(
-    store: Store, other_user: Any, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+    threaded: Store, moto_user: Any, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = bytes(range(256)) * (24 * MIB // 256)
     goes_on = threading.Event()
@@ -56,28 +65,30 @@ async def test_a_file_opened_while_its_last_release_waits_for_the_disk_stays_kno
         write_directly(file, piece, offset)
 
     monkeypatch.setattr(staging, "write_directly", slow_disk)
-    first = await store.open("a", os.O_CREAT | os.O_WRONLY)
+    first = await threaded.open("a", os.O_CREAT | os.O_WRONLY)
     for offset in range(0, 16 * MIB + 100, MIB):
         await first.write(offset, data[offset : offset + MIB])
     await first.flush()  # from memory: the disk has not a byte of the second part yet
-    assert objects(other_user, store.prefix) == {"a": data[: 17 * MIB]}
+    assert objects(moto_user, threaded.prefix) == {"a": data[: 17 * MIB]}
     nursery.start_soon(first.release)
     await trio.testing.wait_all_tasks_blocked(0.05)
-    second = await store.open("a", os.O_RDWR)
+    second = await threaded.open("a", os.O_RDWR)
     goes_on.set()
     await trio.testing.wait_all_tasks_blocked(0.05)
-    third = await store.open("a", os.O_RDWR)
+    third = await threaded.open("a", os.O_RDWR)
     assert second.file is third.file
     await second.write(0, b"new")
     assert await third.read(0, 5) == b"new" + data[3:5]
     for handle in (second, third):
         await handle.flush()
         await handle.release()
-    assert objects(other_user, store.prefix) == {"a": b"new" + data[3 : 17 * MIB]}
-    assert await _leftovers(store) == []
+    assert objects(moto_user, threaded.prefix) == {"a": b"new" + data[3 : 17 * MIB]}
+    assert await _leftovers(threaded) == []
 
 
-async def test_an_empty_file_is_stored_at_release_only(store: Store, other_user: Any) -> None:
+async def test_an_empty_file_is_stored_at_release_only(
+    store: Store, other_user: MemoryClient
+) -> None:
     handle = await store.open("a", os.O_CREAT | os.O_WRONLY)
     await handle.flush()
     assert objects(other_user, store.prefix) == {}
@@ -86,7 +97,7 @@ async def test_an_empty_file_is_stored_at_release_only(store: Store, other_user:
     assert store.failures == []
 
 
-async def test_fsync_stores_an_empty_file(store: Store, other_user: Any) -> None:
+async def test_fsync_stores_an_empty_file(store: Store, other_user: MemoryClient) -> None:
     handle = await store.open("a", os.O_CREAT | os.O_WRONLY)
     await handle.sync()
     assert objects(other_user, store.prefix) == {"a": b""}
@@ -94,7 +105,7 @@ async def test_fsync_stores_an_empty_file(store: Store, other_user: Any) -> None
     assert len(store.requests()) == 1
 
 
-async def test_shell_redirection_costs_one_put(store: Store, other_user: Any) -> None:
+async def test_shell_redirection_costs_one_put(store: Store, other_user: MemoryClient) -> None:
     await store.write("a", b"old")
     handle = await store.open("a", os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
     await handle.flush()  # the shell's own descriptor, before the program writes
@@ -106,7 +117,9 @@ async def test_shell_redirection_costs_one_put(store: Store, other_user: Any) ->
     assert len(store.requests("PUT")) == 2
 
 
-async def test_a_group_of_commands_publishes_after_each(store: Store, other_user: Any) -> None:
+async def test_a_group_of_commands_publishes_after_each(
+    store: Store, other_user: MemoryClient
+) -> None:
     handle = await store.open("a", os.O_CREAT | os.O_WRONLY)
     for number, word in enumerate((b"one ", b"two ", b"six ")):
         await handle.write(4 * number, word)
@@ -116,7 +129,7 @@ async def test_a_group_of_commands_publishes_after_each(store: Store, other_user
     assert len(store.requests("PUT")) == 3
 
 
-async def test_random_writes_truncation_and_appends(store: Store, other_user: Any) -> None:
+async def test_random_writes_truncation_and_appends(store: Store, other_user: MemoryClient) -> None:
     base = os.urandom(3 * MIB)
     await store.write("a", base)
     handle = await store.open("a")
@@ -137,7 +150,7 @@ async def test_random_writes_truncation_and_appends(store: Store, other_user: An
     assert await _leftovers(store) == []
 
 
-async def test_truncate_without_a_handle_is_stored(store: Store, other_user: Any) -> None:
+async def test_truncate_without_a_handle_is_stored(store: Store, other_user: MemoryClient) -> None:
     await store.write("a", b"0123456789")
     await store.truncate("a", 4)
     assert objects(other_user, store.prefix) == {"a": b"0123"}
@@ -147,7 +160,9 @@ async def test_truncate_without_a_handle_is_stored(store: Store, other_user: Any
     assert await _leftovers(store) == []
 
 
-async def test_a_large_file_is_sent_while_it_is_written(store: Store, other_user: Any) -> None:
+async def test_a_large_file_is_sent_while_it_is_written(
+    store: Store, other_user: MemoryClient
+) -> None:
     data = os.urandom(41 * MIB)
     handle = await store.open("big", os.O_CREAT | os.O_WRONLY)
     for offset in range(0, len(data), MIB):
@@ -166,7 +181,7 @@ async def test_a_large_file_is_sent_while_it_is_written(store: Store, other_user
     assert "Uploads" not in uploads
 
 
-async def test_appending_sends_only_what_is_new(store: Store, other_user: Any) -> None:
+async def test_appending_sends_only_what_is_new(store: Store, other_user: MemoryClient) -> None:
     base = os.urandom(30 * MIB)
     other_user.put_object(Bucket=BUCKET, Key=store.prefix + "big", Body=base)
     handle = await store.open("big", os.O_WRONLY | os.O_APPEND)
@@ -181,7 +196,9 @@ async def test_appending_sends_only_what_is_new(store: Store, other_user: Any) -
     assert [h for _, h in store.bucket.sent if "x-amz-copy-source-if-match" in h]
 
 
-async def test_a_change_in_the_middle_of_a_large_object(store: Store, other_user: Any) -> None:
+async def test_a_change_in_the_middle_of_a_large_object(
+    store: Store, other_user: MemoryClient
+) -> None:
     base = bytearray(os.urandom(30 * MIB))
     other_user.put_object(Bucket=BUCKET, Key=store.prefix + "big", Body=bytes(base))
     handle = await store.open("big")
@@ -197,7 +214,9 @@ async def test_a_change_in_the_middle_of_a_large_object(store: Store, other_user
     assert sum(bodies) < 11 * MIB
 
 
-async def test_somebody_elses_change_is_not_overwritten(store: Store, other_user: Any) -> None:
+async def test_somebody_elses_change_is_not_overwritten(
+    store: Store, other_user: MemoryClient
+) -> None:
     await store.write("a", b"base")
     handle = await store.open("a")
     await handle.write(0, b"mine")
@@ -214,7 +233,7 @@ async def test_somebody_elses_change_is_not_overwritten(store: Store, other_user
 
 
 async def test_what_is_left_of_a_refused_append_is_read_to_its_end(
-    store: Store, other_user: Any
+    store: Store, other_user: MemoryClient
 ) -> None:
     await store.write("a", b"base")
     assert await store.read("a") == b"base"  # and cached
@@ -233,7 +252,7 @@ async def test_what_is_left_of_a_refused_append_is_read_to_its_end(
 
 
 async def test_a_refused_file_that_took_anothers_name_shows_that_object(
-    store: Store, other_user: Any
+    store: Store, other_user: MemoryClient
 ) -> None:
     await store.write("a", b"their object")
     handle = await store.open("new", os.O_CREAT | os.O_WRONLY)
@@ -250,7 +269,9 @@ async def test_a_refused_file_that_took_anothers_name_shows_that_object(
     assert (left.size, left.etag) == (len(b"their object"), etag)
 
 
-async def test_two_new_files_of_one_name_do_not_overwrite(store: Store, other_user: Any) -> None:
+async def test_two_new_files_of_one_name_do_not_overwrite(
+    store: Store, other_user: MemoryClient
+) -> None:
     handle = await store.open("a", os.O_CREAT | os.O_WRONLY)
     await handle.write(0, b"mine")
     other_user.put_object(Bucket=BUCKET, Key=store.prefix + "a", Body=b"theirs")
@@ -259,7 +280,9 @@ async def test_two_new_files_of_one_name_do_not_overwrite(store: Store, other_us
     assert await store.read("a") == b"theirs"
 
 
-async def test_a_dataset_released_meanwhile_keeps_the_bytes(store: Store, other_user: Any) -> None:
+async def test_a_dataset_released_meanwhile_keeps_the_bytes(
+    store: Store, other_user: MemoryClient
+) -> None:
     handle = await store.open("a", os.O_CREAT | os.O_WRONLY)
     await handle.write(0, b"late")
     store.refusal = FSError(errno.EROFS, "released")
@@ -273,9 +296,9 @@ async def test_a_dataset_released_meanwhile_keeps_the_bytes(store: Store, other_
 
 
 async def test_a_full_staging_area_is_enospc_and_the_rest_goes_on(
-    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+    server: MemoryServer, prefix: str, tmp_path: Path, other_user: MemoryClient
 ) -> None:
-    async with open_store(moto_address, prefix, tmp_path, staging_size=MIB) as store:
+    async with open_store(server, prefix, tmp_path, staging_size=MIB) as store:
         handle = await store.open("a", os.O_CREAT | os.O_WRONLY)
         await handle.write(0, bytes(MIB))
         assert await _errno(handle.write(MIB, b"x")) == errno.ENOSPC
@@ -286,10 +309,10 @@ async def test_a_full_staging_area_is_enospc_and_the_rest_goes_on(
 
 
 async def test_a_writer_waits_for_the_room_of_what_is_sent_behind(
-    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+    server: MemoryServer, prefix: str, tmp_path: Path, other_user: MemoryClient
 ) -> None:
     options: dict[str, Any] = {"staging_size": MIB, "writeback": True}
-    async with open_store(moto_address, prefix, tmp_path, **options) as store:
+    async with open_store(server, prefix, tmp_path, **options) as store:
         uploads = store.bucket.service.uploads
         holders = [object() for _ in range(int(uploads.total_tokens))]
         for holder in holders:
@@ -305,10 +328,10 @@ async def test_a_writer_waits_for_the_room_of_what_is_sent_behind(
 
 
 async def test_files_larger_than_the_staging_area(
-    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+    server: MemoryServer, prefix: str, tmp_path: Path, other_user: MemoryClient
 ) -> None:
     data = os.urandom(60 * MIB)
-    async with open_store(moto_address, prefix, tmp_path, staging_size=24 * MIB) as store:
+    async with open_store(server, prefix, tmp_path, staging_size=24 * MIB) as store:
         handle = await store.open("big", os.O_CREAT | os.O_RDWR)
         for offset in range(0, len(data), MIB):
             await handle.write(offset, data[offset : offset + MIB])
@@ -365,10 +388,10 @@ async def test_room_is_never_made_in_a_file_that_was_closed_meanwhile(
 
 
 async def test_a_file_that_is_being_cut_is_read_before_or_after(
-    store: Store, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
+    threaded: Store, nursery: trio.Nursery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Reads take no lock, and find zeros where the bytes were that are cut off."""
-    handle = await store.open("a", os.O_CREAT | os.O_RDWR)
+    handle = await threaded.open("a", os.O_CREAT | os.O_RDWR)
     await handle.write(0, b"0123456789")
     assert handle.file._copy is not None
     await handle.file._copy.staged._forget_tail()
@@ -413,7 +436,7 @@ async def test_the_servers_own_file_is_protected(store: Store) -> None:
     assert await _errno(store.rename("sub/metadata.json", "metadata.json")) == errno.EPERM
 
 
-async def test_a_set_time_goes_with_the_object(store: Store, other_user: Any) -> None:
+async def test_a_set_time_goes_with_the_object(store: Store, other_user: MemoryClient) -> None:
     handle = await store.open("a", os.O_CREAT | os.O_WRONLY)
     await handle.write(0, b"x")
     await store.set_mtime("a", 1e9)
@@ -424,7 +447,7 @@ async def test_a_set_time_goes_with_the_object(store: Store, other_user: Any) ->
     assert _mtime(other_user, store.prefix + "a") == "1000000000"
 
 
-async def test_a_time_set_later_follows_behind(store: Store, other_user: Any) -> None:
+async def test_a_time_set_later_follows_behind(store: Store, other_user: MemoryClient) -> None:
     await store.write("a", b"x")
     await store.set_mtime("a", 1e9)
     assert len(store.requests()) == 1
@@ -435,7 +458,7 @@ async def test_a_time_set_later_follows_behind(store: Store, other_user: Any) ->
     assert await store.read("a") == b"x"
 
 
-async def test_many_small_files_at_once(store: Store, other_user: Any) -> None:
+async def test_many_small_files_at_once(store: Store, other_user: MemoryClient) -> None:
     async with trio.open_nursery() as nursery:
         for number in range(50):
             nursery.start_soon(store.write, f"{number}", f"content {number}".encode())
@@ -444,7 +467,9 @@ async def test_many_small_files_at_once(store: Store, other_user: Any) -> None:
     assert len(store.requests()) == 50
 
 
-async def test_scratch_files_stay_local_until_renamed(store: Store, other_user: Any) -> None:
+async def test_scratch_files_stay_local_until_renamed(
+    store: Store, other_user: MemoryClient
+) -> None:
     await store.write("a", b"old")
     await store.write("sedAbc123", b"new")
     assert await store.read("sedAbc123") == b"new"

@@ -13,7 +13,9 @@ import trio
 
 from provenafs.content.writing import following
 from provenafs.content.writing.open_files import FileHandle
-from tests.support.faultproxy import Fault, FaultProxy, Request
+from tests.support.faultproxy import Request
+from tests.support.memory_bucket import Exchange, Fault, MemoryServer
+from tests.support.memory_client import MemoryClient
 from tests.support.moto_bucket import BUCKET
 from tests.support.store import MIB, Store, open_store
 
@@ -28,8 +30,8 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def store(proxy: FaultProxy, prefix: str, tmp_path: Path) -> AsyncIterator[Store]:
-    async with open_store(proxy.address, prefix, tmp_path) as store:
+async def store(faulty: MemoryServer, prefix: str, tmp_path: Path) -> AsyncIterator[Store]:
+    async with open_store(faulty, prefix, tmp_path) as store:
         yield store
 
 
@@ -57,7 +59,7 @@ async def opened(store: Store, expected: bytes, flags: int = os.O_RDONLY) -> Fil
 
 @pytest.mark.parametrize("old", [b"", b"one\n", OLD])
 async def test_what_is_appended_is_read_on_through_the_same_handle(
-    store: Store, other_user: Any, old: bytes
+    store: Store, other_user: MemoryClient, old: bytes
 ) -> None:
     put(store, other_user, old)
     inode, _ = await look(store)
@@ -70,7 +72,9 @@ async def test_what_is_appended_is_read_on_through_the_same_handle(
     await handle.release()
 
 
-async def test_reads_at_once_all_see_what_was_appended(store: Store, other_user: Any) -> None:
+async def test_reads_at_once_all_see_what_was_appended(
+    store: Store, other_user: MemoryClient
+) -> None:
     put(store, other_user, b"one\n")
     handle = await opened(store, b"one\n")
     put(store, other_user, b"one\ntwo\n")
@@ -88,7 +92,9 @@ async def test_reads_at_once_all_see_what_was_appended(store: Store, other_user:
 
 
 @pytest.mark.parametrize("new", [b"One\ntwo\n", b"one"])
-async def test_another_object_is_another_inode(store: Store, other_user: Any, new: bytes) -> None:
+async def test_another_object_is_another_inode(
+    store: Store, other_user: MemoryClient, new: bytes
+) -> None:
     put(store, other_user, b"one\n")
     handle = await opened(store, b"one\n")
     inode, _ = await look(store)
@@ -99,7 +105,9 @@ async def test_another_object_is_another_inode(store: Store, other_user: Any, ne
     await handle.release()
 
 
-async def test_what_was_not_read_as_a_whole_is_not_followed(store: Store, other_user: Any) -> None:
+async def test_what_was_not_read_as_a_whole_is_not_followed(
+    store: Store, other_user: MemoryClient
+) -> None:
     put(store, other_user, OLD)
     inode, _ = await look(store)
     handle = await store.open("log", os.O_RDONLY)
@@ -110,13 +118,13 @@ async def test_what_was_not_read_as_a_whole_is_not_followed(store: Store, other_
 
 
 async def test_an_object_that_grows_while_it_is_looked_at_is_followed(
-    store: Store, other_user: Any, proxy: FaultProxy
+    store: Store, other_user: MemoryClient, faulty: MemoryServer
 ) -> None:
     put(store, other_user, b"one\n")
     inode, _ = await look(store)
     handle = await opened(store, b"one\n")
     put(store, other_user, b"one\ntwo\n")
-    proxy.fail(lambda request: request.is_read, before(store, other_user, b"one\ntwo\n3\n"), 1)
+    faulty.fail(lambda request: request.is_read, before(store, other_user, b"one\ntwo\n3\n"), 1)
     assert await look(store) == (inode, 10)
     assert await handle.read(0, 100) == b"one\ntwo\n3\n"
     await handle.release()
@@ -125,17 +133,15 @@ async def test_an_object_that_grows_while_it_is_looked_at_is_followed(
 def before(store: Store, client: Any, body: bytes) -> Fault:
     """Store something before a request reaches the server."""
 
-    def fault(exchange: Any, closing: Any) -> bool:
+    async def fault(exchange: Exchange) -> Any:
         put(store, client, body)
-        head, rest = exchange.forward()
-        exchange.client.connection.sendall(head + b"".join(rest))
-        return True
+        return exchange.carry_out()
 
     return fault
 
 
 async def test_a_file_that_is_being_changed_here_is_not_followed(
-    store: Store, other_user: Any
+    store: Store, other_user: MemoryClient
 ) -> None:
     put(store, other_user, b"one\n")
     handle = await opened(store, b"one\n", os.O_RDWR)
@@ -148,15 +154,15 @@ async def test_a_file_that_is_being_changed_here_is_not_followed(
 
 
 async def test_what_is_too_large_is_not_fetched(
-    store: Store, other_user: Any, monkeypatch: pytest.MonkeyPatch, proxy: FaultProxy
+    store: Store, other_user: MemoryClient, monkeypatch: pytest.MonkeyPatch, faulty: MemoryServer
 ) -> None:
     monkeypatch.setattr(following, "LARGEST", 6)
     put(store, other_user, b"one\n")
     handle = await opened(store, b"one\n")
     put(store, other_user, b"one\ntwo\n")
-    before_count = proxy.count(is_read)
+    before_count = faulty.count(is_read)
     await look(store)
-    assert proxy.count(is_read) == before_count
+    assert faulty.count(is_read) == before_count
     await handle.release()
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from provenafs.content.listing.index import ROOT_INO, Index, Kind, Listed
 from provenafs.errors import FSError
+from tests.support.memory_bucket import MemoryServer
 from tests.support.store import open_store
 
 PAGE = [Listed(f"{number:0200}", 1, f'"{number}"') for number in range(1000)]
@@ -85,9 +86,9 @@ def test_what_was_listed_of_a_removed_directory_goes(tmp_path: Path) -> None:
 
 
 async def test_nothing_is_stored_below_a_directory_that_is_gone(
-    moto_address: str, prefix: str, tmp_path: Path
+    server: MemoryServer, prefix: str, tmp_path: Path
 ) -> None:
-    async with open_store(moto_address, prefix, tmp_path) as store:
+    async with open_store(server, prefix, tmp_path) as store:
         await store.mkdir("gone")
         directory = await store.entry("gone")
         below = store.index.get_or_create(directory.ino, "below", Kind.DIRECTORY)

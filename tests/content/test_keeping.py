@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import random
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,8 @@ import trio.testing
 from provenafs.content.writing import keeping
 from provenafs.content.writing.open_files import FileHandle
 from provenafs.errors import FSError
-from tests.support.faultproxy import Fault, FaultProxy, Hold
+from tests.support.memory_bucket import Hold, MemoryServer
+from tests.support.memory_client import MemoryClient
 from tests.support.moto_bucket import BUCKET
 from tests.support.store import MIB, Store, objects, open_store
 
@@ -25,8 +25,8 @@ OLD = random.Random(1).randbytes(3 * MIB + 17)
 
 
 @pytest.fixture
-async def store(proxy: FaultProxy, prefix: str, tmp_path: Path) -> AsyncIterator[Store]:
-    async with open_store(proxy.address, prefix, tmp_path) as store:
+async def store(faulty: MemoryServer, prefix: str, tmp_path: Path) -> AsyncIterator[Store]:
+    async with open_store(faulty, prefix, tmp_path) as store:
         yield store
 
 
@@ -61,7 +61,7 @@ async def opened(store: Store, client: Any) -> FileHandle:
 
 @pytest.mark.parametrize("replace", REPLACEMENTS)
 async def test_open_handles_go_on_reading_what_they_opened(
-    store: Store, other_user: Any, replace: Callable[[Store], Awaitable[None]]
+    store: Store, other_user: MemoryClient, replace: Callable[[Store], Awaitable[None]]
 ) -> None:
     handle = await opened(store, other_user)
     await replace(store)
@@ -77,7 +77,7 @@ async def test_open_handles_go_on_reading_what_they_opened(
 @pytest.mark.parametrize("replace", REPLACEMENTS)
 async def test_what_is_too_large_is_stale_at_once_and_nobody_elses_doing(
     store: Store,
-    other_user: Any,
+    other_user: MemoryClient,
     replace: Callable[[Store], Awaitable[None]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -95,7 +95,7 @@ async def test_what_is_too_large_is_stale_at_once_and_nobody_elses_doing(
 
 
 async def test_what_is_written_to_a_replaced_file_stays_with_its_handles(
-    store: Store, other_user: Any
+    store: Store, other_user: MemoryClient
 ) -> None:
     handle = await opened(store, other_user)
     await rename_over(store)
@@ -108,7 +108,9 @@ async def test_what_is_written_to_a_replaced_file_stays_with_its_handles(
     assert not await store.journal.rows()
 
 
-async def test_what_was_written_before_is_kept_as_well(store: Store, other_user: Any) -> None:
+async def test_what_was_written_before_is_kept_as_well(
+    store: Store, other_user: MemoryClient
+) -> None:
     handle = await opened(store, other_user)
     await handle.write(10, b"mine")
     await rename_over(store)
@@ -117,7 +119,7 @@ async def test_what_was_written_before_is_kept_as_well(store: Store, other_user:
 
 
 async def test_a_file_that_is_not_replaced_after_all_is_what_it_was(
-    store: Store, other_user: Any
+    store: Store, other_user: MemoryClient
 ) -> None:
     handle = await opened(store, other_user)
     await store.write("new", b"new")
@@ -137,42 +139,30 @@ async def test_a_file_that_is_not_replaced_after_all_is_what_it_was(
 
 
 async def test_a_read_that_is_overtaken_by_the_replacement_gets_the_old_bytes(
-    store: Store, other_user: Any, proxy: FaultProxy
+    store: Store, other_user: MemoryClient, faulty: MemoryServer
 ) -> None:
     handle = await opened(store, other_user)
-    may_go = threading.Event()
-    proxy.fail(lambda request: request.is_read, held(may_go), times=1)
+    hold = Hold()
+    faulty.fail(lambda request: request.is_read, hold, times=1)
     read: list[bytes] = []
 
     async def read_on() -> None:
         read.append(bytes(await handle.read(2 * MIB, 4096)))
 
     async with trio.open_nursery() as nursery:
-        before = proxy.count(lambda request: request.is_read)
+        before = faulty.count(lambda request: request.is_read)
         nursery.start_soon(read_on)
-        while proxy.count(lambda request: request.is_read) == before:
+        while faulty.count(lambda request: request.is_read) == before:
             await trio.sleep(0.01)
         await rename_over(store)
         assert not read
-        may_go.set()
+        hold.go_on.set()
     assert read == [OLD[2 * MIB : 2 * MIB + 4096]]
     assert (await store.entry("f")).ino != handle.file.ino
     await handle.release()
 
 
-def held(may_go: threading.Event) -> Fault:
-    """Let a request reach the server only once it may go."""
-
-    def fault(exchange: Any, closing: threading.Event) -> bool:
-        may_go.wait(10)
-        head, body = exchange.forward()
-        exchange.client.connection.sendall(head + b"".join(body))
-        return True
-
-    return fault
-
-
-async def test_without_a_reader_nothing_is_fetched(store: Store, other_user: Any) -> None:
+async def test_without_a_reader_nothing_is_fetched(store: Store, other_user: MemoryClient) -> None:
     await (await opened(store, other_user)).release()
     store.bucket.sent.clear()
     await rename_over(store)
@@ -190,8 +180,8 @@ REMOVALS = [
 @pytest.mark.parametrize(("method", "remove"), REMOVALS)
 async def test_a_file_is_not_opened_any_more_once_it_was_seen_who_has_it_open(
     store: Store,
-    proxy: FaultProxy,
-    other_user: Any,
+    faulty: MemoryServer,
+    other_user: MemoryClient,
     nursery: trio.Nursery,
     method: str,
     remove: Callable[[Store], Awaitable[None]],
@@ -200,7 +190,7 @@ async def test_a_file_is_not_opened_any_more_once_it_was_seen_who_has_it_open(
         other_user.put_object(Bucket=BUCKET, Key=store.prefix + name, Body=OLD)
     entry = await store.entry("f")
     hold, opened = Hold(), list[object]()
-    proxy.fail(lambda request: request.method == method, hold, times=1)
+    faulty.fail(lambda request: request.method == method, hold, times=1)
 
     async def read() -> None:
         try:
@@ -213,7 +203,7 @@ async def test_a_file_is_not_opened_any_more_once_it_was_seen_who_has_it_open(
 
     async with trio.open_nursery() as changing:
         changing.start_soon(remove, store)
-        await trio.to_thread.run_sync(hold.reached.wait, 10)
+        await hold.reached.wait()
         changing.start_soon(read)
         await trio.testing.wait_all_tasks_blocked(0.1)
         assert opened == []
@@ -224,7 +214,7 @@ async def test_a_file_is_not_opened_any_more_once_it_was_seen_who_has_it_open(
 
 @pytest.mark.parametrize("path", ["g", "d/f"])
 async def test_a_file_that_was_renamed_and_then_removed_is_read_where_it_is(
-    store: Store, other_user: Any, path: str
+    store: Store, other_user: MemoryClient, path: str
 ) -> None:
     for name in ("f", "c/f"):
         other_user.put_object(Bucket=BUCKET, Key=store.prefix + name, Body=OLD)
@@ -238,13 +228,13 @@ async def test_a_file_that_was_renamed_and_then_removed_is_read_where_it_is(
 
 
 async def test_a_file_is_followed_though_it_moves_again_meanwhile(
-    store: Store, proxy: FaultProxy, other_user: Any
+    store: Store, faulty: MemoryServer, other_user: MemoryClient
 ) -> None:
     other_user.put_object(Bucket=BUCKET, Key=store.prefix + "a", Body=OLD)
     handle = await store.open("a", os.O_RDONLY)
     await store.rename("a", "b")
     hold = Hold()
-    proxy.fail(lambda request: request.is_read and request.path.endswith("/b"), hold)
+    faulty.fail(lambda request: request.is_read and request.path.endswith("/b"), hold)
     found = []
 
     async def read() -> None:
@@ -252,7 +242,7 @@ async def test_a_file_is_followed_though_it_moves_again_meanwhile(
 
     async with trio.open_nursery() as reading:
         reading.start_soon(read)
-        await trio.to_thread.run_sync(hold.reached.wait, 10)
+        await hold.reached.wait()
         await store.rename("b", "c")
         hold.go_on.set()
     assert found == [OLD[:10]]

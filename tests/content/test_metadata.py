@@ -22,6 +22,8 @@ from provenafs.s3.bucket import Bucket
 from provenafs.s3.errors import AccessDenied, Unavailable
 from provenafs.s3.metadata import Metadata, head_of, metadata_of, mode_of, time_of, time_text
 from provenafs.s3.writing import ObjectWriter
+from tests.support.memory_bucket import MemoryServer
+from tests.support.memory_client import MemoryClient
 from tests.support.moto_bucket import BUCKET
 from tests.support.store import MIB, Store, open_store
 
@@ -40,8 +42,8 @@ TAGS = [{"Key": "a b", "Value": "c+d=e"}, {"Key": "b", "Value": ""}]
 
 
 @pytest.fixture
-async def store(moto_address: str, prefix: str, tmp_path: Path) -> AsyncIterator[Store]:
-    async with open_store(moto_address, prefix, tmp_path) as store:
+async def store(server: MemoryServer, prefix: str, tmp_path: Path) -> AsyncIterator[Store]:
+    async with open_store(server, prefix, tmp_path) as store:
         yield store
 
 
@@ -128,14 +130,14 @@ COPIES = [_touch, _touch_and_rename, _rename, _rename_directory]
 
 @pytest.mark.parametrize("change", [*CHANGES, *COPIES])
 async def test_what_others_store_beside_the_bytes_stays(
-    store: Store, other_user: Any, change: Callable[[Store, str], Awaitable[str]]
+    store: Store, other_user: MemoryClient, change: Callable[[Store, str], Awaitable[str]]
 ) -> None:
     _put_theirs(other_user, store.prefix + "sub/f")
     path = await change(store, "sub/f")
     _check_kept(other_user, store.prefix + path, same_bytes=change in COPIES)
 
 
-async def test_it_stays_when_parts_are_copied(store: Store, other_user: Any) -> None:
+async def test_it_stays_when_parts_are_copied(store: Store, other_user: MemoryClient) -> None:
     key = store.prefix + "f"
     _put_theirs(other_user, key, LARGE)
     await _write(store, "f", LARGE, b"more")
@@ -144,10 +146,10 @@ async def test_it_stays_when_parts_are_copied(store: Store, other_user: Any) -> 
 
 
 async def test_it_stays_when_recovery_stores_the_file(
-    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+    server: MemoryServer, prefix: str, tmp_path: Path, other_user: MemoryClient
 ) -> None:
     _put_theirs(other_user, prefix + "f")
-    async with open_store(moto_address, prefix, tmp_path) as store:
+    async with open_store(server, prefix, tmp_path) as store:
         handle = await store.open("f")
         await handle.write(0, b"x")
         await store.files.set_attributes(store.volume, await store.entry("f"), None, 0o750)
@@ -169,7 +171,7 @@ async def test_it_stays_when_recovery_stores_the_file(
 
 
 async def test_a_file_that_takes_the_place_of_another_takes_nothing_over(
-    store: Store, other_user: Any
+    store: Store, other_user: MemoryClient
 ) -> None:
     _put_theirs(other_user, store.prefix + "f")
     await store.write("sedAbc123", b"new")
@@ -180,7 +182,9 @@ async def test_a_file_that_takes_the_place_of_another_takes_nothing_over(
     await _append(store, "f")
 
 
-async def test_a_change_by_others_meanwhile_is_a_conflict(store: Store, other_user: Any) -> None:
+async def test_a_change_by_others_meanwhile_is_a_conflict(
+    store: Store, other_user: MemoryClient
+) -> None:
     _put_theirs(other_user, store.prefix + "f")
     handle = await store.open("f")
     await handle.write(0, b"x")
@@ -198,7 +202,7 @@ async def test_archived_bytes_are_replaced_by_readable_ones() -> None:
 
 
 async def test_tags_that_may_not_be_read_are_left_behind(
-    store: Store, other_user: Any, monkeypatch: pytest.MonkeyPatch
+    store: Store, other_user: MemoryClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _put_theirs(other_user, store.prefix + "f")
     asking = Bucket.boto
@@ -242,7 +246,7 @@ def test_a_date_beyond_all_bounds_tells_nothing_of_the_servers_clock() -> None:
 
 
 async def test_a_time_is_not_forgotten_when_a_rename_fails(
-    store: Store, other_user: Any, monkeypatch: pytest.MonkeyPatch
+    store: Store, other_user: MemoryClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _put_theirs(other_user, store.prefix + "f")
     await store.set_mtime("f", 1e9)
@@ -327,7 +331,7 @@ def test_modes_of_s3fs_and_rclone_are_read(text: str | None, mode: int | None) -
     assert mode_of(text) == mode
 
 
-async def test_a_mode_goes_with_the_store_or_behind(store: Store, other_user: Any) -> None:
+async def test_a_mode_goes_with_the_store_or_behind(store: Store, other_user: MemoryClient) -> None:
     def stored(name: str) -> str | None:
         head = other_user.head_object(Bucket=BUCKET, Key=store.prefix + name)
         mode: str | None = head["Metadata"].get("mode")
@@ -355,7 +359,9 @@ async def test_a_mode_goes_with_the_store_or_behind(store: Store, other_user: An
     assert (await store.entry("script")).mode == 0o755
 
 
-async def test_a_mode_set_on_anothers_file_keeps_its_time(store: Store, other_user: Any) -> None:
+async def test_a_mode_set_on_anothers_file_keeps_its_time(
+    store: Store, other_user: MemoryClient
+) -> None:
     key = store.prefix + "f"
     other_user.put_object(Bucket=BUCKET, Key=key, Body=b"x", Metadata={"mtime": "12.5"})
     other_user.put_object(Bucket=BUCKET, Key=store.prefix + "g", Body=b"x")

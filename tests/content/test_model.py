@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
+import random
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +21,17 @@ from hypothesis import strategies as st
 from provenafs.content.listing.index import Entry
 from provenafs.content.writing.open_files import FileHandle
 from provenafs.errors import FSError
-from tests.support.moto_bucket import BUCKET, client
+from tests.support import virtual_time
+from tests.support.memory_bucket import (
+    Exchange,
+    Fault,
+    MemoryServer,
+    cut,
+    delay,
+    lose_answer,
+    s3_failure,
+)
+from tests.support.moto_bucket import BUCKET
 from tests.support.soaking import is_soaking, times
 from tests.support.store import Store, objects, open_store
 
@@ -186,45 +196,51 @@ class Remote:
 
 
 @pytest.mark.parametrize("writeback", [False, True])
-def test_files_behave_as_on_a_local_disk(moto_address: str, writeback: bool) -> None:
-    other_user = client(moto_address)
-    runs = iter(range(10**6))
+def test_files_behave_as_on_a_local_disk(writeback: bool) -> None:
+    """In virtual time: requests take long, and some are cut or lose their answers."""
 
     @settings(
         max_examples=times(60),
         derandomize=not is_soaking(),
         deadline=None,
-        suppress_health_check=[HealthCheck.too_slow],
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
     )
-    @given(st.lists(_OPERATION, min_size=5, max_size=40))
-    def run(operations: list[tuple[Any, ...]]) -> None:
-        prefix = f"datasets/model-{writeback}-{next(runs)}/"
-        folder = Path(tempfile.mkdtemp())
-        try:
-            trio.run(_compare, moto_address, prefix, folder, writeback, operations, other_user)
-        finally:
-            shutil.rmtree(folder)
+    @given(st.lists(_OPERATION, min_size=80, max_size=250), st.integers(0, 2**32))
+    def run(operations: list[tuple[Any, ...]], seed: int) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            virtual_time.run(_compare, Path(folder), writeback, operations, seed)
 
     run()
 
 
+def _weather(seed: int) -> Fault:
+    """Every request takes some time; of ten one is refused, cut, or not answered."""
+    chance = random.Random(seed)
+    bad = [cut(), lose_answer(), s3_failure("503 Slow Down", "SlowDown")]
+
+    async def fault(exchange: Exchange) -> Any:
+        await trio.sleep(chance.random() / 10)
+        if chance.random() < 0.1:
+            return await chance.choice(bad)(exchange)
+        return await delay(0, chance.random() / 10)(exchange)
+
+    return fault
+
+
 async def _compare(
-    address: str,
-    prefix: str,
-    folder: Path,
-    writeback: bool,
-    operations: list[tuple[Any, ...]],
-    other_user: Any,
+    folder: Path, writeback: bool, operations: list[tuple[Any, ...]], seed: int
 ) -> None:
+    prefix, server = "datasets/model/", MemoryServer()
+    server.fail(lambda request: True, _weather(seed))
     (folder / "local").mkdir()
     local = Local(folder / "local")
     for name in ("d", "e"):
         local.mkdir(name)
-        other_user.put_object(Bucket=BUCKET, Key=f"{prefix}{name}/", Body=b"")
+        server.client.put_object(Bucket=BUCKET, Key=f"{prefix}{name}/", Body=b"")
     try:
-        async with open_store(address, prefix, folder, writeback=writeback) as store:
+        async with open_store(server, prefix, folder, writeback=writeback) as store:
             remote = Remote(store)
-            with trio.fail_after(60):
+            with trio.fail_after(3600):
                 for name, *arguments in operations:
                     await _step(local, remote, name, arguments)
                 while remote.handles:
@@ -237,7 +253,7 @@ async def _compare(
             assert [row for row, _ in await store.journal.rows()] == []
             assert list(store.area.folder.iterdir()) == []
         expected = _tree(local.folder)
-        found = objects(other_user, prefix)
+        found = objects(server.client, prefix)
         files = {key: body for key, body in found.items() if not key.endswith("/")}
         assert files == {path: body for path, body in expected.items() if body is not None}
         for path, body in expected.items():

@@ -21,10 +21,10 @@ from provenafs.content.reading.reader import Reader
 from provenafs.errors import FSError
 from provenafs.guard import Background
 from provenafs.lib.buffers import Buffers
-from provenafs.s3.bucket import Bucket
-from provenafs.s3.calls import S3Context
 from provenafs.s3.errors import S3Error, Unavailable
-from tests.support.moto_bucket import BUCKET, credentials
+from tests.support.memory_bucket import MemoryBucket, MemoryServer
+from tests.support.memory_client import MemoryClient
+from tests.support.moto_bucket import BUCKET
 
 MIB = 1024**2
 
@@ -32,8 +32,8 @@ MIB = 1024**2
 class Reads:
     """Readers of one object, and the ranges they asked the bucket for."""
 
-    def __init__(self, address: str, nursery: trio.Nursery, memory: int) -> None:
-        self.bucket = Bucket(BUCKET, credentials, S3Context(address, 5.0))
+    def __init__(self, server: MemoryServer, nursery: trio.Nursery, memory: int) -> None:
+        self.bucket = MemoryBucket(server, 5.0)
         self.budget = ReadAheadBudget(memory)
         self.nursery = nursery
         self.ranges: list[tuple[int, int]] = []
@@ -58,11 +58,11 @@ class _Counted(ObjectSource):
 
 
 @asynccontextmanager
-async def reads(address: str, memory: int = 64 * MIB) -> AsyncIterator[Reads]:
+async def reads(server: MemoryServer, memory: int = 64 * MIB) -> AsyncIterator[Reads]:
     """Readers whose budget is back at zero in the end."""
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
-            made = Reads(address, nursery, memory)
+            made = Reads(server, nursery, memory)
             yield made
         assert made.budget.used == 0
 
@@ -72,11 +72,11 @@ def put(client: Any, key: str, body: bytes) -> str:
 
 
 async def test_bytes_read_in_sequence_are_those_of_the_object(
-    moto_address: str, other_user: Any, prefix: str
+    server: MemoryServer, other_user: MemoryClient, prefix: str
 ) -> None:
     body = random.Random(1).randbytes(20 * MIB + 12345)
     etag = put(other_user, prefix + "big", body)
-    async with reads(moto_address) as made:
+    async with reads(server) as made:
         reader = made.open(prefix + "big", len(body), etag)
         got = bytearray()
         while part := await reader.read(len(got), 300_000):
@@ -86,11 +86,13 @@ async def test_bytes_read_in_sequence_are_those_of_the_object(
     assert sum(end - start for start, end in made.ranges) == len(body)
 
 
-async def test_random_and_concurrent_reads(moto_address: str, other_user: Any, prefix: str) -> None:
+async def test_random_and_concurrent_reads(
+    server: MemoryServer, other_user: MemoryClient, prefix: str
+) -> None:
     body = random.Random(2).randbytes(8 * MIB)
     etag = put(other_user, prefix + "random", body)
     draw = random.Random(3)
-    async with reads(moto_address, memory=4 * MIB) as made:
+    async with reads(server, memory=4 * MIB) as made:
         reader = made.open(prefix + "random", len(body), etag)
 
         async def check(offset: int, size: int) -> None:
@@ -109,13 +111,13 @@ async def test_random_and_concurrent_reads(moto_address: str, other_user: Any, p
 
 @pytest.mark.parametrize("memory", [64 * MIB, MIB])
 async def test_headers_at_equal_distances_are_those_of_the_object(
-    moto_address: str, other_user: Any, prefix: str, memory: int
+    server: MemoryServer, other_user: MemoryClient, prefix: str, memory: int
 ) -> None:
     body = random.Random(4).randbytes(15 * (2 * MIB + 300))
     etag = put(other_user, prefix + "model", body)
     draw = random.Random(5)
     places = [number * (2 * MIB + 300) + draw.randrange(1000) for number in range(15)]
-    async with reads(moto_address, memory) as made:
+    async with reads(server, memory) as made:
         reader = made.open(prefix + "model", len(body), etag)
         for place in [0, *draw.sample(places, len(places)), *draw.sample(places, len(places))]:
             assert bytes(await reader.read(place, 512)) == body[place : place + 512]
@@ -125,11 +127,11 @@ async def test_headers_at_equal_distances_are_those_of_the_object(
 
 
 async def test_a_replaced_object_is_stale_and_never_mixed(
-    moto_address: str, other_user: Any, prefix: str
+    server: MemoryServer, other_user: MemoryClient, prefix: str
 ) -> None:
     body = bytes(6 * MIB)
     etag = put(other_user, prefix + "changing", body)
-    async with reads(moto_address) as made:
+    async with reads(server) as made:
         reader = made.open(prefix + "changing", len(body), etag)
         assert await reader.read(0, 4096) == bytes(4096)
         put(other_user, prefix + "changing", b"x" * len(body))
@@ -146,14 +148,14 @@ async def test_a_replaced_object_is_stale_and_never_mixed(
 
 
 async def test_fewer_bytes_than_asked_for_are_an_error_and_no_wait(
-    moto_address: str, other_user: Any, prefix: str
+    server: MemoryServer, other_user: MemoryClient, prefix: str
 ) -> None:
     class Short(ObjectSource):
         async def fetch(self, start: int, end: int, *, retry: bool) -> memoryview:
             return memoryview(b"short")
 
     etag = put(other_user, prefix + "short", bytes(100))
-    async with reads(moto_address) as made:
+    async with reads(server) as made:
         source = Short(made.bucket, ObjectVersion(prefix + "short", etag, 100), made.found_stale)
         reader = Reader(source, made.budget, Background(made.nursery))
         with trio.fail_after(2), pytest.raises(FSError) as caught:
@@ -163,11 +165,11 @@ async def test_fewer_bytes_than_asked_for_are_an_error_and_no_wait(
 
 
 async def test_closing_while_reading_ahead_gives_the_memory_back(
-    moto_address: str, other_user: Any, prefix: str
+    server: MemoryServer, other_user: MemoryClient, prefix: str
 ) -> None:
     body = bytes(32 * MIB)
     etag = put(other_user, prefix + "long", body)
-    async with reads(moto_address) as made:
+    async with reads(server) as made:
         reader = made.open(prefix + "long", len(body), etag)
         for offset in range(0, 2 * MIB, 256 * 1024):
             await reader.read(offset, 256 * 1024)
@@ -176,7 +178,7 @@ async def test_closing_while_reading_ahead_gives_the_memory_back(
 
 
 async def test_a_failed_read_ahead_is_tried_again_when_it_is_read(
-    moto_address: str, other_user: Any, prefix: str
+    server: MemoryServer, other_user: MemoryClient, prefix: str
 ) -> None:
     body = random.Random(6).randbytes(4 * MIB)
     etag = put(other_user, prefix + "failing", body)
@@ -187,7 +189,7 @@ async def test_a_failed_read_ahead_is_tried_again_when_it_is_read(
                 raise Unavailable("refused")
             return await super().fetch(start, end, retry=retry)
 
-    async with reads(moto_address) as made:
+    async with reads(server) as made:
         source = Failing(made, prefix + "failing", len(body), etag)
         reader = Reader(source, made.budget, Background(made.nursery))
         got = bytearray()
@@ -198,7 +200,7 @@ async def test_a_failed_read_ahead_is_tried_again_when_it_is_read(
 
 
 async def test_a_failure_reaches_only_the_reads_of_its_range(
-    moto_address: str, other_user: Any, prefix: str
+    server: MemoryServer, other_user: MemoryClient, prefix: str
 ) -> None:
     body = bytes(4 * MIB)
     etag = put(other_user, prefix + "broken", body)
@@ -209,7 +211,7 @@ async def test_a_failure_reaches_only_the_reads_of_its_range(
                 raise Unavailable("refused")
             return await super().fetch(start, end, retry=retry)
 
-    async with reads(moto_address) as made:
+    async with reads(server) as made:
         source = Broken(made, prefix + "broken", len(body), etag)
         reader = Reader(source, made.budget, Background(made.nursery))
         assert len(await reader.read(0, 65536)) == 65536
@@ -243,12 +245,12 @@ async def test_who_stopped_reading_makes_room(autojump_clock: trio.testing.MockC
 
 
 async def test_what_was_read_makes_room_for_others(
-    moto_address: str, other_user: Any, prefix: str
+    server: MemoryServer, other_user: MemoryClient, prefix: str
 ) -> None:
     body = random.Random(3).randbytes(4 * MIB)
     key = prefix + "held"
     etag = other_user.put_object(Bucket=BUCKET, Key=key, Body=body)["ETag"]
-    async with reads(moto_address) as made:
+    async with reads(server) as made:
         reader = made.open(key, len(body), etag)
         assert await reader.read(2 * MIB, 10) == body[2 * MIB : 2 * MIB + 10]
         await trio.testing.wait_all_tasks_blocked()
@@ -259,11 +261,11 @@ async def test_what_was_read_makes_room_for_others(
         await reader.close()
 
 
-class _CountedBucket(Bucket):
+class _CountedBucket(MemoryBucket):
     """A bucket, and the ranges it was asked for."""
 
-    def __init__(self, address: str) -> None:
-        super().__init__(BUCKET, credentials, S3Context(address, 5.0))
+    def __init__(self, server: MemoryServer) -> None:
+        super().__init__(server, 5.0)
         self.asked: list[tuple[int, int]] = []
 
     async def read_range(
@@ -291,11 +293,11 @@ class Cached:
 
 
 @asynccontextmanager
-async def cached_reads(address: str, folder: Path) -> AsyncIterator[Cached]:
-    async with reads(address) as made:
+async def cached_reads(server: MemoryServer, folder: Path) -> AsyncIterator[Cached]:
+    async with reads(server) as made:
         blocks = BlockCache(folder, Buffers(), 1024 * MIB, 0)
         try:
-            yield Cached(made, _CountedBucket(address), blocks)
+            yield Cached(made, _CountedBucket(server), blocks)
         finally:
             blocks.close()
 
@@ -312,11 +314,11 @@ def moved(ranges: list[tuple[int, int]]) -> int:
 
 
 async def test_what_is_cached_is_read_at_once(
-    moto_address: str, other_user: Any, prefix: str, tmp_path: Path
+    server: MemoryServer, other_user: MemoryClient, prefix: str, tmp_path: Path
 ) -> None:
     body = random.Random(11).randbytes(20 * MIB + 777)
     etag = put(other_user, prefix + "cached", body)
-    async with cached_reads(moto_address, tmp_path) as made:
+    async with cached_reads(server, tmp_path) as made:
         await made.keep(prefix + "cached", etag, 0, body)
         reader = made.open(prefix + "cached", len(body), etag)
         draw = random.Random(12)
@@ -338,12 +340,12 @@ async def test_what_is_cached_is_read_at_once(
 
 
 async def test_of_what_is_partly_cached_the_rest_is_fetched(
-    moto_address: str, other_user: Any, prefix: str, tmp_path: Path
+    server: MemoryServer, other_user: MemoryClient, prefix: str, tmp_path: Path
 ) -> None:
     body = random.Random(13).randbytes(12 * MIB)
     etag = put(other_user, prefix + "partly", body)
     cached = [(0, 1), (3, 5), (8, 9)]
-    async with cached_reads(moto_address, tmp_path) as made:
+    async with cached_reads(server, tmp_path) as made:
         for low, high in cached:
             start, end = low * MIB, high * MIB
             await made.keep(prefix + "partly", etag, start, body[start:end])
@@ -354,11 +356,11 @@ async def test_of_what_is_partly_cached_the_rest_is_fetched(
 
 
 async def test_read_ahead_goes_on_where_cached_bytes_end(
-    moto_address: str, other_user: Any, prefix: str, tmp_path: Path
+    server: MemoryServer, other_user: MemoryClient, prefix: str, tmp_path: Path
 ) -> None:
     body = random.Random(14).randbytes(12 * MIB)
     etag = put(other_user, prefix + "begun", body)
-    async with cached_reads(moto_address, tmp_path) as made:
+    async with cached_reads(server, tmp_path) as made:
         await made.keep(prefix + "begun", etag, 0, body[: 8 * MIB])
         for _ in range(2):  # the second time from the page cache
             reader = made.open(prefix + "begun", len(body), etag)
@@ -370,12 +372,12 @@ async def test_read_ahead_goes_on_where_cached_bytes_end(
 
 
 async def test_a_replaced_object_is_read_as_far_as_it_is_cached(
-    moto_address: str, other_user: Any, prefix: str, tmp_path: Path
+    server: MemoryServer, other_user: MemoryClient, prefix: str, tmp_path: Path
 ) -> None:
     body = random.Random(15).randbytes(6 * MIB)
     key = prefix + "replaced"
     etag = put(other_user, key, body)
-    async with cached_reads(moto_address, tmp_path) as made:
+    async with cached_reads(server, tmp_path) as made:
         await made.keep(key, etag, 0, body)
         reader = made.open(key, len(body), etag)
         assert await reader.read(5 * MIB, 4096) == body[5 * MIB : 5 * MIB + 4096]

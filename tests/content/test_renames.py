@@ -17,7 +17,9 @@ import trio
 from provenafs.content.claims import Name
 from provenafs.content.listing.index import Entry
 from provenafs.errors import FSError
-from tests.support.faultproxy import FaultProxy, Hold, Request, fault_proxy, is_delete, s3_failure
+from tests.support.faultproxy import Request, is_delete
+from tests.support.memory_bucket import Hold, MemoryServer, s3_failure
+from tests.support.memory_client import MemoryClient
 from tests.support.moto_bucket import BUCKET
 from tests.support.store import Store, objects, open_store
 
@@ -29,8 +31,8 @@ Work = Callable[[Store, Entry], Awaitable[None]]
 
 
 @pytest.fixture
-async def store(proxy: FaultProxy, prefix: str, tmp_path: Path) -> AsyncIterator[Store]:
-    async with open_store(proxy.address, prefix, tmp_path, io_timeout=_IO_TIMEOUT_S) as store:
+async def store(faulty: MemoryServer, prefix: str, tmp_path: Path) -> AsyncIterator[Store]:
+    async with open_store(faulty, prefix, tmp_path, io_timeout=_IO_TIMEOUT_S) as store:
         yield store
 
 
@@ -104,15 +106,21 @@ async def _read(store: Store, directory: Entry) -> None:
     ],
 )
 async def test_work_below_a_directory_goes_with_it(
-    store: Store, proxy: FaultProxy, other_user: Any, work: Work, expected: dict[str, bytes]
+    store: Store,
+    faulty: MemoryServer,
+    other_user: MemoryClient,
+    work: Work,
+    expected: dict[str, bytes],
 ) -> None:
     for held in range(1, _REQUESTS + 1):
         await store.mkdir("d")
         await store.write("d/a", b"a")
-        await _while_renamed(store, proxy, work, held)
+        await _while_renamed(store, faulty, work, held)
+        await store.store.drain()
         assert objects(other_user, store.prefix) == {"e/": b"", **expected}, held
         for name in await _walk(store):
             await (store.rmdir(name[:-1]) if name.endswith("/") else store.unlink(name))
+        await store.store.drain()
         assert await store.journal.intents() == []
         assert objects(other_user, store.prefix) == {}
     assert store.failures == []
@@ -120,9 +128,9 @@ async def test_work_below_a_directory_goes_with_it(
 
 @pytest.mark.parametrize("writeback", [False, True])
 async def test_what_is_open_below_a_directory_goes_with_it(
-    proxy: FaultProxy, prefix: str, tmp_path: Path, other_user: Any, writeback: bool
+    faulty: MemoryServer, prefix: str, tmp_path: Path, other_user: MemoryClient, writeback: bool
 ) -> None:
-    async with open_store(proxy.address, prefix, tmp_path, writeback=writeback) as store:
+    async with open_store(faulty, prefix, tmp_path, writeback=writeback) as store:
         for held in range(1, _REQUESTS + 1):
             await store.mkdir("d")
             await store.write("d/a", b"a")
@@ -136,7 +144,7 @@ async def test_what_is_open_below_a_directory_goes_with_it(
                     await handle.flush()
                     await handle.release()
 
-            await _while_renamed(store, proxy, work, held)
+            await _while_renamed(store, faulty, work, held)
             await store.store.drain()
             assert objects(other_user, prefix) == {"e/": b"", "e/a": b"new", "e/new": b"new"}, held
             for name in ("e/a", "e/new"):
@@ -145,10 +153,10 @@ async def test_what_is_open_below_a_directory_goes_with_it(
         assert store.failures == []
 
 
-async def _while_renamed(store: Store, proxy: FaultProxy, work: Work, held: int) -> None:
+async def _while_renamed(store: Store, faulty: MemoryServer, work: Work, held: int) -> None:
     """Rename d to e; do the work once the rename has come to a request of that number."""
     directory, hold = await store.entry("d"), Hold()
-    proxy.fail(_number(held), hold, times=1)
+    faulty.fail(_number(held), hold, times=1)
     with trio.fail_after(20):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(store.rename, "d", "e")
@@ -157,7 +165,7 @@ async def _while_renamed(store: Store, proxy: FaultProxy, work: Work, held: int)
             nursery.start_soon(work, store, directory)
             await trio.sleep(0.05)
             hold.go_on.set()
-    proxy.heal()
+    faulty.heal()
 
 
 def _number(wanted: int) -> Callable[[Request], bool]:
@@ -184,7 +192,9 @@ async def _walk(store: Store, folder: str = "") -> list[str]:
     return found
 
 
-async def test_directories_that_change_places_end_somewhere(store: Store, other_user: Any) -> None:
+async def test_directories_that_change_places_end_somewhere(
+    store: Store, other_user: MemoryClient
+) -> None:
     for name in ("a", "b", "p", "p/q"):
         await store.mkdir(name)
         await store.write(f"{name}/f", name.encode())
@@ -208,7 +218,7 @@ async def test_directories_that_change_places_end_somewhere(store: Store, other_
 
 
 async def test_a_directory_is_renamed_while_its_files_are_removed(
-    store: Store, other_user: Any
+    store: Store, other_user: MemoryClient
 ) -> None:
     await store.mkdir("d")
     for number in range(12):
@@ -229,13 +239,13 @@ async def test_a_directory_is_renamed_while_its_files_are_removed(
 
 
 async def test_a_listing_of_the_old_names_hides_nothing(
-    store: Store, proxy: FaultProxy, other_user: Any
+    store: Store, faulty: MemoryServer, other_user: MemoryClient
 ) -> None:
     await store.mkdir("d")
     await store.write("d/a", b"a")
     directory, hold = await store.entry("d"), Hold()
     store.index.expire(directory.ino)
-    proxy.fail(lambda request: request.is_list, hold, times=1)
+    faulty.fail(lambda request: request.is_list, hold, times=1)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(store.drive.refresh, directory)
         while not hold.reached.is_set():
@@ -246,7 +256,7 @@ async def test_a_listing_of_the_old_names_hides_nothing(
 
 
 async def test_a_key_that_would_be_too_long_is_refused_before_anything_is_copied(
-    store: Store, other_user: Any
+    store: Store, other_user: MemoryClient
 ) -> None:
     deep = "/".join(["n" * 200] * 4)
     for name in ("stored", "staged"):
@@ -267,11 +277,11 @@ async def test_a_key_that_would_be_too_long_is_refused_before_anything_is_copied
 
 
 async def test_a_directory_that_cannot_be_renamed_leaves_its_target(
-    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+    server: MemoryServer, prefix: str, tmp_path: Path, other_user: MemoryClient
 ) -> None:
     for number in range(3):
         other_user.put_object(Bucket=BUCKET, Key=f"{prefix}d/{number}", Body=b"")
-    async with open_store(moto_address, prefix, tmp_path, rename_limit=2) as store:
+    async with open_store(server, prefix, tmp_path, rename_limit=2) as store:
         await store.mkdir("e")
         assert await _errno(store.rename("d", "e")) == errno.EXDEV
         assert await store.names() == ["d", "e"]
@@ -283,7 +293,7 @@ async def test_a_directory_that_cannot_be_renamed_leaves_its_target(
 
 @pytest.mark.parametrize("name", ["f", "d"])
 async def test_a_rename_whose_original_may_not_be_removed_is_undone(
-    store: Store, proxy: FaultProxy, other_user: Any, name: str
+    store: Store, faulty: MemoryServer, other_user: MemoryClient, name: str
 ) -> None:
     await store.write("f", b"f")
     await store.mkdir("d")
@@ -291,9 +301,9 @@ async def test_a_rename_whose_original_may_not_be_removed_is_undone(
     before = objects(other_user, store.prefix)
     handle = await store.open(name if name == "f" else "d/a", os.O_RDONLY)
     entry = await store.entry(name)
-    refuse_removal(proxy, f"{store.prefix}{name}")
+    refuse_removal(faulty, f"{store.prefix}{name}")
     assert await _errno(store.rename(name, "new")) == errno.EACCES
-    proxy.heal()
+    faulty.heal()
     assert objects(other_user, store.prefix) == before
     assert await store.names() == ["d", "f"]
     assert (await store.entry(name)).ino == entry.ino
@@ -305,45 +315,45 @@ async def test_a_rename_whose_original_may_not_be_removed_is_undone(
 
 
 async def test_a_replaced_file_is_said_to_be_replaced(
-    store: Store, proxy: FaultProxy, other_user: Any
+    store: Store, faulty: MemoryServer, other_user: MemoryClient
 ) -> None:
     await store.write("f", b"f")
     await store.write("g", b"g")
-    refuse_removal(proxy, f"{store.prefix}f")
+    refuse_removal(faulty, f"{store.prefix}f")
     with pytest.raises(FSError, match=r"g is complete, but .*f could not be removed"):
         await store.rename("f", "g")
-    proxy.heal()
+    faulty.heal()
     assert objects(other_user, store.prefix) == {"f": b"f", "g": b"f"}
     assert await store.names() == ["f", "g"]
     assert await store.read("f") == await store.read("g") == b"f"
 
 
 async def test_an_original_whose_removal_is_not_answered_is_removed_later(
-    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+    server: MemoryServer, prefix: str, tmp_path: Path, other_user: MemoryClient
 ) -> None:
-    with fault_proxy(moto_address) as proxy:
-        async with open_store(proxy.address, prefix, tmp_path, io_timeout=1.0) as store:
-            await store.mkdir("d")
-            for name in ("f", "d/a"):
-                await store.write(name, b"x")
-            proxy.fail(is_delete, s3_failure("503 x", "SlowDown"))
-            with trio.fail_after(20):
-                await store.rename("f", "g")
-                await store.rename("d", "e")
-            assert await store.names() == ["e", "g"]
-            proxy.heal()
-            await store.store.drain()
-            assert objects(other_user, prefix) == {"g": b"x", "e/": b"", "e/a": b"x"}
-            assert await store.journal.intents() == []
+    faulty = MemoryServer(server.client)
+    async with open_store(faulty, prefix, tmp_path, io_timeout=1.0) as store:
+        await store.mkdir("d")
+        for name in ("f", "d/a"):
+            await store.write(name, b"x")
+        faulty.fail(is_delete, s3_failure("503 x", "SlowDown"))
+        with trio.fail_after(20):
+            await store.rename("f", "g")
+            await store.rename("d", "e")
+        assert await store.names() == ["e", "g"]
+        faulty.heal()
+        await store.store.drain()
+        assert objects(other_user, prefix) == {"g": b"x", "e/": b"", "e/a": b"x"}
+        assert await store.journal.intents() == []
 
 
-def refuse_removal(proxy: FaultProxy, key: str) -> None:
+def refuse_removal(faulty: MemoryServer, key: str) -> None:
     """Let S3 refuse every deletion at or below a key."""
 
     def matches(request: Request) -> bool:
         return is_delete(request) and request.path.startswith(f"/{BUCKET}/{key}")
 
-    proxy.fail(matches, s3_failure("403 Forbidden", "AccessDenied"))
+    faulty.fail(matches, s3_failure("403 Forbidden", "AccessDenied"))
 
 
 async def _errno(awaitable: Awaitable[None]) -> int:

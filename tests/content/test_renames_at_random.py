@@ -9,13 +9,14 @@ import errno
 import os
 import random
 from pathlib import Path
-from typing import Any
 
 import trio
 
 from provenafs.content.claims import Name
 from provenafs.content.listing.index import Entry
 from provenafs.errors import FSError
+from tests.support.memory_bucket import MemoryServer
+from tests.support.memory_client import MemoryClient
 from tests.support.soaking import is_soaking, times
 from tests.support.store import Store, objects, open_store
 
@@ -100,13 +101,13 @@ async def _shuffle(store: Store, directories: list[Entry], chance: random.Random
 
 
 async def test_nothing_is_lost_while_directories_change_places(
-    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+    server: MemoryServer, prefix: str, tmp_path: Path, other_user: MemoryClient
 ) -> None:
     for number in range(times(1)):
         seed = random.randrange(10**6) if is_soaking() else 1
         for writeback in (False, True):
             folder, below = tmp_path / f"{number}-{writeback}", f"{prefix}{number}-{writeback}/"
-            async with open_store(moto_address, below, folder, writeback=writeback) as store:
+            async with open_store(server, below, folder, writeback=writeback) as store:
                 expected = await _run(store, seed)
                 await store.store.drain()
                 assert store.failures == [], seed

@@ -15,6 +15,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import outcome
 import pytest
 import trio
 
@@ -23,26 +24,21 @@ from provenafs.content.naming.moves import move_below
 from provenafs.content.recovery import Recovery
 from provenafs.errors import FSError
 from provenafs.s3.errors import S3Error
-from tests.support.faultproxy import (
-    Fault,
-    FaultProxy,
-    Request,
-    fault_proxy,
-    lose_answer,
-    s3_failure,
-)
+from tests.support.faultproxy import Request
+from tests.support.memory_bucket import Exchange, Fault, MemoryServer, lose_answer, s3_failure
+from tests.support.memory_client import MemoryClient
 from tests.support.moto_bucket import BUCKET
 from tests.support.store import Store, hold_uploads, make_intent, objects, open_store, recovering
 
 _FILES = {"d/": b"", "d/a": b"a", "d/b": b"b"}
 
 
-def _put(other_user: Any, prefix: str, files: dict[str, bytes]) -> None:
+def _put(other_user: MemoryClient, prefix: str, files: dict[str, bytes]) -> None:
     for name, body in files.items():
         other_user.put_object(Bucket=BUCKET, Key=prefix + name, Body=body)
 
 
-def _clear(other_user: Any, prefix: str) -> None:
+def _clear(other_user: MemoryClient, prefix: str) -> None:
     for name in objects(other_user, prefix):
         other_user.delete_object(Bucket=BUCKET, Key=prefix + name)
 
@@ -50,20 +46,23 @@ def _clear(other_user: Any, prefix: str) -> None:
 def _kill(state: Path, into: Path, *, carried_out: bool) -> Fault:
     """The end comes while the server has a request, or has answered it to nobody."""
 
-    def fault(exchange: Any, closing: Any) -> bool:
+    async def fault(exchange: Exchange) -> Any:
         if carried_out:
-            exchange.forward()
-        else:
-            exchange.take()
+            outcome.capture(exchange.carry_out)
         shutil.copytree(state, into)
-        closing.wait()
-        return False
+        await exchange.closing.wait()
+        raise ConnectionResetError
 
     return fault
 
 
 async def _rename_killed(
-    proxy: FaultProxy, prefix: str, folder: Path, names: tuple[str, str], at: int, carried_out: bool
+    faulty: MemoryServer,
+    prefix: str,
+    folder: Path,
+    names: tuple[str, str],
+    at: int,
+    carried_out: bool,
 ) -> bool:
     """Rename in a mount that is killed at a request; False if there are not so many."""
     count, killed = 0, folder / "killed"
@@ -73,9 +72,9 @@ async def _rename_killed(
         count += request.method in ("PUT", "DELETE")
         return count == at
 
-    async with open_store(proxy.address, prefix, folder / "first") as store:
+    async with open_store(faulty, prefix, folder / "first") as store:
         fault = _kill(folder / "first" / "state", killed / "state", carried_out=carried_out)
-        proxy.fail(matches, fault, times=1)
+        faulty.fail(matches, fault, times=1)
         async with trio.open_nursery() as nursery:
 
             async def rename() -> None:
@@ -87,7 +86,7 @@ async def _rename_killed(
                 await trio.sleep(0.005)
             await trio.sleep(0.02)
             nursery.cancel_scope.cancel()
-    proxy.heal()
+    faulty.heal()
     return killed.exists()
 
 
@@ -101,10 +100,10 @@ async def _rename_killed(
     ],
 )
 async def test_a_killed_rename_is_ended(
-    proxy: FaultProxy,
+    faulty: MemoryServer,
     prefix: str,
     tmp_path: Path,
-    other_user: Any,
+    other_user: MemoryClient,
     names: tuple[str, str],
     before: dict[str, bytes],
     after: dict[str, bytes],
@@ -114,9 +113,9 @@ async def test_a_killed_rename_is_ended(
         _clear(other_user, prefix)
         _put(other_user, prefix, before)
         folder = tmp_path / str(at)
-        if not await _rename_killed(proxy, prefix, folder, names, at, carried_out):
+        if not await _rename_killed(faulty, prefix, folder, names, at, carried_out):
             break
-        async with recovering(proxy.address, prefix, folder / "killed") as (store, recovery):
+        async with recovering(faulty, prefix, folder / "killed") as (store, recovery):
             await recovery.resume()
             await store.store.drain()
             assert await recovery.items() == []
@@ -127,7 +126,7 @@ async def test_a_killed_rename_is_ended(
     assert at > 2
 
 
-def _put_in_parts(other_user: Any, key: str, data: bytes) -> None:
+def _put_in_parts(other_user: MemoryClient, key: str, data: bytes) -> None:
     """As other clients store large files: with no metadata, and an ETag that no copy has."""
     named = {"Bucket": BUCKET, "Key": key}
     upload = {**named, "UploadId": other_user.create_multipart_upload(**named)["UploadId"]}
@@ -138,15 +137,15 @@ def _put_in_parts(other_user: Any, key: str, data: bytes) -> None:
 
 @pytest.mark.parametrize("carried_out", [True, False])
 async def test_a_killed_rename_of_what_was_stored_in_parts_is_ended(
-    proxy: FaultProxy, prefix: str, tmp_path: Path, other_user: Any, carried_out: bool
+    faulty: MemoryServer, prefix: str, tmp_path: Path, other_user: MemoryClient, carried_out: bool
 ) -> None:
     for names, before, after in ((("f", "g"), "f", "g"), (("d", "e"), "d/a", "e/a")):
         for at in (1, 2):
             _clear(other_user, prefix)
             _put_in_parts(other_user, prefix + before, b"large")
             folder = tmp_path / f"{before[0]}{at}"
-            assert await _rename_killed(proxy, prefix, folder, names, at, carried_out)
-            async with recovering(proxy.address, prefix, folder / "killed") as (_, recovery):
+            assert await _rename_killed(faulty, prefix, folder, names, at, carried_out)
+            async with recovering(faulty, prefix, folder / "killed") as (_, recovery):
                 await recovery.resume()
                 assert await recovery.items() == []
             assert objects(other_user, prefix) == {after: b"large"}
@@ -154,14 +153,18 @@ async def test_a_killed_rename_of_what_was_stored_in_parts_is_ended(
 
 @pytest.mark.parametrize("finally_answered", [True, False])
 async def test_a_copy_of_what_was_stored_in_parts_is_known_without_an_answer(
-    proxy: FaultProxy, prefix: str, tmp_path: Path, other_user: Any, finally_answered: bool
+    faulty: MemoryServer,
+    prefix: str,
+    tmp_path: Path,
+    other_user: MemoryClient,
+    finally_answered: bool,
 ) -> None:
     def is_copy(request: Request) -> bool:
         return "x-amz-copy-source" in request.headers
 
     _put_in_parts(other_user, prefix + "f", b"large")
-    async with open_store(proxy.address, prefix, tmp_path, io_timeout=1.0) as store:
-        proxy.fail(is_copy, lose_answer(), times=1 if finally_answered else 99)
+    async with open_store(faulty, prefix, tmp_path, io_timeout=1.0) as store:
+        faulty.fail(is_copy, lose_answer(), times=1 if finally_answered else 99)
         if finally_answered:
             await store.rename("f", "g")
         else:
@@ -171,7 +174,11 @@ async def test_a_copy_of_what_was_stored_in_parts_is_known_without_an_answer(
 
 
 async def test_what_is_staged_changes_the_copy_of_what_was_stored_in_parts(
-    moto_address: str, proxy: FaultProxy, prefix: str, tmp_path: Path, other_user: Any
+    server: MemoryServer,
+    faulty: MemoryServer,
+    prefix: str,
+    tmp_path: Path,
+    other_user: MemoryClient,
 ) -> None:
     def is_copy(request: Request) -> bool:
         return "x-amz-copy-source" in request.headers
@@ -179,13 +186,13 @@ async def test_what_is_staged_changes_the_copy_of_what_was_stored_in_parts(
     _put_in_parts(other_user, prefix + "d/a", b"large")
     first, killed = tmp_path / "first", tmp_path / "killed"
     options: dict[str, Any] = {"writeback": True, "io_timeout": 1.0}
-    async with open_store(proxy.address, prefix, first, **options) as store:
+    async with open_store(faulty, prefix, first, **options) as store:
         await store.names("d")
-        proxy.fail(
+        faulty.fail(
             lambda request: request.method == "PUT" and not is_copy(request),
             s3_failure("503 x", "SlowDown"),
         )
-        proxy.fail(is_copy, _kill(first / "state", killed / "state", carried_out=True))
+        faulty.fail(is_copy, _kill(first / "state", killed / "state", carried_out=True))
         handle = await store.open("d/a", os.O_RDWR)
         await handle.write(0, b"L")
         await handle.flush()
@@ -195,8 +202,8 @@ async def test_what_is_staged_changes_the_copy_of_what_was_stored_in_parts(
                 await trio.sleep(0.005)
             await trio.sleep(0.02)
             nursery.cancel_scope.cancel()
-    proxy.heal()
-    async with recovering(moto_address, prefix, killed) as (store, recovery):
+    faulty.heal()
+    async with recovering(server, prefix, killed) as (store, recovery):
         await recovery.resume()
         with trio.fail_after(20):
             await store.store.drain()
@@ -205,17 +212,17 @@ async def test_what_is_staged_changes_the_copy_of_what_was_stored_in_parts(
 
 
 async def test_what_others_store_before_it_is_ended_stays(
-    proxy: FaultProxy, prefix: str, tmp_path: Path, other_user: Any
+    faulty: MemoryServer, prefix: str, tmp_path: Path, other_user: MemoryClient
 ) -> None:
     for at in range(1, 10):
         _clear(other_user, prefix)
         _put(other_user, prefix, {"d/a": b"a", "d/b": b"b"})
         folder = tmp_path / str(at)
-        if not await _rename_killed(proxy, prefix, folder, ("d", "e"), at, True):
+        if not await _rename_killed(faulty, prefix, folder, ("d", "e"), at, True):
             break
         theirs = {"d/a": b"theirs", "d/later": b"later", "e/later": b"later"}
         _put(other_user, prefix, theirs)
-        async with recovering(proxy.address, prefix, folder / "killed") as (_, recovery):
+        async with recovering(faulty, prefix, folder / "killed") as (_, recovery):
             await recovery.resume()
             assert await recovery.items() == []
         found = objects(other_user, prefix)
@@ -236,10 +243,10 @@ async def _moves(store: Store) -> dict[str, Move]:
 
 @asynccontextmanager
 async def _left(
-    address: str, prefix: str, folder: Path, moves: list[tuple[str, float]]
+    server: MemoryServer, prefix: str, folder: Path, moves: list[tuple[str, float]]
 ) -> AsyncIterator[tuple[Store, Recovery]]:
     """A mount after one that began to rename d to e: those files, stored so much earlier."""
-    async with open_store(address, prefix, folder) as store:
+    async with open_store(server, prefix, folder) as store:
         listed = await _moves(store)
         noted = tuple(
             dataclasses.replace(
@@ -252,25 +259,25 @@ async def _left(
             journal, Action.RENAME, "10.1/2", f"{prefix}d/", target=f"{prefix}e/", moves=noted
         )
         await journal.record_intent(intent)
-    async with recovering(address, prefix, folder) as found:
+    async with recovering(server, prefix, folder) as found:
         yield found
 
 
 async def test_equal_bytes_that_were_stored_since_stay(
-    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+    server: MemoryServer, prefix: str, tmp_path: Path, other_user: MemoryClient
 ) -> None:
     _put(other_user, prefix, _FILES)
-    async with _left(moto_address, prefix, tmp_path, [("d/a", 60.0), ("d/b", 0.0)]) as found:
+    async with _left(server, prefix, tmp_path, [("d/a", 60.0), ("d/b", 0.0)]) as found:
         await found[1].resume()
         assert await found[1].items() == []
     assert objects(other_user, prefix) == {"d/": b"", "d/a": b"a", "e/b": b"b"}
 
 
 async def test_names_that_are_owed_a_rename_cannot_be_changed_before_it(
-    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+    server: MemoryServer, prefix: str, tmp_path: Path, other_user: MemoryClient
 ) -> None:
     _put(other_user, prefix, _FILES)
-    async with _left(moto_address, prefix, tmp_path, [("d/a", 0.0)]) as (store, recovery):
+    async with _left(server, prefix, tmp_path, [("d/a", 0.0)]) as (store, recovery):
         progress = store.store.uploads.progress
         usual, progress.timeout = progress.timeout, 0.1
         for attempt in (
@@ -296,10 +303,10 @@ async def test_names_that_are_owed_a_rename_cannot_be_changed_before_it(
 
 
 async def test_a_rename_that_cannot_be_ended_is_shown(
-    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+    server: MemoryServer, prefix: str, tmp_path: Path, other_user: MemoryClient
 ) -> None:
     _put(other_user, prefix, {**_FILES, "e/a": b"else"})
-    async with _left(moto_address, prefix, tmp_path, [("d/a", 0.0), ("d/b", 0.0)]) as found:
+    async with _left(server, prefix, tmp_path, [("d/a", 0.0), ("d/b", 0.0)]) as found:
         store, recovery = found
         (before,) = await recovery.items()
         await recovery.resume()
@@ -314,7 +321,7 @@ async def test_a_rename_that_cannot_be_ended_is_shown(
         assert caught.value.errno == errno.EEXIST
         with pytest.raises(FSError):
             await recovery.export(item.id, tmp_path / "exported")
-    async with recovering(moto_address, prefix, tmp_path) as (store, recovery):
+    async with recovering(server, prefix, tmp_path) as (store, recovery):
         await recovery.resume()
         assert [found.id for found in await recovery.items()] == [item.id]
         await store.unlink("e/a")
@@ -325,10 +332,10 @@ async def test_a_rename_that_cannot_be_ended_is_shown(
 
 
 async def test_a_rename_that_cannot_be_ended_is_forgotten_on_demand(
-    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+    server: MemoryServer, prefix: str, tmp_path: Path, other_user: MemoryClient
 ) -> None:
     _put(other_user, prefix, {"d/a": b"a", "e/a": b"else"})
-    async with _left(moto_address, prefix, tmp_path, [("d/a", 0.0)]) as (_, recovery):
+    async with _left(server, prefix, tmp_path, [("d/a", 0.0)]) as (_, recovery):
         await recovery.resume()
         (item,) = await recovery.items()
         await recovery.discard(item.id)
@@ -337,25 +344,25 @@ async def test_a_rename_that_cannot_be_ended_is_forgotten_on_demand(
 
 
 async def test_what_is_not_stored_yet_goes_with_its_directory(
-    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+    server: MemoryServer, prefix: str, tmp_path: Path, other_user: MemoryClient
 ) -> None:
     _put(other_user, prefix, _FILES)
-    with fault_proxy(moto_address) as proxy:
-        async with open_store(proxy.address, prefix, tmp_path / "first", writeback=True) as store:
-            let_go = await hold_uploads(store)
-            await store.write("d/new", b"new")
-            await store.write("d/a", b"changed")
-            rows = [row.id for row, _ in await store.journal.rows()]
-            let_go()
-        # The end came after the copies: before the rows, and then the deletions.
-    async with open_store(moto_address, prefix, tmp_path / "first") as store:
+    faulty = MemoryServer(server.client)
+    async with open_store(faulty, prefix, tmp_path / "first", writeback=True) as store:
+        let_go = await hold_uploads(store)
+        await store.write("d/new", b"new")
+        await store.write("d/a", b"changed")
+        rows = [row.id for row, _ in await store.journal.rows()]
+        let_go()
+    # The end came after the copies: before the rows, and then the deletions.
+    async with open_store(server, prefix, tmp_path / "first") as store:
         moves = tuple((await _moves(store)).values())
         intent = make_intent(
             store.journal, Action.RENAME, "10.1/2", f"{prefix}d/", target=f"{prefix}e/",
             moves=moves, rows=tuple(rows),
         )  # fmt: skip
         await store.journal.record_intent(intent)
-    async with recovering(moto_address, prefix, tmp_path / "first") as (store, recovery):
+    async with recovering(server, prefix, tmp_path / "first") as (store, recovery):
         with trio.fail_after(20):
             await recovery.resume()
             await store.store.drain()
@@ -366,11 +373,11 @@ async def test_what_is_not_stored_yet_goes_with_its_directory(
 
 
 async def test_a_rename_over_what_was_promised_has_one_outcome(
-    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+    server: MemoryServer, prefix: str, tmp_path: Path, other_user: MemoryClient
 ) -> None:
     states: list[Path] = []
     options: dict[str, Any] = {"writeback": True, "io_timeout": 1.0}
-    async with open_store(moto_address, prefix, tmp_path / "first", **options) as store:
+    async with open_store(server, prefix, tmp_path / "first", **options) as store:
         await hold_uploads(store)
         await store.write("f", b"f")
         await store.write("g", b"g")
@@ -388,7 +395,7 @@ async def test_a_rename_over_what_was_promised_has_one_outcome(
     assert states
     for state in states:
         _clear(other_user, prefix)
-        async with recovering(moto_address, prefix, state) as (store, recovery):
+        async with recovering(server, prefix, state) as (store, recovery):
             await recovery.resume()
             with trio.fail_after(20):
                 await store.store.drain()
@@ -399,7 +406,7 @@ async def test_a_rename_over_what_was_promised_has_one_outcome(
 
 @pytest.mark.parametrize("is_made", [True, False])
 async def test_a_stored_file_takes_the_place_of_a_promised_one(
-    proxy: FaultProxy, prefix: str, tmp_path: Path, other_user: Any, is_made: bool
+    faulty: MemoryServer, prefix: str, tmp_path: Path, other_user: MemoryClient, is_made: bool
 ) -> None:
     def is_copy(request: Request) -> bool:
         return "x-amz-copy-source" in request.headers
@@ -409,11 +416,11 @@ async def test_a_stored_file_takes_the_place_of_a_promised_one(
 
     first, killed = tmp_path / "first", tmp_path / "killed"
     options: dict[str, Any] = {"writeback": True, "io_timeout": 1.0}
-    async with open_store(proxy.address, prefix, first, **options) as store:
+    async with open_store(faulty, prefix, first, **options) as store:
         await store.write("f", b"f")
         await store.store.drain()
-        proxy.fail(is_put_of_g, s3_failure("503 x", "SlowDown"))
-        proxy.fail(is_copy, _kill(first / "state", killed / "state", carried_out=is_made))
+        faulty.fail(is_put_of_g, s3_failure("503 x", "SlowDown"))
+        faulty.fail(is_copy, _kill(first / "state", killed / "state", carried_out=is_made))
         await store.write("g", b"g")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(store.rename, "f", "g")
@@ -421,10 +428,10 @@ async def test_a_stored_file_takes_the_place_of_a_promised_one(
                 await trio.sleep(0.005)
             await trio.sleep(0.02)
             nursery.cancel_scope.cancel()
-    proxy.heal()
+    faulty.heal()
     if not is_made:  # and it cannot be made any more
         other_user.put_object(Bucket=BUCKET, Key=f"{prefix}f", Body=b"theirs")
-    async with recovering(proxy.address, prefix, killed) as (store, recovery):
+    async with recovering(faulty, prefix, killed) as (store, recovery):
         assert len(await recovery.items()) == 2
         await recovery.resume()
         await store.store.drain()
@@ -436,10 +443,10 @@ async def test_a_stored_file_takes_the_place_of_a_promised_one(
 
 @pytest.mark.expects_errors("was changed by another client")
 async def test_what_is_staged_does_not_replace_what_others_put_in_place_of_a_copy(
-    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+    server: MemoryServer, prefix: str, tmp_path: Path, other_user: MemoryClient
 ) -> None:
     _put(other_user, prefix, _FILES)
-    async with open_store(moto_address, prefix, tmp_path, writeback=True) as store:
+    async with open_store(server, prefix, tmp_path, writeback=True) as store:
         moves = await _moves(store)
         await hold_uploads(store)
         await store.write("d/a", b"mine")
@@ -451,7 +458,7 @@ async def test_what_is_staged_does_not_replace_what_others_put_in_place_of_a_cop
         await store.journal.record_intent(intent)
     other_user.delete_object(Bucket=BUCKET, Key=f"{prefix}d/a")
     _put(other_user, prefix, {"e/a": b"theirs"})
-    async with recovering(moto_address, prefix, tmp_path) as (store, recovery):
+    async with recovering(server, prefix, tmp_path) as (store, recovery):
         await recovery.resume()
         with trio.fail_after(20):
             await store.store.drain()
@@ -461,13 +468,13 @@ async def test_what_is_staged_does_not_replace_what_others_put_in_place_of_a_cop
 
 
 async def test_a_rename_of_an_earlier_version_moves_what_is_older(
-    moto_address: str, prefix: str, tmp_path: Path, other_user: Any
+    server: MemoryServer, prefix: str, tmp_path: Path, other_user: MemoryClient
 ) -> None:
     _put(other_user, prefix, _FILES)
-    async with open_store(moto_address, prefix, tmp_path) as store:
+    async with open_store(server, prefix, tmp_path) as store:
         journal = store.journal
         intent = make_intent(journal, Action.RENAME, "d", f"{prefix}d/", target=f"{prefix}e/")
         await journal.record_intent(dataclasses.replace(intent, changed_at=time.time() - 60))
-    async with recovering(moto_address, prefix, tmp_path) as (_, recovery):
+    async with recovering(server, prefix, tmp_path) as (_, recovery):
         await recovery.resume()
     assert objects(other_user, prefix) == _FILES

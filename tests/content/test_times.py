@@ -26,7 +26,9 @@ from provenafs.content.listing.index import (
 )
 from provenafs.s3.types import nanoseconds
 from provenafs.s3.writing import ObjectWriter
-from tests.support.faultproxy import FaultProxy, Request, s3_failure
+from tests.support.faultproxy import Request
+from tests.support.memory_bucket import MemoryServer, s3_failure
+from tests.support.memory_client import MemoryClient
 from tests.support.moto_bucket import BUCKET
 from tests.support.store import Store, open_store
 
@@ -35,8 +37,8 @@ STORED = 1700000000_000000000
 
 
 @pytest.fixture
-async def store(moto_address: str, prefix: str, tmp_path: Path) -> AsyncIterator[Store]:
-    async with open_store(moto_address, prefix, tmp_path) as store:
+async def store(server: MemoryServer, prefix: str, tmp_path: Path) -> AsyncIterator[Store]:
+    async with open_store(server, prefix, tmp_path) as store:
         yield store
 
 
@@ -198,16 +200,16 @@ async def test_what_is_set_during_a_copy_stands(
 
 @pytest.mark.parametrize("time_ns", [-1, -5 * 10**17, 253402300799_999999999])
 async def test_times_long_ago_and_far_ahead(
-    moto_address: str, prefix: str, tmp_path: Path, time_ns: int
+    server: MemoryServer, prefix: str, tmp_path: Path, time_ns: int
 ) -> None:
-    async with open_store(moto_address, prefix, tmp_path / "one") as store:
+    async with open_store(server, prefix, tmp_path / "one") as store:
         await store.write("f", b"x")
         entry = await store.entry("f")
         await store.files.set_attributes(store.volume, entry, time_ns, None)
         assert (await store.entry("f")).shown_mtime_ns == time_ns
         await store.store.drain()
         assert (await store.entry("f")).shown_mtime_ns == time_ns
-    async with open_store(moto_address, prefix, tmp_path / "two", asks_objects=True) as store:
+    async with open_store(server, prefix, tmp_path / "two", asks_objects=True) as store:
         await learned(store, "f")
         assert (await store.entry("f")).shown_mtime_ns == time_ns
 
@@ -294,7 +296,7 @@ def is_head(request: Request) -> bool:
 
 
 async def test_objects_tell_their_times_and_modes_once(
-    proxy: FaultProxy, prefix: str, tmp_path: Path, other_user: Any
+    faulty: MemoryServer, prefix: str, tmp_path: Path, other_user: MemoryClient
 ) -> None:
     for number in range(50):
         metadata = {"mtime": f"{number}.000000001", "mode": "33261"}
@@ -303,32 +305,32 @@ async def test_objects_tell_their_times_and_modes_once(
         )
     other_user.put_object(Bucket=BUCKET, Key=f"{prefix}plain", Body=b"x")
     names = [f"{number:02}" for number in range(50)]
-    async with open_store(proxy.address, prefix, tmp_path, asks_objects=True) as store:
+    async with open_store(faulty, prefix, tmp_path, asks_objects=True) as store:
         attributes = store.drive.attributes
         assert attributes is not None
         assert (await attributes.learn_here(await store.entry("05"))).mtime_ns == 5 * 10**9 + 1
-        assert sum(map(is_head, proxy.requests)) == 32  # those that follow come with it
+        assert sum(map(is_head, faulty.requests)) == 32  # those that follow come with it
         async with trio.open_nursery() as nursery:
             for _ in range(3):
                 nursery.start_soon(partial(learned, store, *names, "plain"))
-        assert sum(map(is_head, proxy.requests)) == 51
+        assert sum(map(is_head, faulty.requests)) == 51
         for number, name in enumerate(names):
             entry = await store.entry(name)
             assert (entry.shown_mtime_ns, entry.mode) == (number * 10**9 + 1, 0o755)
         plain = await store.entry("plain")
         assert (plain.shown_mtime_ns, plain.mode) == (plain.modified_ns, None)
-    async with open_store(proxy.address, prefix, tmp_path, asks_objects=True) as store:
+    async with open_store(faulty, prefix, tmp_path, asks_objects=True) as store:
         assert not await learned(store, *names, "plain")
-    assert sum(map(is_head, proxy.requests)) == 51
+    assert sum(map(is_head, faulty.requests)) == 51
 
 
 async def test_an_object_that_tells_nothing_shows_when_it_was_stored(
-    proxy: FaultProxy, prefix: str, tmp_path: Path, other_user: Any
+    faulty: MemoryServer, prefix: str, tmp_path: Path, other_user: MemoryClient
 ) -> None:
     key = prefix + "f"
     other_user.put_object(Bucket=BUCKET, Key=key, Body=b"x", Metadata={"mtime": "1"})
-    async with open_store(proxy.address, prefix, tmp_path, asks_objects=True) as store:
-        proxy.fail(is_head, s3_failure("403 Forbidden", "AccessDenied"), times=2)
+    async with open_store(faulty, prefix, tmp_path, asks_objects=True) as store:
+        faulty.fail(is_head, s3_failure("403 Forbidden", "AccessDenied"), times=2)
         assert await learned(store, "f")
         entry = await store.entry("f")
         assert entry.shown_mtime_ns == entry.modified_ns

@@ -144,9 +144,9 @@ async def scattered(reader: Reader, body: bytes, count: int, seed: int = 1) -> N
 
 
 async def test_scattered_reads_bring_the_whole_object_and_no_byte_twice(
-    moto_address: str, other_user: Any, prefix: str, tmp_path: Path
+    moto_address: str, moto_user: Any, prefix: str, tmp_path: Path
 ) -> None:
-    etag, body = put(other_user, prefix + "whole", 1)
+    etag, body = put(moto_user, prefix + "whole", 1)
     async with mount(moto_address, tmp_path) as made:
         source = made.source(prefix + "whole", etag)
         reader = made.open(source)
@@ -162,9 +162,9 @@ async def test_scattered_reads_bring_the_whole_object_and_no_byte_twice(
 
 
 async def test_two_handles_share_what_is_fetched(
-    moto_address: str, other_user: Any, prefix: str, tmp_path: Path
+    moto_address: str, moto_user: Any, prefix: str, tmp_path: Path
 ) -> None:
-    etag, body = put(other_user, prefix + "shared", 2)
+    etag, body = put(moto_user, prefix + "shared", 2)
     async with mount(moto_address, tmp_path) as made:
         sources = [made.source(prefix + "shared", etag) for _ in range(3)]
         readers = [made.open(source) for source in sources]
@@ -178,9 +178,9 @@ async def test_two_handles_share_what_is_fetched(
 
 
 async def test_few_reads_fetch_their_ranges_only(
-    moto_address: str, other_user: Any, prefix: str, tmp_path: Path
+    moto_address: str, moto_user: Any, prefix: str, tmp_path: Path
 ) -> None:
-    etag, body = put(other_user, prefix + "few", 3)
+    etag, body = put(moto_user, prefix + "few", 3)
     async with mount(moto_address, tmp_path) as made:
         source = made.source(prefix + "few", etag)
         reader = made.open(source)
@@ -191,9 +191,9 @@ async def test_few_reads_fetch_their_ranges_only(
 
 
 async def test_an_object_too_large_for_the_cache_is_left_alone(
-    moto_address: str, other_user: Any, prefix: str, tmp_path: Path
+    moto_address: str, moto_user: Any, prefix: str, tmp_path: Path
 ) -> None:
-    etag, body = put(other_user, prefix + "large", 4)
+    etag, body = put(moto_user, prefix + "large", 4)
     async with mount(moto_address, tmp_path, cache_size=4 * _SIZE) as made:
         reader = made.open(made.source(prefix + "large", etag))
         await scattered(reader, body, 60)
@@ -202,10 +202,10 @@ async def test_an_object_too_large_for_the_cache_is_left_alone(
 
 
 async def test_a_replaced_object_is_given_up_and_never_mixed(
-    moto_address: str, other_user: Any, prefix: str, tmp_path: Path
+    moto_address: str, moto_user: Any, prefix: str, tmp_path: Path
 ) -> None:
     key = prefix + "replaced"
-    etag, body = put(other_user, key, 5)
+    etag, body = put(moto_user, key, 5)
     async with mount(moto_address, tmp_path) as made:
         source = made.source(key, etag)
         reader = made.open(source)
@@ -216,7 +216,7 @@ async def test_a_replaced_object_is_given_up_and_never_mixed(
                 place = draw.randrange(_SIZE - 4096)
                 assert bytes(await reader.read(place, 4096)) == body[place : place + 4096]
                 if made.objects.of(source).is_fetched_whole and not replaced:
-                    put(other_user, key, 6)
+                    put(moto_user, key, 6)
                     replaced = True
                 await trio.lowlevel.checkpoint()
         assert caught.value.errno == errno.ESTALE
@@ -228,9 +228,9 @@ async def test_a_replaced_object_is_given_up_and_never_mixed(
 
 
 async def test_a_disk_that_fills_up_ends_it(
-    moto_address: str, other_user: Any, prefix: str, tmp_path: Path
+    moto_address: str, moto_user: Any, prefix: str, tmp_path: Path
 ) -> None:
-    etag, body = put(other_user, prefix + "full", 7)
+    etag, body = put(moto_user, prefix + "full", 7)
     async with mount(moto_address, tmp_path) as made:
         source = made.source(prefix + "full", etag)
         reader = made.open(source)
@@ -246,7 +246,7 @@ async def test_a_disk_that_fills_up_ends_it(
 
 async def test_refusals_end_it_and_readers_go_on(
     moto_address: str,
-    other_user: Any,
+    moto_user: Any,
     prefix: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -258,7 +258,7 @@ async def test_refusals_end_it_and_readers_go_on(
             return await super().fetch(start, end, retry=retry)
 
     monkeypatch.setattr(whole_fetch, "_PAUSE_S", 0.01)
-    etag, body = put(other_user, prefix + "refused", 8)
+    etag, body = put(moto_user, prefix + "refused", 8)
     async with mount(moto_address, tmp_path) as made:
         key = prefix + "refused"
         version = ObjectVersion(key, etag, _SIZE)
@@ -272,14 +272,14 @@ async def test_refusals_end_it_and_readers_go_on(
 
 async def test_it_is_given_up_when_nobody_reads_on(
     moto_address: str,
-    other_user: Any,
+    moto_user: Any,
     prefix: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(whole_fetch, "_IDLE_S", -1.0)
     monkeypatch.setattr(whole_fetch, "_GIVE_UP_S", 0.2)
-    etag, body = put(other_user, prefix + "idle", 9)
+    etag, body = put(moto_user, prefix + "idle", 9)
     async with mount(moto_address, tmp_path) as made:
         source = made.source(prefix + "idle", etag)
         reader = made.open(source)
@@ -291,9 +291,9 @@ async def test_it_is_given_up_when_nobody_reads_on(
 
 
 async def test_the_mount_ends_in_the_middle(
-    moto_address: str, other_user: Any, prefix: str, tmp_path: Path
+    moto_address: str, moto_user: Any, prefix: str, tmp_path: Path
 ) -> None:
-    etag, body = put(other_user, prefix + "ending", 10)
+    etag, body = put(moto_user, prefix + "ending", 10)
     with trio.fail_after(20):
         async with trio.open_nursery() as nursery:
             made = _Mount(moto_address, nursery, tmp_path, 2048 * MIB)

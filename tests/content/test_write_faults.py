@@ -20,23 +20,16 @@ from provenafs.content.mount_lock import UNOWNED
 from provenafs.errors import FSError
 from provenafs.s3.errors import S3Error
 from provenafs.s3.types import Credentials, CredentialScope
-from tests.support.faultproxy import (
-    Fault,
-    FaultProxy,
-    Request,
-    cut,
-    is_delete,
-    lose_answer,
-    s3_failure,
-    stall,
-)
+from tests.support.faultproxy import Request, is_delete
+from tests.support.memory_bucket import Fault, MemoryServer, cut, lose_answer, s3_failure, stall
+from tests.support.memory_client import MemoryClient
 from tests.support.moto_bucket import BUCKET
 from tests.support.store import MIB, Store, objects, open_store
 
 
 @pytest.fixture
-async def store(proxy: FaultProxy, prefix: str, tmp_path: Path) -> AsyncIterator[Store]:
-    async with open_store(proxy.address, prefix, tmp_path, io_timeout=3.0) as store:
+async def store(faulty: MemoryServer, prefix: str, tmp_path: Path) -> AsyncIterator[Store]:
+    async with open_store(faulty, prefix, tmp_path, io_timeout=3.0) as store:
         yield store
 
 
@@ -61,12 +54,12 @@ LARGE = bytes(range(256)) * (20 * MIB // 256)
 
 @pytest.mark.parametrize("fault", [lose_answer(), cut(), s3_failure("500 Oh", "InternalError")])
 async def test_a_new_file_is_stored_once_though_answers_get_lost(
-    store: Store, proxy: FaultProxy, other_user: Any, fault: Fault
+    store: Store, faulty: MemoryServer, other_user: MemoryClient, fault: Fault
 ) -> None:
-    proxy.fail(is_put, fault, times=1)
+    faulty.fail(is_put, fault, times=1)
     await store.write("new", b"new")
     assert objects(other_user, store.prefix) == {"new": b"new"}
-    proxy.fail(is_put, fault, times=1)
+    faulty.fail(is_put, fault, times=1)
     await store.write("new", b"changed")
     assert objects(other_user, store.prefix) == {"new": b"changed"}
     assert [row.state for row, _ in await store.journal.rows()].count(State.FAILED) == 0
@@ -74,21 +67,21 @@ async def test_a_new_file_is_stored_once_though_answers_get_lost(
 
 @pytest.mark.parametrize("which", [is_part, is_completion])
 async def test_a_large_file_is_stored_though_answers_get_lost(
-    store: Store, proxy: FaultProxy, other_user: Any, which: Any
+    store: Store, faulty: MemoryServer, other_user: MemoryClient, which: Any
 ) -> None:
-    proxy.fail(which, lose_answer(), times=1)
+    faulty.fail(which, lose_answer(), times=1)
     await store.write("large", LARGE, piece=MIB)
     assert objects(other_user, store.prefix) == {"large": LARGE}
 
 
 async def test_a_lost_answer_does_not_hide_somebody_elses_change(
-    store: Store, proxy: FaultProxy, other_user: Any
+    store: Store, faulty: MemoryServer, other_user: MemoryClient
 ) -> None:
     await store.write("a", b"base")
     handle = await store.open("a")
     await handle.write(0, b"mine")
     other_user.put_object(Bucket=BUCKET, Key=store.prefix + "a", Body=b"theirs")
-    proxy.fail(is_put, cut(), times=1)
+    faulty.fail(is_put, cut(), times=1)
     with pytest.raises(FSError) as caught:
         await handle.flush()
     assert caught.value.errno == errno.ESTALE
@@ -97,12 +90,12 @@ async def test_a_lost_answer_does_not_hide_somebody_elses_change(
 
 
 async def test_names_change_though_answers_get_lost(
-    store: Store, proxy: FaultProxy, other_user: Any
+    store: Store, faulty: MemoryServer, other_user: MemoryClient
 ) -> None:
     await store.write("a", b"a")
     await store.write("b", b"b")
-    proxy.fail(is_copy, lose_answer(), times=1)
-    proxy.fail(is_delete, lose_answer(), times=2)
+    faulty.fail(is_copy, lose_answer(), times=1)
+    faulty.fail(is_delete, lose_answer(), times=2)
     await store.rename("a", "c")
     await store.unlink("b")
     await store.store.drain()
@@ -111,14 +104,14 @@ async def test_names_change_though_answers_get_lost(
 
 @pytest.mark.parametrize("fault", [stall(), s3_failure("503 Slow Down", "SlowDown"), cut()])
 async def test_what_cannot_be_stored_is_an_error_in_time_and_kept(
-    store: Store, proxy: FaultProxy, other_user: Any, fault: Fault
+    store: Store, faulty: MemoryServer, other_user: MemoryClient, fault: Fault
 ) -> None:
-    proxy.fail(is_put, fault)
+    faulty.fail(is_put, fault)
     handle = await store.open("a", 0o101)
     await handle.write(0, b"kept")
     with trio.fail_after(30), pytest.raises((FSError, S3Error)):
         await handle.flush()
-    proxy.heal()
+    faulty.heal()
     # The program may try again, or leave it to recovery.
     await handle.sync()
     assert objects(other_user, store.prefix) == {"a": b"kept"}
@@ -126,15 +119,15 @@ async def test_what_cannot_be_stored_is_an_error_in_time_and_kept(
 
 
 async def test_what_was_acknowledged_is_sent_once_the_server_is_back(
-    proxy: FaultProxy, prefix: str, tmp_path: Path, other_user: Any
+    faulty: MemoryServer, prefix: str, tmp_path: Path, other_user: MemoryClient
 ) -> None:
-    async with open_store(proxy.address, prefix, tmp_path, writeback=True, io_timeout=2.0) as store:
-        proxy.fail(lambda request: request.method in ("PUT", "POST"), stall())
+    async with open_store(faulty, prefix, tmp_path, writeback=True, io_timeout=2.0) as store:
+        faulty.fail(lambda request: request.method in ("PUT", "POST"), stall())
         for number in range(20):
             await store.write(f"{number}", b"x")
         await trio.sleep(3)
         assert objects(other_user, prefix) == {}
-        proxy.heal()
+        faulty.heal()
         with trio.fail_after(60):
             await store.store.drain()
         assert store.failures == []
@@ -142,14 +135,14 @@ async def test_what_was_acknowledged_is_sent_once_the_server_is_back(
 
 
 async def test_what_went_to_recovery_is_not_stored_by_those_who_waited(
-    store: Store, proxy: FaultProxy, other_user: Any
+    store: Store, faulty: MemoryServer, other_user: MemoryClient
 ) -> None:
-    proxy.fail(is_put, s3_failure("403 Forbidden", "AccessDenied"))
+    faulty.fail(is_put, s3_failure("403 Forbidden", "AccessDenied"))
     handle = await store.open("a", os.O_CREAT | os.O_WRONLY)
     await handle.write(0, b"mine")
     with pytest.raises(S3Error):
         await handle.flush()
-    proxy.heal()
+    faulty.heal()
     async with trio.open_nursery() as nursery, handle.file.name_lock:
         nursery.start_soon(handle.release)
         await trio.testing.wait_all_tasks_blocked()
@@ -161,24 +154,24 @@ async def test_what_went_to_recovery_is_not_stored_by_those_who_waited(
 
 @pytest.mark.parametrize("later", [b"", b"changed"])
 async def test_an_upload_that_was_completed_unheard_is_ours(
-    store: Store, proxy: FaultProxy, other_user: Any, later: bytes
+    store: Store, faulty: MemoryServer, other_user: MemoryClient, later: bytes
 ) -> None:
     assert await store.names() == []
-    proxy.fail(is_completion, lose_answer())
-    proxy.fail(lambda request: request.method == "HEAD", cut())
+    faulty.fail(is_completion, lose_answer())
+    faulty.fail(lambda request: request.method == "HEAD", cut())
     handle = await store.open("a", os.O_CREAT | os.O_WRONLY)
     for offset in range(0, len(LARGE), MIB):
         await handle.write(offset, LARGE[offset : offset + MIB])
     with trio.fail_after(30), pytest.raises((FSError, S3Error)):
         await handle.sync()
-    proxy.heal()
+    faulty.heal()
     assert objects(other_user, store.prefix) == {"a": LARGE}
     if later:
         await handle.write(0, later)
         # The answer of S3 for an upload that is complete; the server here fails with 500.
-        proxy.fail(is_part, s3_failure("404 Not Found", "NoSuchUpload"), times=1)
+        faulty.fail(is_part, s3_failure("404 Not Found", "NoSuchUpload"), times=1)
     else:
-        proxy.fail(is_part, cut())
+        faulty.fail(is_part, cut())
     await handle.sync()
     await handle.release()
     assert objects(other_user, store.prefix) == {"a": later + LARGE[len(later) :]}
@@ -186,7 +179,7 @@ async def test_an_upload_that_was_completed_unheard_is_ours(
 
 
 async def test_a_directory_whose_rename_fails_is_where_it_was(
-    store: Store, proxy: FaultProxy, other_user: Any
+    store: Store, faulty: MemoryServer, other_user: MemoryClient
 ) -> None:
     for number in range(20):
         await store.write(f"d{number}", b"")
@@ -194,13 +187,13 @@ async def test_a_directory_whose_rename_fails_is_where_it_was(
         other_user.put_object(Bucket=BUCKET, Key=key, Body=b"x")
     store.index.expire(store.top.ino)
     before = objects(other_user, store.prefix)
-    proxy.fail(
+    faulty.fail(
         lambda request: is_copy(request) and request.path.endswith("/7"), s3_failure("500 x", "x")
     )
     with trio.fail_after(30), pytest.raises(S3Error):
         await store.rename("old", "new")
     assert objects(other_user, store.prefix) == before
-    proxy.fail(is_delete, s3_failure("500 x", "x"))
+    faulty.fail(is_delete, s3_failure("500 x", "x"))
     with trio.fail_after(60), pytest.raises(S3Error):
         await store.rename("old", "new")
     assert await store.journal.intents() == []
@@ -208,7 +201,7 @@ async def test_a_directory_whose_rename_fails_is_where_it_was(
 
 
 async def test_refused_credentials_end_a_file_and_not_the_mount(
-    store: Store, other_user: Any
+    store: Store, other_user: MemoryClient
 ) -> None:
     refusal = FSError(errno.EACCES, "the dataset is locked")
     give = store.bucket._caller._source

@@ -27,11 +27,11 @@ def writer(bucket: RecordingBucket) -> ObjectWriter:
 
 
 async def test_a_put_stores_bytes_and_what_is_known_of_them(
-    writer: ObjectWriter, other_user: Any, prefix: str
+    writer: ObjectWriter, moto_user: Any, prefix: str
 ) -> None:
     metadata = Metadata("w1", 1700000000_250000000, "text/csv", {"origin": "lab"})
     etag = await writer.put(f"{prefix}a", b"hello", None, metadata)
-    found = other_user.get_object(Bucket=BUCKET, Key=f"{prefix}a")
+    found = moto_user.get_object(Bucket=BUCKET, Key=f"{prefix}a")
     assert found["Body"].read() == b"hello"
     assert found["ETag"] == etag
     assert found["ContentType"] == "text/csv"
@@ -59,7 +59,7 @@ async def test_puts_replace_only_what_they_expect(writer: ObjectWriter, prefix: 
 
 
 async def test_parts_are_sent_and_copied(
-    writer: ObjectWriter, bucket: RecordingBucket, other_user: Any, prefix: str
+    writer: ObjectWriter, bucket: RecordingBucket, moto_user: Any, prefix: str
 ) -> None:
     base, added = os.urandom(6 * MIB), os.urandom(MIB)
     source, key = f"{prefix}source", f"{prefix}target"
@@ -71,7 +71,7 @@ async def test_parts_are_sent_and_copied(
         await writer.upload_part(key, upload, 3, added),
     ]
     await writer.complete(key, upload, parts, None, Metadata("w2", 5 * 10**9))
-    found = other_user.get_object(Bucket=BUCKET, Key=key)
+    found = moto_user.get_object(Bucket=BUCKET, Key=key)
     assert found["Body"].read() == base + bytes(4 * MIB) + added
     assert found["Metadata"]["mtime"] == "5"
     copies = [headers for line, headers in bucket.sent if "x-amz-copy-source-range" in headers]
@@ -79,20 +79,20 @@ async def test_parts_are_sent_and_copied(
 
 
 async def test_an_upload_does_not_replace_what_somebody_else_made(
-    writer: ObjectWriter, other_user: Any, prefix: str
+    writer: ObjectWriter, moto_user: Any, prefix: str
 ) -> None:
     upload = await writer.create_upload(f"{prefix}a", Metadata("w1"))
     part = await writer.upload_part(f"{prefix}a", upload, 1, b"mine")
-    other_user.put_object(Bucket=BUCKET, Key=f"{prefix}a", Body=b"theirs")
+    moto_user.put_object(Bucket=BUCKET, Key=f"{prefix}a", Body=b"theirs")
     with pytest.raises(PreconditionFailed):
         await writer.complete(f"{prefix}a", upload, [part], None, Metadata("w1"))
     await writer.abort(f"{prefix}a", upload)
     await writer.abort(f"{prefix}a", upload)
-    assert other_user.get_object(Bucket=BUCKET, Key=f"{prefix}a")["Body"].read() == b"theirs"
+    assert moto_user.get_object(Bucket=BUCKET, Key=f"{prefix}a")["Body"].read() == b"theirs"
 
 
 async def test_copies_carry_conditions_on_both_sides(
-    writer: ObjectWriter, bucket: RecordingBucket, other_user: Any, prefix: str
+    writer: ObjectWriter, bucket: RecordingBucket, moto_user: Any, prefix: str
 ) -> None:
     etag = await writer.put(f"{prefix}a", b"x", None, Metadata("w1", 7 * 10**9, "text/csv"))
     await writer.copy(f"{prefix}a", etag, f"{prefix}b", None, size=1)
@@ -103,7 +103,7 @@ async def test_copies_carry_conditions_on_both_sides(
     assert first["x-amz-copy-source-if-match"] == second["x-amz-copy-source-if-match"] == etag
     assert first["if-none-match"] == "*"
     assert second["if-match"] == etag
-    assert other_user.head_object(Bucket=BUCKET, Key=f"{prefix}b")["Metadata"]["mtime"] == "8"
+    assert moto_user.head_object(Bucket=BUCKET, Key=f"{prefix}b")["Metadata"]["mtime"] == "8"
 
 
 async def test_checksums_are_sent(

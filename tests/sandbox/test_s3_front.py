@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import socket
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,10 +18,21 @@ from provenafs.sandbox import s3_front
 from provenafs.sandbox.gateway import BUCKET, REGION, Gateway
 from provenafs.sandbox.s3_exchange import Site
 from tests.support.faultproxy import FaultProxy, Request, fault_proxy, stall
-from tests.support.fronts import client_of, front_over
+from tests.support.fronts import client_of, client_with_bucket, front_over
 from tests.support.running_services import KEYS, RunningServices
+from tests.support.s3_steps import (
+    CHANGES,
+    WRITES,
+    WRONG,
+    body_of,
+    changed_by_delete,
+    changed_by_empty_put,
+    changed_by_put,
+    delete_many,
+    outcome,
+    put,
+)
 
-WRONG = '"0123456789abcdef0123456789abcdef"'
 NOTHING = '"d41d8cd98f00b204e9800998ecf8427e"'
 _numbers = itertools.count()
 
@@ -36,57 +46,6 @@ def s3(services: RunningServices) -> Any:
 def key() -> str:
     """A key that nobody else uses; there is no object of it yet."""
     return f"front/{next(_numbers)}.txt"
-
-
-def put(s3: Any, key: str, body: bytes = b"old", **conditions: str) -> str:
-    return str(s3.put_object(Bucket=BUCKET, Key=key, Body=body, **conditions)["ETag"])
-
-
-def body_of(s3: Any, key: str) -> bytes | None:
-    try:
-        return bytes(s3.get_object(Bucket=BUCKET, Key=key)["Body"].read())
-    except s3.exceptions.NoSuchKey:
-        return None
-
-
-def outcome(call: Callable[..., Any], **arguments: Any) -> int:
-    """The HTTP status of a request to the bucket."""
-    try:
-        return int(call(Bucket=BUCKET, **arguments)["ResponseMetadata"]["HTTPStatusCode"])
-    except ClientError as error:
-        return int(error.response["ResponseMetadata"]["HTTPStatusCode"])
-
-
-def changed_by_put(s3: Any, key: str, **conditions: str) -> int:
-    return outcome(s3.put_object, Key=key, Body=b"new", **conditions)
-
-
-def changed_by_empty_put(s3: Any, key: str, **conditions: str) -> int:
-    return outcome(s3.put_object, Key=key, Body=b"", **conditions)
-
-
-def changed_by_copy(s3: Any, key: str, **conditions: str) -> int:
-    put(s3, f"{key}.source", b"new")
-    source = {"Bucket": BUCKET, "Key": f"{key}.source"}
-    return outcome(s3.copy_object, Key=key, CopySource=source, **conditions)
-
-
-def changed_by_complete(s3: Any, key: str, **conditions: str) -> int:
-    upload = {
-        "Key": key,
-        "UploadId": s3.create_multipart_upload(Bucket=BUCKET, Key=key)["UploadId"],
-    }
-    part = s3.upload_part(Bucket=BUCKET, **upload, PartNumber=1, Body=b"new")
-    parts = {"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]}
-    return outcome(s3.complete_multipart_upload, **upload, MultipartUpload=parts, **conditions)
-
-
-def changed_by_delete(s3: Any, key: str, **conditions: str) -> int:
-    return outcome(s3.delete_object, Key=key, **conditions)
-
-
-WRITES = [changed_by_put, changed_by_empty_put, changed_by_copy, changed_by_complete]
-CHANGES = [*WRITES, changed_by_delete]
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -345,13 +304,6 @@ def test_markers_have_an_etag(s3: Any) -> None:
     assert changed_by_delete(s3, key, IfMatch=NOTHING) == 204
 
 
-def delete_many(s3: Any, objects: list[dict[str, str]], **options: Any) -> dict[str, str]:
-    """What became of each key: "deleted", or the code of its error."""
-    answer = s3.delete_objects(Bucket=BUCKET, Delete={"Objects": objects, **options})
-    deleted = {entry["Key"]: "deleted" for entry in answer.get("Deleted", [])}
-    return deleted | {entry["Key"]: entry["Code"] for entry in answer.get("Errors", [])}
-
-
 def test_many_are_deleted_each_by_its_condition(s3: Any, key: str) -> None:
     seen, changed, gone, free = (f"{key}/{name}" for name in ("seen", "changed", "g&<ö", "free"))
     etag = put(s3, seen)
@@ -432,10 +384,7 @@ def test_a_server_without_conditions_has_them_behind_the_front() -> None:
     try:
         host, port = server.get_host_and_port()
         with front_over(f"http://{host}:{port}") as address:
-            s3, key = client_of(address), "k"
-            s3.create_bucket(
-                Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION}
-            )
+            s3, key = client_with_bucket(address), "k"
             for change in CHANGES:
                 put(s3, key)
                 assert change(s3, key, IfMatch=WRONG) == 412

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,7 +13,7 @@ import boto3
 import trio
 from botocore.config import Config
 
-from provenafs.sandbox.gateway import REGION, Gateway
+from provenafs.sandbox.gateway import BUCKET, REGION, Gateway
 from provenafs.sandbox.s3_exchange import Site
 from provenafs.sandbox.s3_front import running_front
 from tests.support.running_services import KEYS
@@ -29,6 +29,14 @@ def client_of(address: str) -> Any:
         aws_secret_access_key=KEYS.root_password,
         config=Config(retries={"max_attempts": 0}, s3={"addressing_style": "path"}),
     )
+
+
+def client_with_bucket(address: str) -> Any:
+    """Such a client of a front over moto, and the bucket, which another test may have made."""
+    s3 = client_of(address)
+    with suppress(s3.exceptions.BucketAlreadyOwnedByYou):
+        s3.create_bucket(Bucket=BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
+    return s3
 
 
 @contextmanager

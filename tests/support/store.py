@@ -23,6 +23,7 @@ from provenafs.content.volume import Volume
 from provenafs.content.writing.open_files import FileHandle
 from provenafs.errors import FSError
 from provenafs.s3.writing import ObjectWriter
+from tests.support.memory_bucket import MemoryBucket, MemoryServer
 from tests.support.moto_bucket import BUCKET, RecordingBucket
 
 MIB = 1024 * 1024
@@ -31,7 +32,9 @@ MIB = 1024 * 1024
 class Store:
     """Operations on one dataset as the kernel would ask for them."""
 
-    def __init__(self, store: MountStore, bucket: RecordingBucket, prefix: str) -> None:
+    def __init__(
+        self, store: MountStore, bucket: RecordingBucket | MemoryBucket, prefix: str
+    ) -> None:
         self.store = store
         self.files, self.index, self.journal = store.files, store.index, store.journal
         self.area = store.area
@@ -129,7 +132,7 @@ class Store:
 
 @asynccontextmanager
 async def open_store(
-    address: str,
+    server: MemoryServer | str,
     prefix: str,
     folder: Path,
     *,
@@ -140,8 +143,12 @@ async def open_store(
     asks_objects: bool = False,
     rename_limit: int = 50,
 ) -> AsyncIterator[Store]:
-    """A store over the bucket behind `address`, with cache and state in `folder`."""
-    bucket = RecordingBucket(address, io_timeout)
+    """A store over the bucket of a server, or at an address; cache and state are in `folder`."""
+    bucket = (
+        RecordingBucket(server, io_timeout)
+        if isinstance(server, str)
+        else MemoryBucket(server, io_timeout)
+    )
     failures: list[Exception] = []
     async with (
         open_content(
@@ -163,10 +170,10 @@ async def open_store(
 
 @asynccontextmanager
 async def recovering(
-    address: str, prefix: str, folder: Path, **options: Any
+    server: MemoryServer | str, prefix: str, folder: Path, **options: Any
 ) -> AsyncIterator[tuple[Store, Recovery]]:
     """A store that has taken over what earlier ones left, and its recovery."""
-    async with open_store(address, prefix, folder, **options) as store:
+    async with open_store(server, prefix, folder, **options) as store:
 
         async def volume_of(dataset: str) -> Volume:
             return store.volume
