@@ -22,7 +22,7 @@ def escape(display_name: str, suffix: str = "") -> str:
     # What is cut off in the end is not looked at: escaping makes nothing shorter.
     looked_at = display_name[: MAX_NAME_BYTES + 2]
     escaped = _UNFIT.sub(lambda match: f"%{ord(match[0]):02X}", looked_at)
-    return _shorten(escaped, MAX_NAME_BYTES - len(suffix.encode())) + suffix
+    return _shorten(escaped, max(0, MAX_NAME_BYTES - len(suffix.encode()))) + suffix
 
 
 def _shorten(name: str, limit: int) -> str:
