@@ -133,7 +133,7 @@ Bytes = Annotated[ByteSize, Field(ge=0)]
 
 
 class Settings(BaseModel):
-    """Everything one run of provenafs can be told."""
+    """All settings of one run."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -234,7 +234,7 @@ class Settings(BaseModel):
     def services(self) -> Services:
         """The addresses of the services.
 
-        Raises ConfigError if neither the domain nor an address says where one is.
+        Raises ConfigError if neither the domain nor an address locates one.
         """
         return Services(
             datastore=self._required("datastore_url", "data-api"),
@@ -339,7 +339,7 @@ def save_profile(name: str, values: Mapping[str, object]) -> Path:
 
 
 def delete_profile(name: str) -> bool:
-    """Remove a profile; tells whether there was one."""
+    """Remove a profile; returns whether it existed."""
     path = profile_path(name)
     existed = path.exists()
     path.unlink(missing_ok=True)

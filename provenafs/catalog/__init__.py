@@ -1,1 +1,1 @@
-"""What can be done to a dataset, once, for files and verbs alike."""
+"""Operations on datasets, shared by the mount and the subcommands."""

@@ -1,1 +1,1 @@
-"""What knows neither S3 nor Provena nor the kernel: each file could be a package of its own."""
+"""General helpers without knowledge of S3, Provena or FUSE."""
