@@ -286,7 +286,7 @@ def load_settings(*, environ: Mapping[str, str] | None = None, **flags: object) 
     from_environment = {
         name: environ[variable]
         for name in Settings.model_fields
-        if environ.get(variable := _environment_name(name))
+        if environ.get(variable := environment_name(name))
     }
     named = given.get("profile") or from_environment.get("profile")
     profile = str(named or DEFAULT_PROFILE)
@@ -300,7 +300,7 @@ def load_settings(*, environ: Mapping[str, str] | None = None, **flags: object) 
         if field in given:
             source = f"--{field.replace('_', '-')}"
         elif field in from_environment:
-            source = _environment_name(field)
+            source = environment_name(field)
         else:
             source = f"'{field}' in {profile_path(profile)}"
         # Without its cause: pydantic's text quotes the value, which may be a token.
@@ -376,7 +376,8 @@ def _read_profile(name: str, *, must_exist: bool) -> dict[str, Any]:
     return values
 
 
-def _environment_name(field: str) -> str:
+def environment_name(field: str) -> str:
+    """The environment variable of a setting."""
     return _ENVIRONMENT_NAMES.get(field, f"PROVENAFS_{field.upper()}")
 
 

@@ -217,3 +217,19 @@ def test_the_process_that_holds_a_sandbox_is_not_mistaken_for_a_killed_one(tmp_p
     with state.claimed():
         assert state.holder() == os.getpid()
     assert state.holder() is None
+
+
+@as_root
+def test_a_credential_of_systemd_is_read_though_a_group_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = tmp_path / "token"
+    token.write_text("a.b.c\n")
+    token.chmod(0o440)  # the mask of the access list that lets the unit's user in
+    with pytest.raises(LoginRequired, match="others can read it"):
+        _read_token_file(token)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert _read_token_file(token) == "a.b.c"
+    os.chown(token, UNOWNED, UNOWNED)
+    with pytest.raises(LoginRequired, match="belongs to another user"):
+        _read_token_file(token)

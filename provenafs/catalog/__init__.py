@@ -1,1 +1,1 @@
-"""Operations on datasets, shared by the mount and the subcommands."""
+"""Operations on datasets, shared by the mount and the command line."""

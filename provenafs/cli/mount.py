@@ -33,6 +33,12 @@ def mount(
         list[str] | None, typer.Option(help="Show only this handle; may be repeated.")
     ] = None,
     foreground: Annotated[bool, typer.Option(help="Stay attached to the terminal.")] = False,
+    install_unit: Annotated[
+        bool,
+        typer.Option(
+            "--install-unit", help="Mount nothing: write a unit for systemd that mounts like this."
+        ),
+    ] = False,
     read_only: Annotated[bool | None, typer.Option(help="Refuse every change.")] = None,
     allow_other: Annotated[
         bool | None,
@@ -118,10 +124,22 @@ def mount(
         staging_size=staging_size,
         rename_limit=rename_limit,
     )
-    if foreground:
+    if install_unit:
+        _install_unit(mountpoint, load)
+    elif foreground:
         _mount_in_foreground(mountpoint, load)
     else:
         mount_in_background(mountpoint, load)
+
+
+def _install_unit(mountpoint: Path, load: partial[Settings]) -> None:
+    from provenafs.cli.unit import install_unit
+
+    load()  # what is wrong with the settings is said now
+    given = {name: value for name, value in load.keywords.items() if value is not None}
+    unit = install_unit(resolved(mountpoint), given)
+    say(f"{unit} is written. To mount now and whenever you log in:")
+    say(f"  systemctl --user daemon-reload && systemctl --user enable --now '{unit.name}'")
 
 
 def _mount_in_foreground(mountpoint: Path, load: Callable[[], Settings]) -> None:

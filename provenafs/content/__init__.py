@@ -1,7 +1,7 @@
 """The bytes: objects of buckets as files, read, written and renamed.
 
 Speaks of entries, objects and ranges; knows neither the kernel nor Provena. Credentials and the
-may-I-write check come in as callables.
+write-permission check are passed in as callables.
 
 The model
     A dataset is a prefix of keys in a bucket (`drive`, `volume`). An entry of the index stands for

@@ -60,10 +60,10 @@ class Drive:
         self._content = content
         self._index = content.index
         self._root = root
-        self._siblings = DirectoryPrefetch(
+        self._directory_prefetch = DirectoryPrefetch(
             content.index, self._source_ahead, content.memory, content.nursery
         )
-        self._alike = SiblingRanges(
+        self._sibling_ranges = SiblingRanges(
             content.index, self._opened_ahead, content.memory, content.nursery
         )
         self.attributes = (
@@ -221,12 +221,12 @@ class Drive:
         """Read an object; `is_lost` tells whether this mount has replaced or deleted it."""
         source = self._source(entry, is_lost)
         reads = self._content.reads.of(source)
-        self._alike.open(entry, reads)
+        self._sibling_ranges.open(entry, reads)
         return Reader(
             source,
             self._content.memory,
             self._content.nursery,
-            lambda: self._siblings.first_read(entry),
+            lambda: self._directory_prefetch.first_read(entry),
             reads,
         )
 

@@ -18,8 +18,8 @@ from pathlib import Path
 from provenafs.content.claims import Claim
 from provenafs.content.journal_schema import Action, Intent, Row, State, changed_row, removed_row
 from provenafs.content.mount_lock import UNOWNED
+from provenafs.content.naming.attribute_updates import copy_with_attributes
 from provenafs.content.naming.moves import Ending, finish
-from provenafs.content.naming.mtime_updates import copy_with_attributes
 from provenafs.content.store import Store
 from provenafs.content.volume import Volume
 from provenafs.content.writing.file import File

@@ -14,8 +14,8 @@ from provenafs.content.claims import Claims
 from provenafs.content.content import Content
 from provenafs.content.journal import Journal
 from provenafs.content.listing.index import Index
+from provenafs.content.naming.attribute_updates import AttributeUpdates
 from provenafs.content.naming.deferred_deletes import DeferredDeletes
-from provenafs.content.naming.mtime_updates import AttributeUpdates
 from provenafs.content.naming.namespace import Namespace
 from provenafs.content.naming.services import NamingServices
 from provenafs.content.staging.staged_bytes import StagingArea

@@ -2,7 +2,8 @@
 
 The kernel keeps a killed process waiting until its request is answered, and pyfuse3 does not pass
 on that it was interrupted. /proc shows this (proc(5)): the signal is pending, or if it has ended
-the process by itself SIGKILL is; one that closes its files as it dies has it in its exit code. The bytes are stored all the same, once the handle is released.
+the process by itself SIGKILL is; one that closes its files as it dies has it in its exit code. The
+bytes are stored all the same, once the handle is released.
 """
 
 from __future__ import annotations

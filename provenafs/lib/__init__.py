@@ -1,1 +1,1 @@
-"""General helpers without knowledge of S3, Provena or FUSE."""
+"""Generic helpers that know neither S3 nor Provena nor the kernel."""

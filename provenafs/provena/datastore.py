@@ -98,7 +98,8 @@ class DataStore(ServiceClient):
 
         A page that this API refuses because of one row it cannot parse is read from the registry,
         so that it hides none of the others; `left_out` is called with rows that cannot be used
-        (default: they are logged). A record changed meanwhile keeps its place: the order is by time of creation.
+        (default: they are logged). A record changed meanwhile keeps its place: the order is by
+        time of creation.
         """
         async for page in pages(self._list_page, self._registry.list_page):
             for record in records_of(page.items, left_out or _warn):

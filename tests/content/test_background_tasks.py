@@ -19,7 +19,7 @@ from provenafs.content.cache.block_cache import BlockCache
 from provenafs.content.journal import Journal
 from provenafs.content.listing.keys import ChildrenOfPage
 from provenafs.content.listing.listing import DeepListing
-from provenafs.content.naming import mtime_updates as touches
+from provenafs.content.naming import attribute_updates as touches
 from provenafs.content.reading.directory_prefetch import DirectoryPrefetch
 from provenafs.content.staging import staged_bytes as staging
 from provenafs.s3.bucket import Bucket

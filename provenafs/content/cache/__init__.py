@@ -1,6 +1,6 @@
-"""Which bytes are kept on disk, disposable?
+"""The block cache on disk; everything in it can be fetched again.
 
-`block_cache` keeps blocks of object versions, evicts those used least recently and verifies each
-block once after a restart; `segments` is how they lie on disk, `open_segments` those that are read
-from now.
+`block_cache` decides what is cached, evicts the least recently used and verifies each granule once
+after a restart; `segments` is the layout on disk, `open_segments` has the segment files that are
+being read.
 """

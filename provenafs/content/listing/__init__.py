@@ -1,7 +1,7 @@
-"""What does a directory show?
+"""Directories and the object index.
 
 `index` has every entry that was ever shown, in `database`, and their inode numbers. `listing` makes
-the LIST of one directory, or of a whole subtree, and merges it page by page; `keys` says which keys
-can be files; `list_ahead` notices a walk and lists before it; `object_attributes` asks the objects
-for their own times.
+the LIST requests of one directory, or of a whole subtree, and merges them page by page; `keys` says
+which keys can be files; `list_ahead` recognises a directory walk and lists ahead of it;
+`object_attributes` reads the times and modes that objects carry.
 """

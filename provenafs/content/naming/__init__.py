@@ -1,7 +1,7 @@
-"""How do names change?
+"""Create, unlink and rename.
 
-`namespace` creates, makes and removes; `renames` renames files and directories, in the bucket by
-`moves`. A removal may be carried out later (`deferred_deletes`), many at once (`delete_queue`);
-`mtime_updates` brings times and modes that were set into the objects. An empty directory is an
-object of its own (`markers`). Who works on which name is claimed first, in `content.claims`.
+`namespace` creates and removes names; `renames` renames files and directories, in the bucket by
+`moves`. A removal may be deferred (`deferred_deletes`) and sent with many others (`delete_queue`);
+`attribute_updates` writes changed times and modes to the metadata of objects. An empty directory is
+an object of its own (`markers`). Names are claimed first, in `content.claims`.
 """

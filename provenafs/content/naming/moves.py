@@ -14,8 +14,8 @@ from functools import partial
 import trio
 
 from provenafs.content.journal_schema import Intent, Move
+from provenafs.content.naming.attribute_updates import copy_object
 from provenafs.content.naming.markers import put_marker
-from provenafs.content.naming.mtime_updates import copy_object
 from provenafs.content.volume import Volume
 from provenafs.content.writing.attributes import Attributes
 from provenafs.lib.parallel import run_all

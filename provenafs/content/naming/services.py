@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from provenafs.content.claims import Claims
 from provenafs.content.content import Content
 from provenafs.content.journal import Journal
+from provenafs.content.naming.attribute_updates import AttributeUpdates
 from provenafs.content.naming.deferred_deletes import DeferredDeletes
-from provenafs.content.naming.mtime_updates import AttributeUpdates
 from provenafs.content.writing.open_files import OpenFiles
 from provenafs.lib.progress import Progress
 

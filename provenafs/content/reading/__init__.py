@@ -1,12 +1,13 @@
-"""How does a byte come?
+"""Reads and read-ahead.
 
-A `reader` belongs to one handle and one object version. `access_pattern` decides from the places
-that are read what is fetched ahead: of a stream, of `strides` and a `lattice`, of `runs` as long as
-those before. `fetched_range` is bytes in memory or on their way, `held_ranges` many of them, all
-counted in one `budget`; `object_source` gets them from the block cache or the bucket.
+A `reader` serves one handle of one object version. `access_pattern` predicts from the offsets read
+so far what to fetch ahead: the rest of a stream, the next of `strides` or of a `lattice`, the rest
+of `runs` as long as those before. A `fetched_range` is bytes in memory or in flight, `held_ranges`
+is many of them, and all of them count in one `budget`; `object_source` gets them from the block
+cache or from the bucket.
 
-What all handles of an object version share is in `object_reads`: how long they have waited, after
-which `whole_fetch` caches the object whole, and ranges that were fetched before it was opened.
-`directory_prefetch` has small files ready, `sibling_ranges` those parts of larger ones at which the
-files of a folder are read `alike`.
+`object_reads` is shared by all handles of an object version: how long they have waited, after which
+`whole_fetch` caches the whole object, and ranges that were fetched before it was opened.
+`directory_prefetch` prefetches small files; `sibling_ranges` prefetches from larger files the
+ranges that `alike` has found to be read in several files of a folder.
 """

@@ -1,6 +1,6 @@
-"""Which bytes are on disk and must not be lost?
+"""Bytes on disk that the bucket does not have yet, and that must not be lost.
 
-`staged_bytes` is a changed file on the local disk, over the object it was made from; `write_buffer`
-holds the end of one that is written in sequence on its way there; `ranges` says which bytes are
-where.
+`staged_bytes` is the local copy of a changed file, over the object it was made from; `write_buffer`
+buffers the tail of a sequential write before it goes to disk; `ranges` tracks which bytes
+are where.
 """
