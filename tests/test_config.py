@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from provenafs import config
 from provenafs.config import (
     ConfigError,
     delete_profile,
     load_settings,
+    load_with_origins,
     profile_names,
     profile_path,
     save_profile,
@@ -28,6 +30,7 @@ FOUR = {
 def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for kind in ("CONFIG", "STATE", "CACHE"):
         monkeypatch.setenv(f"XDG_{kind}_HOME", str(tmp_path / kind.lower()))
+    monkeypatch.setattr(config, "SYSTEM_DIRECTORY", tmp_path / "etc")
 
 
 def write(name: str, text: str) -> Path:
@@ -109,15 +112,18 @@ def test_profiles_are_kept_private_and_come_back(tmp_path: Path) -> None:
     ("text", "words"),
     [
         ("ttl = ", "not valid TOML"),
-        ("tll = 3", "unknown key 'tll' in .*; the keys are .*ttl"),
+        ("tll = 3", "unknown key 'tll' in .*bad.toml: did you mean ttl?"),
+        ("qqqqq = 3", "unknown key 'qqqqq' in .*bad.toml; known are .*ttl"),
         ("profile = 'x'", "unknown key 'profile'"),
-        ("ttl = 'soon'", "'ttl' in .*bad.toml: input should be a valid number"),
+        ("ttl = 'soon'", "'ttl' in .*bad.toml: must be a duration such as 30, 1.5s, 5m"),
+        ("io_timeout = 0", "'io_timeout' in .*bad.toml: must be more than 0"),
         ("read_only = 'perhaps'", "'read_only' in .*valid boolean"),
         ("domain = 'https://x'", "'domain' in "),
         ("datastore_url = 'ftp://x'", "must be an address like https://host"),
         ("datastore_url = 'http://data.example.org'", "must be https"),
         ("auth_url = 'https://u:p@host/x'", "without user"),
-        ("memory = 'much'", "'memory' in "),
+        ("memory = 'much'", "'memory' in .*bad.toml: must be a size such as 512MiB"),
+        ("memory = -1", "'memory' in .*bad.toml: must be a size"),
     ],
 )
 def test_a_bad_profile_is_one_sentence(text: str, words: str) -> None:
@@ -125,6 +131,56 @@ def test_a_bad_profile_is_one_sentence(text: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words) as caught:
         load_settings(environ={}, profile="bad")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("5m", 300), ("1.5 s", 1.5), ("20ms", 0.02), ("7", 7)]
+)
+def test_durations_have_units(text: str, seconds: float) -> None:
+    assert load_settings(environ={"PROVENAFS_TTL": text}).ttl == pytest.approx(seconds)
+
+
+def test_an_unknown_variable_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"PROVENAFS_TLL: did you mean PROVENAFS_TTL\?"):
+        load_settings(environ={"PROVENAFS_TLL": "3"})
+    load_settings(environ={"PROVENAFS_TRACEBACK": "1", "PROVENAFS_SANDBOX_STATE": "/x"})
+
+
+def test_the_only_profile_is_the_default() -> None:
+    save_profile("reef", FOUR)
+    assert load_settings(environ={}).profile == "reef"
+    # An instance that the environment names is not mixed with another one.
+    assert load_settings(environ={"PROVENAFS_AUTH_URL": "https://x.org"}).profile == "default"
+    save_profile("other", {})
+    with pytest.raises(ConfigError, match="those that exist: other, reef"):
+        _ = load_settings(environ={}).services
+    save_profile("default", {"ttl": 3})
+    assert load_settings(environ={}).ttl == 3
+
+
+def test_the_system_speaks_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = tmp_path / "etc" / "profiles" / "lab.toml"
+    shared.parent.mkdir(parents=True)
+    shared.write_text("ttl = 5\nmemory = '2MiB'\n")
+    (tmp_path / "etc" / "defaults.toml").write_text("ttl = 6\nio_timeout = 7\nprofile = 'lab'\n")
+    monkeypatch.setenv("PROVENAFS_MEMORY", "3MiB")
+    settings, origins = load_with_origins(api_timeout="8s")
+    assert (settings.profile, settings.ttl, settings.io_timeout) == ("lab", 5, 7)
+    assert (settings.memory, settings.api_timeout) == (3 * 1024**2, 8)
+    assert origins == {
+        "profile": "system file",
+        "ttl": "system profile",
+        "io_timeout": "system file",
+        "memory": "environment",
+        "api_timeout": "flag",
+    }
+    save_profile("lab", {"io_timeout": 9})
+    settings, origins = load_with_origins()
+    assert (settings.ttl, settings.io_timeout, origins["io_timeout"]) == (6, 9, "profile")
+    assert profile_names() == ["lab"]
+    (tmp_path / "etc" / "defaults.toml").write_text("tll = 6\n")
+    with pytest.raises(ConfigError, match=r"'tll' in .*defaults.toml: did you mean ttl\?"):
+        load_settings(environ={})
 
 
 def test_a_profile_that_is_no_text() -> None:

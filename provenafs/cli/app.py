@@ -37,6 +37,7 @@ VERBS = {
     "logout": Verb("login", "logout", "Delete the login and end its session."),
     "whoami": Verb("login", "whoami", "Show the logged-in user and the services."),
     "profile": Verb("profile", "app", "Add, list, show and remove profiles."),
+    "config": Verb("settings", "app", "Show every setting, and where it comes from."),
     "info": Verb("records", "info", "Show a dataset's state and your access rights."),
     "search": Verb("records", "search", "Search for datasets."),
     "metadata": Verb("metadata", "app", "Show, validate, edit and revert metadata."),

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from provenafs.cli.logs import log_to_file, log_to_terminal, reopen_logs
+from provenafs.cli.options import option
 from provenafs.cli.output import say
 from provenafs.config import Settings, load_settings
 from provenafs.fuse.mountpoint import resolved
@@ -39,67 +40,23 @@ def mount(
             "--install-unit", help="Mount nothing: write a unit for systemd that mounts like this."
         ),
     ] = False,
-    read_only: Annotated[bool | None, typer.Option(help="Refuse every change.")] = None,
-    allow_other: Annotated[
-        bool | None,
-        typer.Option(help="Give other users of this machine access, as far as modes permit."),
-    ] = None,
-    uid: Annotated[
-        str | None, typer.Option(help="With --allow-other: the user shown as the owner.")
-    ] = None,
-    gid: Annotated[
-        str | None,
-        typer.Option(help="With --allow-other: the group shown as the owner, e.g. of a lab."),
-    ] = None,
-    umask: Annotated[
-        str | None,
-        typer.Option(help="With --allow-other: permission bits to clear, e.g. 007 or 002."),
-    ] = None,
-    s3_endpoint: Annotated[
-        str | None, typer.Option(help="Address of the S3 server, if not AWS.")
-    ] = None,
-    cache_dir: Annotated[
-        Path | None, typer.Option(help="Directory for the disposable cache.")
-    ] = None,
-    state_dir: Annotated[
-        Path | None, typer.Option(help="Directory for state that must survive.")
-    ] = None,
-    ttl: Annotated[float | None, typer.Option(help="Seconds a listing is trusted.")] = None,
-    mtime: Annotated[
-        str | None,
-        typer.Option(
-            metavar="stored|object",
-            help="Times of files: when stored, or those kept with the objects (a HEAD each).",
-        ),
-    ] = None,
-    io_timeout: Annotated[
-        float | None, typer.Option(help="Seconds without progress after which a transfer fails.")
-    ] = None,
-    cache_size: Annotated[
-        str | None,
-        typer.Option(help="Disk space for cached reads, e.g. 10GiB; 0 disables the cache."),
-    ] = None,
-    memory: Annotated[str | None, typer.Option(help="Memory for read-ahead, e.g. 128MiB.")] = None,
-    fetch_whole: Annotated[
-        bool | None,
-        typer.Option(
-            help="Cache a file whole once waiting for parts of it has cost as much; not where"
-            " each byte is paid for."
-        ),
-    ] = None,
-    writeback: Annotated[
-        bool | None,
-        typer.Option(
-            help="Let close() return once data is on the local disk; upload in the background."
-        ),
-    ] = None,
-    staging_size: Annotated[
-        str | None, typer.Option(help="Disk space for data that is not stored yet, e.g. 20GiB.")
-    ] = None,
-    rename_limit: Annotated[
-        int | None,
-        typer.Option(help="Largest directory (in objects) that may be renamed; above it, EXDEV."),
-    ] = None,
+    read_only: Annotated[bool | None, option("read_only")] = None,
+    allow_other: Annotated[bool | None, option("allow_other")] = None,
+    uid: Annotated[str | None, option("uid")] = None,
+    gid: Annotated[str | None, option("gid")] = None,
+    umask: Annotated[str | None, option("umask")] = None,
+    s3_endpoint: Annotated[str | None, option("s3_endpoint_url")] = None,
+    cache_dir: Annotated[Path | None, option("cache_dir")] = None,
+    state_dir: Annotated[Path | None, option("state_dir")] = None,
+    ttl: Annotated[str | None, option("ttl")] = None,
+    mtime: Annotated[str | None, option("mtime")] = None,
+    io_timeout: Annotated[str | None, option("io_timeout")] = None,
+    cache_size: Annotated[str | None, option("cache_size")] = None,
+    memory: Annotated[str | None, option("memory")] = None,
+    fetch_whole: Annotated[bool | None, option("fetch_whole")] = None,
+    writeback: Annotated[bool | None, option("writeback")] = None,
+    staging_size: Annotated[str | None, option("staging_size")] = None,
+    rename_limit: Annotated[str | None, option("rename_limit")] = None,
 ) -> None:
     """Mount the datasets of a Provena data store as a drive."""
     load = partial(

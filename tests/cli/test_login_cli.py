@@ -94,16 +94,47 @@ def test_profiles(environ: dict[str, str]) -> None:
         done = run_cli(environ, "profile", *arguments)
         return done.returncode, done.stdout, done.stderr
 
-    assert run("add", "a", "--domain", "example.org", "--realm", "r")[0] == 0
-    assert run("list") == (0, "a\n", "")
+    add = ("add", "a", "--domain", "example.org", "--realm", "r", "--no-check")
+    assert run(*add)[0] == 0
+    ((name, file),) = [line.split("\t") for line in run("list")[1].splitlines()]
+    assert (name, Path(file).name) == ("a", "a.toml")
+    assert json.loads(run("list", "--json")[1]) == [{"name": "a", "file": file}]
     assert "realm https://auth.example.org/auth/realms/r" in run("show", "a")[1]
-    status, _, said = run("add", "a", "--domain", "example.org", "--realm", "r")
+    status, _, said = run(*add)
     assert (status, "already" in said) == (2, True)
     status, _, said = run("add", "b", "--domain", "example.org")
     assert (status, "--realm" in said) == (2, True)
     assert run("remove", "a", "--yes") == (0, "Removed the profile 'a'.\n", "")
     status, _, said = run("show", "a")
     assert (status, said) == (2, "provenafs: there is no profile 'a' (none exists yet)\n")
+
+
+def test_a_profile_is_checked_before_it_is_added(
+    sandbox: RunningSandbox, environ: dict[str, str]
+) -> None:
+    running = sandbox.running
+    add = ("profile", "add", "own", "--auth-url", running.realm, "--registry-url", running.registry)
+    done = run_cli(
+        environ,
+        *(*add, "--search-url", running.search, "--datastore-url", "http://127.0.0.1:9"),
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "nothing is added" in done.stderr
+    assert "the registry: found" in done.stdout
+    assert "the data store at http://127.0.0.1:9 cannot be reached" in done.stdout
+    assert run_cli(environ, "profile", "list").stdout == ""
+
+
+def test_a_broken_profile_is_shown_and_removed(environ: dict[str, str]) -> None:
+    folder = Path(environ["XDG_CONFIG_HOME"]) / "provenafs" / "profiles"
+    folder.mkdir(parents=True, mode=0o700)
+    (folder / "bad.toml").write_text('token = "secret"\ntll = 3\n')
+    shown = run_cli(environ, "profile", "show", "bad")
+    assert shown.returncode == 2
+    assert shown.stdout.splitlines()[1:] == ["token = **********", "tll = 3"]
+    assert "did you mean ttl?" in shown.stderr
+    removed = run_cli(environ, "profile", "remove", "bad", "--yes")
+    assert (removed.returncode, removed.stdout) == (0, "Removed the profile 'bad'.\n")
 
 
 @pytest.mark.parametrize(
