@@ -311,10 +311,11 @@ def _check_variables(environ: Mapping[str, str]) -> None:
     known = {*map(environment_name, Settings.model_fields), *_NO_SETTINGS}
     for name in environ:
         if name.startswith(_PREFIX) and name not in known:
-            raise ConfigError(f"unknown environment variable {name}{_nearest(name, known)}")
+            raise ConfigError(f"unknown environment variable {name}{nearest(name, known)}")
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence about an unknown name: what may have been meant."""
     known = sorted(known)
     near = difflib.get_close_matches(name, known, 1)
     return f": did you mean {near[0]}?" if near else f"; known are {', '.join(known)}"
@@ -406,7 +407,7 @@ def _read(path: Path, known: Iterable[str]) -> dict[str, Any]:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
     for key in values:
         if key not in known:
-            raise ConfigError(f"unknown key '{key}' in {path}{_nearest(key, known)}")
+            raise ConfigError(f"unknown key '{key}' in {path}{nearest(key, known)}")
     return values
 
 

@@ -92,8 +92,9 @@ def mount(
 def _install_unit(mountpoint: Path, load: partial[Settings]) -> None:
     from provenafs.cli.unit import install_unit
 
-    load()  # what is wrong with the settings is said now
+    profile = load().profile  # and what is wrong with the settings is said now
     given = {name: value for name, value in load.keywords.items() if value is not None}
+    given["profile"] = profile
     unit = install_unit(resolved(mountpoint), given)
     say(f"{unit} is written. To mount now and whenever you log in:")
     say(f"  systemctl --user daemon-reload && systemctl --user enable --now '{unit.name}'")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from functools import partial
 from pathlib import Path
@@ -12,7 +11,7 @@ import typer
 
 from provenafs.cli.app import plain_app, run
 from provenafs.cli.mount import mount_in_background
-from provenafs.config import ConfigError, Settings, load_settings
+from provenafs.config import ConfigError, Settings, load_settings, nearest
 
 _SOURCE = "provena:"
 _SETTINGS = [name for name in Settings.model_fields if name not in ("profile", "token")]
@@ -76,6 +75,4 @@ def settings_of(options: str, *, is_sloppy: bool = False) -> dict[str, Any]:
 def _unknown(name: str) -> str:
     if name == "token":
         return "a token in a mount option can be read by everybody: use token_file"
-    near = difflib.get_close_matches(name, _SETTINGS, 1)
-    hint = f"did you mean '{near[0]}'?" if near else f"the settings are {', '.join(_SETTINGS)}"
-    return f"the mount option '{name}' is unknown: {hint}"
+    return f"unknown mount option '{name}'{nearest(name, _SETTINGS)}"
