@@ -52,7 +52,7 @@ async def open_context(
     async with (
         open_content(
             settings.cache_dir / settings.profile,
-            S3Context(settings.s3_endpoint_url, settings.io_timeout),
+            S3Context(settings.s3_endpoint_url, settings.io_timeout, settings.connections),
             _content_options(settings),
             listeners.changed,
         ) as content,

@@ -120,6 +120,8 @@ class Settings(BaseModel):
     """How many objects a directory may hold to be renamed; above it (EXDEV) mv copies."""
     memory: Bytes = ByteSize(80 * _MIB)
     """Memory for all read-ahead windows together."""
+    connections: Annotated[int, Field(ge=1, le=128)] = 32
+    """The most ranges of large files read at once, and parts sent; as many as speed it up are."""
     fetch_whole: bool = True
     """Cache a file whole once the waits for parts of it have lasted as long as that takes.
 

@@ -124,6 +124,7 @@ def test_profiles_are_kept_private_and_come_back(tmp_path: Path) -> None:
         ("auth_url = 'https://u:p@host/x'", "without user"),
         ("memory = 'much'", "'memory' in .*bad.toml: must be a size such as 512MiB"),
         ("memory = -1", "'memory' in .*bad.toml: must be a size"),
+        ("connections = 0", "'connections' in .*greater than or equal to 1"),
     ],
 )
 def test_a_bad_profile_is_one_sentence(text: str, words: str) -> None:

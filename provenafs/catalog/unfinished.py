@@ -23,17 +23,33 @@ class Unfinished:
     Finished ones stay named until the end: to give them up then does nothing.
     """
 
-    def __init__(self, file: IO[str]) -> None:
+    def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         file.seek(0)
+        content = file.read()
+        # A last line that was cut off, by a full disk or a crash, is of an upload without parts.
+        self._end = content.rfind(b"\n") + 1
+        self._cut()
+        lines = content[: self._end].splitlines()
         self.left_behind: list[tuple[str, str]] = [
-            (key, upload_id) for key, upload_id in map(json.loads, _whole_lines(file))
+            (key, upload_id) for key, upload_id in map(json.loads, lines)
         ]
 
     def begun(self, key: str, upload_id: str) -> None:
-        """Note an upload before its first part is sent."""
-        self._file.write(json.dumps([key, upload_id]) + "\n")
-        self._file.flush()
+        """Note an upload before its first part is sent. Raises OSError, and then notes nothing."""
+        line = f"{json.dumps([key, upload_id])}\n".encode()
+        try:
+            if self._file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        except OSError:
+            # The next line must not be joined with half of this one.
+            self._cut()
+            raise
+        self._end += len(line)
+
+    def _cut(self) -> None:
+        self._file.truncate(self._end)
+        self._file.seek(self._end)
 
 
 @contextmanager
@@ -45,11 +61,6 @@ def unfinished(path: Path) -> Iterator[Unfinished]:
     except BlockingIOError:
         message = "another process on this machine is copying into the same dataset"
         raise FSError(errno.EBUSY, message) from None
-    with os.fdopen(descriptor, "a+") as file:
+    with os.fdopen(descriptor, "r+b", buffering=0) as file:
         yield Unfinished(file)
         path.unlink(missing_ok=True)
-
-
-def _whole_lines(file: IO[str]) -> list[str]:
-    """Without a last one that was cut off."""
-    return [line for line in file if line.endswith("\n")]

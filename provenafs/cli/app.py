@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import io
 import os
@@ -15,6 +16,7 @@ from typer.core import TyperGroup
 from typer.main import get_command as command_of
 
 from provenafs import __version__
+from provenafs.cli.examples import add_examples
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,15 @@ class LazyGroup(TyperGroup):
         if verb is None:
             return None
         module = importlib.import_module(f"provenafs.cli.{verb.module}")
-        return _as_command(cmd_name, getattr(module, verb.attribute))
+        command = _as_command(cmd_name, getattr(module, verb.attribute))
+        add_examples(cmd_name, command)
+        return command
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The subcommand that is named; for one that does not exist the nearest is suggested."""
+        if args[0] not in VERBS and (near := difflib.get_close_matches(args[0], VERBS, 1)):
+            ctx.fail(f"No such command '{args[0]}'. Did you mean '{near[0]}'?")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """List the subcommands without importing them."""

@@ -55,7 +55,7 @@ class _Total:
 @app.command()
 def warm(paths: _Paths) -> None:
     """Fetch files into the block cache, so that they are read at local speed."""
-    _for_each(_found(paths), _fetch, "fetching")
+    _for_each(_found(paths), _fetch, "fetching", "fetched")
 
 
 @app.command()
@@ -66,19 +66,19 @@ def pin(paths: _Paths) -> None:
         os.setxattr(file.path, _PINNED, b"1")
         _fetch(file, advance)
 
-    _for_each(_found(paths), work, "fetching")
+    _for_each(_found(paths), work, "fetching", "fetched and pinned")
 
 
 @app.command()
 def unpin(paths: _Paths) -> None:
     """Unpin files."""
-    _for_each(_found(paths), _set(_PINNED), "letting go of")
+    _for_each(_found(paths), _set(_PINNED), "unpinning", "unpinned")
 
 
 @app.command()
 def evict(paths: _Paths) -> None:
     """Remove files from the block cache, pinned ones too; the data store keeps them."""
-    _for_each(_found(paths), _set(_CACHED), "evicting")
+    _for_each(_found(paths), _set(_CACHED), "evicting", "evicted")
 
 
 @app.command(name="stat")
@@ -190,12 +190,15 @@ def _fetch(file: _File, advance: Callable[[int], None]) -> None:
 
 
 def _for_each(
-    files: Sequence[_File], work: Callable[[_File, Callable[[int], None]], None], verb: str
+    files: Sequence[_File],
+    work: Callable[[_File, Callable[[int], None]], None],
+    doing: str,
+    done: str,
 ) -> None:
-    """Do the work for all files, some at once, with a progress line; raises the first failure."""
+    """Do the work for all files, some at once, with progress; raises the first failure."""
+    total = sum(file.size for file in files)
     with progress_of_bytes() as progress, ThreadPoolExecutor(_AT_ONCE) as pool:
-        total = sum(file.size for file in files)
-        line = progress.add_task(f"{verb} {len(files)} files", total=total)
+        line = progress.add_task(f"{doing} {len(files)} files", total=total)
 
         def advance(size: int) -> None:
             progress.advance(line, size)
@@ -207,3 +210,4 @@ def _for_each(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+    say(f"{len(files)} files of {decimal(total)} {done}.")

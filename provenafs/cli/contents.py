@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import csv
+import json
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,38 +23,44 @@ from provenafs.cli.progress import progress_of_files
 from provenafs.cli.target import JsonOption, ProfileOption, Target, TargetArgument
 from provenafs.config import Settings
 from provenafs.content.listing.index import Index
-from provenafs.printable import printable
+from provenafs.printable import printable, printable_json
 from provenafs.provena.client import Provena
 from provenafs.s3.bucket import Bucket
 from provenafs.s3.calls import S3Context
 from provenafs.s3.types import ObjectInfo
 from provenafs.s3.whole import md5_of
 
+_COLUMNS = ("path", "size", "etag", "mtime", "checksum")
+
 
 def manifest(
     target: TargetArgument,
     output: Annotated[Path | None, typer.Option(help="Write to this file.")] = None,
     profile: ProfileOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """List a dataset's files as CSV: path, size in bytes, ETag, mtime, checksum where known."""
     found = Target.parse(target)
-    rows = trio.run(_listed, found, found.settings(profile))
-    if output is None:
-        if sys.stdout.isatty():
-            rows = [(printable(path), item) for path, item in rows]
-        _write(csv.writer(sys.stdout, lineterminator="\n"), rows)
-        return
-    with output.open("w", newline="") as file:
-        _write(csv.writer(file, lineterminator="\n"), rows)
+    rows = [_row(*one) for one in trio.run(_listed, found, found.settings(profile))]
+    with nullcontext(sys.stdout) if output is None else output.open("w", newline="") as file:
+        if as_json:
+            file.write(printable_json(json.dumps(rows, indent=2, ensure_ascii=False)) + "\n")
+            return
+        writer = csv.DictWriter(file, _COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow(row | {"path": printable(row["path"])} if file.isatty() else row)
 
 
-def _write(writer: Any, rows: Sequence[tuple[str, ObjectInfo]]) -> None:
-    writer.writerow(["path", "size", "etag", "mtime", "checksum"])
-    for path, item in rows:
-        md5 = md5_of(item.etag)
-        mtime = datetime.fromtimestamp(item.modified_ns / 1e9, UTC).isoformat(timespec="seconds")
-        checksum = "" if md5 is None else f"md5:{md5}"
-        writer.writerow([path, item.size, item.etag.strip('"'), mtime, checksum])
+def _row(path: str, item: ObjectInfo) -> dict[str, Any]:
+    md5 = md5_of(item.etag)
+    return {
+        "path": path,
+        "size": item.size,
+        "etag": item.etag.strip('"'),
+        "mtime": datetime.fromtimestamp(item.modified_ns / 1e9, UTC).isoformat(timespec="seconds"),
+        "checksum": None if md5 is None else f"md5:{md5}",
+    }
 
 
 def verify(

@@ -59,7 +59,7 @@ def _described(dataset: Dataset) -> dict[str, Any]:
 
 
 def search(
-    query: Annotated[str, typer.Argument(help="Search terms.")],
+    words: Annotated[list[str], typer.Argument(help="Search terms.")],
     limit: Annotated[
         int, typer.Option(min=1, max=MOST_HITS, help="Maximum number of results.")
     ] = 25,
@@ -67,6 +67,7 @@ def search(
     as_json: JsonOption = False,
 ) -> None:
     """Search for datasets, best match first."""
+    query = " ".join(words)
     demand(query, "query")
     hits = ask(load_settings(profile=profile), lambda provena: find(provena, query, limit))
     if as_json:

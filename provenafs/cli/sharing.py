@@ -76,6 +76,7 @@ def credentials(
         bool, typer.Option("--console", help="Print a link to the S3 console instead.")
     ] = False,
     profile: ProfileOption = None,
+    as_json: JsonOption = False,
 ) -> None:
     """Print temporary credentials for a dataset's files; keep them secret."""
     found = Target.parse(target)
@@ -87,11 +88,14 @@ def credentials(
         ),
     )
     if not console:
+        form = Format.json if as_json else form
         print(_printed(keys, settings.s3_endpoint_url, form))
-    elif keys.console_url:
-        print(_one_line(keys.console_url))
-    else:
+    elif not keys.console_url:
         raise Unavailable("the data store gave no link to an S3 console")
+    elif as_json:
+        print_json({"ConsoleUrl": _one_line(keys.console_url)})
+    else:
+        print(_one_line(keys.console_url))
 
 
 def _printed(keys: Keys, endpoint: str | None, form: Format) -> str:

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from provenafs.cli.live import pending
+from provenafs.cli.output import print_json, say
 from provenafs.cli.progress import progress_of_bytes
 from provenafs.fuse.mountpoint import MountError, containing, our_mounts
 from provenafs.lib.deadline import Call
@@ -32,16 +33,23 @@ def sync(
         Path | None,
         typer.Argument(help="Any path in a mount; without one, all mounts.", parser=Path),
     ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Wait until all written data is stored."""
     if path is None:
-        for mounted in our_mounts():
-            wait_until_stored(mounted.path)
+        mountpoints = [mounted.path for mounted in our_mounts()]
+    else:
+        found = containing(path)
+        if found is None:
+            raise MountError(f"{path} is not in a provenafs mount: see 'provenafs status'.")
+        mountpoints = [found.path]
+    for mountpoint in mountpoints:
+        wait_until_stored(mountpoint)
+    if as_json:
+        print_json({"stored": [str(mountpoint) for mountpoint in mountpoints]})
         return
-    found = containing(path)
-    if found is None:
-        raise MountError(f"{path} is not in a provenafs mount: see 'provenafs status'.")
-    wait_until_stored(found.path)
+    for mountpoint in mountpoints:
+        say(f"All that was written in {mountpoint} is stored.")
 
 
 def wait_until_stored(mountpoint: Path, within: float = math.inf) -> None:

@@ -95,7 +95,7 @@ async def open_content(
     try:
         async with trio.open_nursery() as nursery:
             background = Background(nursery)
-            budget = ReadAheadBudget(options.memory)
+            budget = ReadAheadBudget(options.memory, lambda: s3.download_lanes.limit)
             background.start_soon(blocks.tend)
             whole = WholeFetches(blocks, s3, budget, background)
             reads = ReadObjects(whole.waited_for if options.fetch_whole else _never)

@@ -75,7 +75,9 @@ class Store:
         self.area = StagingArea(
             options.state_dir, options.staging_size, content.s3.buffers, nursery
         )
-        self.uploads = UploadContext(Progress(content.s3.io_timeout))
+        self.uploads = UploadContext(
+            Progress(content.s3.io_timeout), content.s3.upload_lanes, content.memory
+        )
         self.claims = Claims(content.index, self.uploads.progress)
         self.deferred_deletes = DeferredDeletes(
             journal, nursery, content.hidden, failed, content.s3.io_timeout

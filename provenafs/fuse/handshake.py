@@ -37,6 +37,7 @@ _FLAGS = 1 << 0 | 1 << 4 | 1 << 5 | 1 << 12 | 1 << 13 | 1 << 15 | 1 << 22
 _MAX_READAHEAD = 1 << 30  # bytes: the kernel takes its own if that is less
 _MAX_WRITE = 1 << 20  # bytes
 _MAX_PAGES = _MAX_WRITE // mmap.PAGESIZE
+_LIBRARIES = ("libfuse3.so.3", "libfuse3.so.4")  # .4 from libfuse 3.17 on
 _OLDEST_LIBFUSE = 310  # older ones number their versions otherwise, and may have smaller buffers
 
 
@@ -71,7 +72,7 @@ def _device() -> int:
 
 def _libfuse_version() -> int:
     """Such as 314, of the library that pyfuse3 has loaded; 0 if it is unknown."""
-    try:
-        return int(ctypes.CDLL("libfuse3.so.3").fuse_version())
-    except (OSError, AttributeError):
-        return 0
+    for name in _LIBRARIES:
+        with suppress(OSError, AttributeError):
+            return int(ctypes.CDLL(name, os.RTLD_LAZY | os.RTLD_NOLOAD).fuse_version())
+    return 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import trio
 
@@ -58,12 +58,24 @@ class Progress:
         scope.cancel()
 
 
+class Reserve(Protocol):
+    """Memory of others, lent while they do not need it."""
+
+    def lend(self, size: int) -> bool:
+        """Count `size` bytes, unless there are not so many to spare."""
+
+    def give_back(self, size: int) -> None:
+        """`size` bytes are no longer held."""
+
+
 class ByteSemaphore:
     """A budget of bytes held in memory; who comes first is served first."""
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, reserve: Reserve | None = None) -> None:
+        """`limit` in bytes; what is above it the reserve may lend."""
         self._limit = limit
-        self._used = 0
+        self._reserve = reserve
+        self._used = 0  # without what was lent
         self._turn = trio.Lock()
         self._freed = Signal()
 
@@ -71,11 +83,21 @@ class ByteSemaphore:
     async def hold(self, amount: int) -> AsyncIterator[None]:
         """Hold `amount` bytes; one that is above the limit waits until nothing else is held."""
         async with self._turn:
-            while self._used and self._used + amount > self._limit:
-                await self._freed.wait()
-            self._used += amount
+            lender = await self._take(amount)
         try:
             yield
         finally:
-            self._used -= amount
+            if lender is None:
+                self._used -= amount
+            else:
+                lender.give_back(amount)
             self._freed.fire()
+
+    async def _take(self, amount: int) -> Reserve | None:
+        """Count `amount` bytes; who has lent them, if they are not our own."""
+        while self._used and self._used + amount > self._limit:
+            if self._reserve is not None and self._reserve.lend(amount):
+                return self._reserve
+            await self._freed.wait()
+        self._used += amount
+        return None

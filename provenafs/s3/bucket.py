@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, nullcontext
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -36,6 +36,7 @@ _T = TypeVar("_T")
 
 # A HEAD of a bucket in another region, or without access, returns its region all the same.
 _TELLING = (301, 307, 400, 403)
+_LARGE = 512 * 1024  # bytes; a smaller range says nothing of what the network gives
 _REGION_HEADER = "x-amz-bucket-region"
 _REGION = re.compile(r"[a-z0-9-]{1,32}")
 
@@ -115,29 +116,28 @@ class Bucket:
     ) -> memoryview:
         """`length` bytes from `start` of the object version `etag`, which has `size` bytes.
 
-        Without `retry` one attempt is made. Raises PreconditionFailed if the object is another
-        by now, NoSuchKey, S3Error.
+        Without `retry` one attempt is made, and a long range waits until the network has room for
+        it. Raises PreconditionFailed if the object is another by now, NoSuchKey, S3Error.
         """
         wanted = Range(self.name, key, etag, size, start)
-        region = await self._region()
-        with self._timed(length):
+        receive = partial(self._receive, wanted, length, await self._region())
+        async with self._measured(length, is_urgent=retry):
             return await self._caller.call(
-                f"reading {key}",
-                partial(self._receive, wanted, length, region),
-                limiter=self.service.reads,
-                retry=retry,
+                f"reading {key}", receive, limiter=self.service.reads, retry=retry
             )
 
-    @contextmanager
-    def _timed(self, size: int) -> Iterator[None]:
-        began = trio.current_time()
-        received = 0
-        self.service.throughput.begin()
-        try:
-            yield
-            received = size
-        finally:
-            self.service.throughput.end(received, trio.current_time() - began)
+    @asynccontextmanager
+    async def _measured(self, size: int, *, is_urgent: bool) -> AsyncIterator[None]:
+        lanes = self.service.download_lanes
+        lane = nullcontext() if size < _LARGE else lanes.transfer(size, is_urgent=is_urgent)
+        async with lane:
+            began, received = trio.current_time(), 0
+            self.service.throughput.begin()
+            try:
+                yield
+                received = size
+            finally:
+                self.service.throughput.end(received, trio.current_time() - began)
 
     def _receive(
         self, wanted: Range, length: int, region: str, credentials: Credentials

@@ -13,6 +13,7 @@ import trio
 from provenafs.guard import in_thread
 from provenafs.lib.backoff import Backoff
 from provenafs.lib.buffers import Buffers
+from provenafs.lib.lanes import Lanes
 from provenafs.s3.answers import ErrorAnswer
 from provenafs.s3.clients import Clients
 from provenafs.s3.error_codes import Cure
@@ -34,9 +35,12 @@ log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
-READS_AT_ONCE = 48
+CONNECTIONS = 32
+"""Ranges or parts at once, at most, where no other number is set."""
+
+_SMALL_READS_AT_ONCE = 16  # beside ranges
 _LISTINGS_AT_ONCE = 16
-UPLOADS_AT_ONCE = 16
+_CHANGES_AT_ONCE = 16  # without parts
 _FIRST_PAUSE_S = 0.2
 _LONGEST_PAUSE_S = 5.0
 # A stalled attempt must leave time for another within the deadline.
@@ -53,19 +57,32 @@ _BROKEN_WORDS = {
 class S3Context:
     """State shared by the buckets of one mount: address, clients, limiters, deadline."""
 
-    def __init__(self, endpoint_url: str | None, io_timeout: float) -> None:
-        """`endpoint_url` None means AWS; `io_timeout` is in seconds without progress."""
+    def __init__(
+        self, endpoint_url: str | None, io_timeout: float, connections: int = CONNECTIONS
+    ) -> None:
+        """`endpoint_url` None means AWS; `io_timeout` is in seconds without progress.
+
+        `connections`: so many ranges of large objects at once, at most, and so many parts.
+        """
         self.io_timeout = io_timeout
-        connections = READS_AT_ONCE + UPLOADS_AT_ONCE
-        self.clients = Clients(endpoint_url, io_timeout / _ATTEMPTS_PER_DEADLINE, connections)
-        self.buffers = Buffers()
         # Apart from each other, so that a stat is served while reads or uploads wait.
-        self.reads = trio.CapacityLimiter(READS_AT_ONCE)
+        self.reads = trio.CapacityLimiter(connections + _SMALL_READS_AT_ONCE)
         self.listings = trio.CapacityLimiter(_LISTINGS_AT_ONCE)
-        self.uploads = trio.CapacityLimiter(UPLOADS_AT_ONCE)
+        self.uploads = trio.CapacityLimiter(max(connections, _CHANGES_AT_ONCE))
         self.pace = Pace(self.reads)
+        self.download_lanes = Lanes(connections)
+        self.upload_lanes = Lanes(connections)
+        kept = sum(int(each.total_tokens) for each in (self.reads, self.listings, self.uploads))
+        self.clients = Clients(endpoint_url, io_timeout / _ATTEMPTS_PER_DEADLINE, kept)
+        self.buffers = Buffers()
         self.throughput = Throughput()
         self.regions: dict[str, str] = {}
+
+    def slow_down(self, limiter: trio.CapacityLimiter) -> None:
+        """The server has refused a request under this limiter because there are too many."""
+        self.pace.slow_down()
+        lanes = self.upload_lanes if limiter is self.uploads else self.download_lanes
+        lanes.slow_down()
 
 
 class Attempts:
@@ -119,7 +136,7 @@ class Requester:
                     rejected = credentials
                     continue
                 if answer.cure is Cure.SLOW_DOWN:
-                    self.service.pace.slow_down()
+                    self.service.slow_down(limiter)
                 failure = translate(answer, what)
             except Exception as error:
                 failure = _failure(error, what)

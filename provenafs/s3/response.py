@@ -20,6 +20,10 @@ _LONGEST_LINE = 64 * 1024
 _MOST_HEADERS = 100
 # Bytes; what brings less in all the time that it has makes no progress.
 _PROGRESS = 16 * 1024
+# Of a long body so many bytes are waited for at once: to be woken for each packet takes more
+# processor time than to copy it.
+_MANY = 256 * 1024
+_FEW = 64 * 1024
 _MOST_INTERIM = 8  # answers such as 100 Continue before the one that counts
 _BODILESS = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 
@@ -163,6 +167,9 @@ class _Source(io.RawIOBase):
         self._until = time.monotonic() + patience
         self._came = 0  # bytes, since the deadline was extended
         self._is_over = False
+        # TLS looks into what has come before it says that there is anything.
+        self._may_wait_for_many = type(sock) is socket.socket
+        self._waits_for = 1  # bytes
 
     def readable(self) -> bool:
         return True
@@ -170,7 +177,9 @@ class _Source(io.RawIOBase):
     def readinto(self, view: memoryview) -> int:  # type: ignore[override]
         if self._is_over:
             return 0
-        count = self._sock.recv_into(view)
+        is_long = self._may_wait_for_many and len(view) >= _FEW
+        self._wait_for(min(len(view), _MANY) if is_long else 1)
+        count = self._receive(view)
         self._came += count
         now = time.monotonic()
         if now > self._until:
@@ -179,8 +188,32 @@ class _Source(io.RawIOBase):
             self._until, self._came = now + self._patience, 0
         return count
 
+    def _receive(self, view: memoryview) -> int:
+        try:
+            return self._sock.recv_into(view)
+        except TimeoutError:
+            if self._waits_for == 1:
+                raise
+        # Fewer may have come than were waited for.
+        self._may_wait_for_many = False
+        timeout = self._sock.gettimeout()
+        self._sock.settimeout(0)
+        try:
+            return self._sock.recv_into(view)
+        except BlockingIOError:
+            raise TimeoutError from None
+        finally:
+            self._sock.settimeout(timeout)
+
+    def _wait_for(self, count: int) -> None:
+        """Be woken only once so many bytes have come."""
+        if count != self._waits_for:
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, count)
+            self._waits_for = count
+
     def ends_here(self) -> bool:
         """Read no more; whether the socket holds bytes decrypted already, which no poll shows."""
         self._is_over = True
+        self._wait_for(1)
         pending = getattr(self._sock, "pending", None)
         return pending is not None and pending() > 0

@@ -77,6 +77,7 @@ class _MetricsFile(LiveDocument):
             *_samples("open_handles", "gauge", {"": status.get("open_handles", 0)}),
             *_samples("pending_files", "gauge", {"": len(transfers)}),
             *_samples("pending_bytes", "gauge", {"": sum(one.size for one in transfers)}),
+            *self._lanes(),
             *_samples("read_ahead_bytes_total", "counter", self._read_ahead()),
             *_samples(
                 "whole_fetch_bytes_total", "counter", {"": self.context.content.whole.fetched}
@@ -88,6 +89,18 @@ class _MetricsFile(LiveDocument):
                 labelled = {f'{{{label}="{key}"}}': value for key, value in counts.items()}
                 lines += _samples(f"{name}_total", "counter", labelled)
         return "".join(lines).encode()
+
+    def _lanes(self) -> Iterator[str]:
+        """How many connections large transfers may use at present, and what those brought."""
+        s3 = self.context.content.s3
+        lanes = {
+            '{direction="download"}': s3.download_lanes,
+            '{direction="upload"}': s3.upload_lanes,
+        }
+        limits = {direction: each.limit for direction, each in lanes.items()}
+        brought = {direction: round(each.throughput) for direction, each in lanes.items()}
+        yield from _samples("connections_limit", "gauge", limits)
+        yield from _samples("throughput_bytes_per_second", "gauge", brought)
 
     def _read_ahead(self) -> dict[str, object]:
         """Read-ahead in memory; bytes dropped there may still be in the cache."""

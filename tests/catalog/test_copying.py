@@ -63,7 +63,7 @@ class _Case:
 
     def copy(self, uploads: Unfinished | None = None) -> DataCopy:
         old, new = Folder(self.bucket, self.old), Folder(self.bucket, self.new)
-        return DataCopy(old, new, uploads or Unfinished(io.StringIO()))
+        return DataCopy(old, new, uploads or Unfinished(io.BytesIO()))
 
     def objects(self, prefix: str) -> dict[str, bytes]:
         return objects(self.s3, prefix)
@@ -239,9 +239,9 @@ async def test_what_a_killed_copy_left_is_given_up(address: str, tmp_path: Path)
         case.s3.create_multipart_upload(Bucket=BUCKET, Key=key)["UploadId"] for _ in range(2)
     )
     path.parent.mkdir()
-    with path.open("w+") as file:
+    with path.open("w+b", buffering=0) as file:
         Unfinished(file).begun(key, mine)
-        file.write('["cut o')
+        file.write(b'["cut o')
     with unfinished(path) as uploads:
         with pytest.raises(FSError, match="another process"), unfinished(path):
             pass

@@ -162,8 +162,23 @@ def test_a_manifest_lists_and_a_check_finds_faults(sandbox: RunningSandbox) -> N
     assert {row["path"]: int(row["size"]) for row in rows} == {
         name: seen["size"] for name, seen in files.items()
     }
+    assert [row["path"] for row in answer(sandbox, "alice", "manifest", TABLES)] == [
+        row["path"] for row in rows
+    ]
     assert answer(sandbox, "alice", "verify", TABLES, "--full") == {
         "checked": len(files),
         "faults": [],
     }
     run(sandbox, "bob", "verify", PRIVATE, status=5)
+
+
+def test_a_search_takes_several_words(sandbox: RunningSandbox) -> None:
+    several = answer(sandbox, "alice", "search", "palmer", "penguins")
+    assert several == answer(sandbox, "alice", "search", "palmer penguins")
+    assert several
+
+
+def test_nothing_to_store_is_said(sandbox: RunningSandbox, tmp_path: Path) -> None:
+    assert (
+        "not in a provenafs mount" in run(sandbox, "alice", "sync", str(tmp_path), status=1).stderr
+    )

@@ -150,7 +150,7 @@ def test_keys_work_in_a_configuration_file(
 
 
 def test_keys_work_as_json(sandbox: RunningSandbox, verbs: Verbs) -> None:
-    keys = json.loads(verbs.run("alice", "credentials", OCEAN, "--format", "json").stdout)
+    keys = verbs.ask("alice", "credentials", OCEAN)
     client = sandbox.s3_with(keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"])
     found = client.list_objects_v2(Bucket=sandbox.bucket, Prefix=sandbox.prefix(OCEAN))
     assert found["KeyCount"] > 0

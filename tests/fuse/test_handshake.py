@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pyfuse3
 import pytest
 
 from provenafs.fuse import handshake
@@ -12,6 +13,11 @@ from provenafs.fuse import handshake
 
 def test_without_a_mount_nothing_is_answered() -> None:
     assert not handshake.truncate_under_lock()
+
+
+def test_the_libfuse_of_pyfuse3_is_known() -> None:
+    assert pyfuse3  # has loaded it
+    assert handshake._libfuse_version() >= 310
 
 
 def test_an_unknown_libfuse_is_left_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import subprocess
 import time
 from collections.abc import Iterator
@@ -61,7 +62,8 @@ def test_files_are_warmed_and_evicted(mount_as: MountAs, s3: FaultProxy) -> None
     drive = mount_as("alice", "--s3-endpoint", s3.address)
     data = drive.data(OCEAN)
     assert stat(drive, data)["cached"] == 0
-    cache(drive, "warm", str(data))
+    said = cache(drive, "warm", str(data))
+    assert re.fullmatch(r"\d+ files of [\d.]+ \w+ fetched\.\n", said)
     told = stat(drive, data)
     assert told["cached"] == told["size"] > 0
     reads = s3.count(lambda request: request.is_read)

@@ -33,4 +33,9 @@ def test_metrics_are_what_prometheus_reads(mount_as: MountAs) -> None:
     samples = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
     assert int(samples['provenafs_operations_total{operation="lookup"}']) > 0
     assert samples["provenafs_pending_files"] == "0"
+    for direction in ("download", "upload"):
+        assert int(samples[f'provenafs_connections_limit{{direction="{direction}"}}']) > 0
+        assert (
+            int(samples[f'provenafs_throughput_bytes_per_second{{direction="{direction}"}}']) >= 0
+        )
     assert 10_000_000 < int(samples["provenafs_peak_rss_bytes"]) < 200_000_000

@@ -14,7 +14,7 @@ import trio.testing
 
 from provenafs.s3 import errors
 from provenafs.s3.bucket import Bucket
-from provenafs.s3.calls import READS_AT_ONCE, S3Context
+from provenafs.s3.calls import S3Context
 from provenafs.s3.pace import Pace
 from provenafs.s3.types import Credentials, CredentialScope
 from provenafs.s3.writing import ObjectWriter
@@ -239,8 +239,22 @@ async def test_overload_leaves_fewer_requests_at_once() -> None:
     overload = failure("503 Slow Down", "SlowDown")
     with scripted([overload, overload, _OK_PART]) as server:
         bucket = _bucket(server.address, io_timeout=10)
+        most, lanes = bucket.service.reads.total_tokens, bucket.service.download_lanes.limit
         await _READS["read"](bucket)
-    assert bucket.service.reads.total_tokens == READS_AT_ONCE // 2
+    assert bucket.service.reads.total_tokens == most // 2
+    assert bucket.service.download_lanes.limit == lanes // 2
+    assert bucket.service.upload_lanes.limit == lanes
+
+
+async def test_overload_leaves_fewer_parts_at_once() -> None:
+    overload = failure("503 Slow Down", "SlowDown")
+    with scripted([overload, answer("200 OK", ETag='"p"')]) as server:
+        bucket = _bucket(server.address, io_timeout=10)
+        lanes = bucket.service.upload_lanes.limit
+        part = await ObjectWriter(bucket).upload_part("k", "u", 1, b"bytes")
+    assert part.etag == '"p"'
+    assert bucket.service.upload_lanes.limit == lanes // 2
+    assert bucket.service.download_lanes.limit == lanes
 
 
 def test_pace_halves_once_an_overload_and_recovers() -> None:

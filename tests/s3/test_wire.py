@@ -46,6 +46,17 @@ def _bucket(address: str, io_timeout: float = 10) -> Bucket:
 
 
 @contextmanager
+def _connected(timeout: float) -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Both ends of a TCP connection; the first gives up after so many seconds without a byte."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        here = socket.create_connection(server.getsockname())
+        there, _ = server.accept()
+        with here, there:
+            here.settimeout(timeout)
+            yield here, there
+
+
+@contextmanager
 def _pouring(head: bytes, piece: bytes, pause: float = 0.0) -> Iterator[tuple[str, list[int]]]:
     """A server that answers with a head and then with pieces, as if for ever; counts its bytes."""
     listener = socket.create_server(("127.0.0.1", 0))
@@ -190,6 +201,41 @@ def test_a_connection_with_bytes_behind_an_answer_serves_nobody_else(reply: byte
         while response.read(100):
             pass
         assert not response.close()
+
+
+def test_a_long_body_that_comes_slowly_is_read_to_its_end() -> None:
+    """Many bytes are waited for at once; where few come, fewer have to do."""
+    body = bytes(range(256)) * 1024
+
+    def trickle(there: socket.socket) -> None:
+        there.sendall(b"HTTP/1.1 206 x\r\nContent-Length: %d\r\n\r\n" % len(body))
+        for start in range(0, len(body), 64 * 1024):
+            time.sleep(0.15)
+            there.sendall(body[start : start + 64 * 1024])
+
+    with _connected(timeout=0.2) as (here, there):
+        thread = threading.Thread(target=trickle, args=(there,))
+        thread.start()
+        response = Response(here, "GET", 5)
+        received = memoryview(bytearray(len(body)))
+        count = 0
+        while piece := response.readinto(received[count:]):
+            count += piece
+        assert response.close()
+        thread.join()
+        there.sendall(b"HTTP/1.1 204 x\r\n\r\n")
+        assert Response(here, "DELETE", 5).status == 204
+    assert bytes(received) == body
+
+
+def test_a_long_body_that_stalls_is_given_up_in_time() -> None:
+    with _connected(timeout=0.2) as (here, there):
+        there.sendall(b"HTTP/1.1 206 x\r\nContent-Length: 1000000\r\n\r\n")
+        response = Response(here, "GET", 5)
+        began = time.monotonic()
+        with pytest.raises(TimeoutError):
+            response.readinto(memoryview(bytearray(1_000_000)))
+        assert time.monotonic() - began < 4
 
 
 def test_bytes_behind_an_answer_are_seen_through_encryption() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from provenafs.content.cache.segment import GRANULE
 from provenafs.content.reading.access_pattern import AccessPattern
 from provenafs.content.reading.runs import Range
+from provenafs.lib.parallelism import FIRST
 
 KIB, MIB, GIB = 1024, 1024**2, 1024**3
 
@@ -12,15 +13,16 @@ KIB, MIB, GIB = 1024, 1024**2, 1024**3
 class Simulation:
     """Reads an object and notes what is fetched, as if every fetch took no time."""
 
-    def __init__(self, size: int, limit: int = 128 * MIB) -> None:
+    def __init__(self, size: int, limit: int = 128 * MIB, at_once: int = FIRST) -> None:
         self.size = size
         self.limit = limit
+        self.at_once = at_once
         self.access = AccessPattern(size)
         self.fetched: list[Range] = []
 
     def read(self, offset: int, length: int) -> list[Range]:
         length = min(length, self.size - offset)
-        wanted = self.access.read(offset, length, self.limit)
+        wanted = self.access.read(offset, length, self.limit, self.at_once)
         assert wanted.now[0] <= offset
         assert offset + length <= wanted.now[1] <= self.size
         new: list[Range] = []

@@ -26,7 +26,8 @@ _TROUBLE = (OSError, sqlite3.Error)
 _DAMAGED_TABLE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _READERS = 8
 _WRITERS = 4
-_MOST_WAITING = 8  # blocks; a disk slower than the network must not slow the reader down
+# Bytes on their way to the disk: one slower than the network must not slow the reader down.
+_MOST_WAITING = 48 * 1024 * 1024
 _MOST_IN_BATCH = 64  # small objects, 4 MiB at most
 _PAUSE_S = 60.0  # after the disk refused
 _MIN_FREE = 2 * 1024**3  # bytes left to others, or 5 % of a small disk
@@ -126,13 +127,13 @@ class BlockCache:
         if start == 0 and len(data) < GRANULE:
             await self._store_small(name, data)
             return
-        if self._waiting >= _MOST_WAITING:
+        if self._waiting + len(data) > _MOST_WAITING:
             return
-        self._waiting += 1
+        self._waiting += len(data)
         try:
             await self._in_worker(self._store, name, start, data)
         finally:
-            self._waiting -= 1
+            self._waiting -= len(data)
 
     def missing(self, name: bytes, start: int, end: int) -> list[tuple[int, int]]:
         """The parts of [start, end) that are not here, in whole granules."""

@@ -16,19 +16,23 @@ from provenafs.content.cache.segment import GRANULE
 from provenafs.content.reading.lattice import Lattice
 from provenafs.content.reading.runs import Range, Run, Runs
 from provenafs.content.reading.strides import Strides
+from provenafs.lib.parallelism import FIRST
 
 SMALL_READ = 128 * 1024  # bytes fetched for a smaller read out of sequence
 WHOLE_OBJECT = 512 * 1024  # bytes; up to here an object is fetched in one piece
 LONGEST_PIECE = 8 * 1024 * 1024
-LONGEST_WINDOW = 32 * 1024 * 1024
+LONGEST_WINDOW = 72 * 1024 * 1024
 _SHORTEST_PIECE = 256 * 1024
+_SHORTEST_LATER_PIECE = 2 * 1024 * 1024  # each costs a request
 # A window is four times what was read in sequence, so that a stream is soon at full speed. Beyond
 # the quick start it is half of that, so that of a large variable no more than half is fetched in
 # vain, and of a small one no more than a round trip costs.
 _QUICK_GROWTH = 4
 _QUICK_START = 4 * 1024 * 1024
 _QUICK_PIECES = 4  # a window is fetched in so many requests at once, or a few more
-_PIECES = 2  # of a longer window
+_PIECES = 2  # of a longer window, at least
+# More than is under way, so that a range that is late does not hold up those after it.
+_LATE = 8  # for so many ranges one
 # The kernel sends parts of its own read-ahead at once, so that they come in any order.
 _SLACK = 1024 * 1024
 _STREAMS = 16
@@ -76,8 +80,11 @@ class AccessPattern:
         self._lattice = Lattice(size)
         self._expected: deque[Range] = deque(maxlen=_EXPECTED)  # fetched at equal distances
 
-    def read(self, offset: int, length: int, limit: int) -> Wanted:
-        """Note a read and say what to fetch; `limit` is the longest window in bytes."""
+    def read(self, offset: int, length: int, limit: int, at_once: int = FIRST) -> Wanted:
+        """Note a read and say what to fetch; `limit` is the longest window in bytes.
+
+        A window is cut so that `at_once` ranges of it are under way together.
+        """
         end = offset + length
         now = self._aligned(offset, end)
         self._forget_expected(now)
@@ -94,8 +101,10 @@ class AccessPattern:
         if stream.sequential == 0:
             stream.ahead = now[1]
             return Wanted(now, self._likely(stream, run, limit) if is_new else (), places)
-        window = min(_window(stream.sequential), limit, LONGEST_WINDOW, self._rest(run))
-        return Wanted(now, self._pieces(stream, now[1], window), places)
+        at_once = max(_PIECES, at_once)
+        limit = min(limit, LONGEST_WINDOW, (at_once + -(-at_once // _LATE)) * LONGEST_PIECE)
+        window = min(_window(stream.sequential), limit, self._rest(run))
+        return Wanted(now, self._pieces(stream, now[1], window, _piece(window, at_once)), places)
 
     def fell_short(self, start: int) -> None:
         """The range ahead that begins at `start` is not fetched: there is no room for it."""
@@ -167,8 +176,7 @@ class AccessPattern:
         unit = SMALL_READ if end - offset < SMALL_READ else GRANULE
         return offset // unit * unit, min(-(-end // unit) * unit, self._size)
 
-    def _pieces(self, stream: _Stream, needed: int, window: int) -> tuple[Range, ...]:
-        piece = _piece(window)
+    def _pieces(self, stream: _Stream, needed: int, window: int, piece: int) -> tuple[Range, ...]:
         start = max(stream.ahead, needed)
         target = min(stream.position + window, self._size)
         pieces: list[Range] = []
@@ -187,8 +195,11 @@ def _window(sequential: int) -> int:
     return min(_QUICK_GROWTH * sequential, max(_QUICK_START, sequential // 2))
 
 
-def _piece(window: int) -> int:
+def _piece(window: int, at_once: int) -> int:
     """A power of two, so that memory of the same size is used again and again."""
-    pieces = _QUICK_PIECES if window <= _QUICK_START else _PIECES
-    shortest = max(window // pieces, _SHORTEST_PIECE)
-    return min(1 << shortest.bit_length() - 1, LONGEST_PIECE)
+    if window <= _QUICK_START:
+        piece = max(window // _QUICK_PIECES, _SHORTEST_PIECE)
+    else:
+        under_way = window * _LATE // (_LATE + 1)
+        piece = max(under_way // at_once, _SHORTEST_LATER_PIECE)
+    return min(1 << piece.bit_length() - 1, LONGEST_PIECE)

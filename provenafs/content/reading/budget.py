@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
 
 import trio
+
+from provenafs.lib.parallelism import FIRST
 
 # A holder that has not read for so long gives its memory to others.
 _IDLE_S = 2.0
 _LEAST_SHARE = 1024 * 1024
+_LENT = 0.6  # of the limit; the rest stays free for whoever begins to read
 
 
 class Holder(Protocol):
@@ -18,6 +22,13 @@ class Holder(Protocol):
         """Drop what is held but was not asked for; it can be fetched again."""
 
 
+class Share(NamedTuple):
+    """What one of those who read now may have: bytes in memory, and ranges under way."""
+
+    size: int
+    at_once: int
+
+
 class ReadAheadBudget:
     """Counts bytes held or under way.
 
@@ -25,9 +36,10 @@ class ReadAheadBudget:
     has to fit below the limit, if need be at the cost of those who stopped reading.
     """
 
-    def __init__(self, limit: int) -> None:
-        """`limit` in bytes."""
+    def __init__(self, limit: int, at_once: Callable[[], int] = lambda: FIRST) -> None:
+        """`limit` in bytes; `at_once` tells how many ranges may be under way now."""
         self.limit = limit
+        self._at_once = at_once
         self.used = 0
         self.ahead_used = self.ahead_dropped = 0  # bytes, of all that was read ahead so far
         self._holders: dict[Holder, float] = {}  # by time of last use, oldest first
@@ -41,6 +53,13 @@ class ReadAheadBudget:
         if self.used + size > self.limit:
             self._shed_idle(holder)
         if self.used + size > self.limit:
+            return False
+        self.used += size
+        return True
+
+    def lend(self, size: int) -> bool:
+        """Count `size` bytes for who does not read, unless readers could need them."""
+        if self.used + size > self.limit * _LENT:
             return False
         self.used += size
         return True
@@ -67,15 +86,16 @@ class ReadAheadBudget:
         """`holder` is closed."""
         self._holders.pop(holder, None)
 
-    def share(self) -> int:
-        """How many bytes one of those who read now may hold."""
+    def share(self) -> Share:
+        """What one of those who read now may have."""
         since = trio.current_time() - _IDLE_S
         active = 0
         for touched in reversed(self._holders.values()):
             if touched < since:
                 break
             active += 1
-        return max(_LEAST_SHARE, self.limit // max(1, active))
+        active = max(1, active)
+        return Share(max(_LEAST_SHARE, self.limit // active), -(-self._at_once() // active))
 
     def _shed_idle(self, but: Holder | None) -> None:
         until = trio.current_time() - _IDLE_S

@@ -97,7 +97,8 @@ class Reader:
     def _wanted(self, offset: int, end: int) -> Wanted:
         self._budget.touch(self)
         self._reads.note(offset, end)
-        return self._access.read(offset, end - offset, self._budget.share())
+        share = self._budget.share()
+        return self._access.read(offset, end - offset, share.size, share.at_once)
 
     def _fetch_now(self, wanted: Range) -> None:
         for start, end in self._missing(wanted):

@@ -15,8 +15,9 @@ from provenafs.content.staging.ranges import Ranges
 from provenafs.content.staging.staged_bytes import StagedBytes
 from provenafs.content.writing.upload_plan import Part, PartOrigin, part_range
 from provenafs.guard import Background
+from provenafs.lib.lanes import Lanes
 from provenafs.lib.parallel import run_all
-from provenafs.lib.progress import ByteSemaphore, Progress
+from provenafs.lib.progress import ByteSemaphore, Progress, Reserve
 from provenafs.s3.api import WriterApi
 from provenafs.s3.metadata import Head, Metadata
 from provenafs.s3.types import UploadedPart
@@ -25,7 +26,6 @@ log = logging.getLogger(__name__)
 
 _BODIES_IN_MEMORY = 40 * 1024 * 1024  # bytes, over all files of a mount
 _COPIES_AT_ONCE = 8
-_PARTS_AT_ONCE = 8  # of one file
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +50,11 @@ class _Sending:
 class UploadContext:
     """State shared by the uploads of a mount."""
 
-    def __init__(self, progress: Progress) -> None:
+    def __init__(self, progress: Progress, lanes: Lanes, spare: Reserve) -> None:
+        """`spare` is memory that bodies may take where nobody reads ahead into it."""
         self.progress = progress
-        self.memory = ByteSemaphore(_BODIES_IN_MEMORY)
+        self.lanes = lanes
+        self.memory = ByteSemaphore(_BODIES_IN_MEMORY, spare)
 
 
 class Upload:
@@ -82,7 +84,6 @@ class Upload:
         self._lock = trio.Lock()
         self._sent: dict[int, _Sent] = {}
         self._sending: dict[int, _Sending] = {}
-        self._parts_at_once = trio.CapacityLimiter(_PARTS_AT_ONCE)
         self._copies_at_once = trio.CapacityLimiter(_COPIES_AT_ONCE)
 
     @property
@@ -203,7 +204,10 @@ class Upload:
 
     async def _send(self, staged: StagedBytes, number: int, start: int, end: int) -> UploadedPart:
         upload_id = await self._id()
-        async with self._parts_at_once, self._uploads.memory.hold(end - start):
+        async with (
+            self._uploads.memory.hold(end - start),
+            self._uploads.lanes.transfer(end - start),
+        ):
             body = await staged.read(start, end - start)
             part = await self._writer.upload_part(
                 self.key, upload_id, number, body, lambda _: self._uploads.progress.made()
