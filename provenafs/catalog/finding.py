@@ -1,4 +1,4 @@
-"""Finding datasets by words, and asking the services whether they are well."""
+"""Search, and health checks of the services."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What a service said when asked whether it is well."""
+    """The result of one health check."""
 
     service: str
     well: bool
@@ -79,7 +79,7 @@ async def display_names(provena: Provena, handles: Iterable[str]) -> dict[str, s
 
 
 async def health(provena: Provena) -> list[Health]:
-    """What each service whose address is known says, asked all at once."""
+    """Health of each configured service, checked in parallel."""
     answers: dict[str, Health] = {}
 
     async def ask(name: str, question: Callable[[], Awaitable[str]]) -> None:

@@ -1,4 +1,4 @@
-"""The command `provenafs`: its verbs, each imported only when it is used."""
+"""The command `provenafs`: its subcommands, imported on use."""
 
 from __future__ import annotations
 

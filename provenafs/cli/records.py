@@ -1,4 +1,4 @@
-"""info, search and health: what is known of datasets and of the services."""
+"""info, search and health."""
 
 from __future__ import annotations
 

@@ -61,6 +61,13 @@ def _looking(backend_answer: Callable[..., Any]) -> Callable[..., Any]:
     return deletion
 
 
+@pytest.fixture(autouse=True)
+def unlinks_in_succession(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow the machine is, an unlink does not wait for the bucket, but for the first."""
+    monkeypatch.setattr(deletions, "_RUN_WITHIN_S", 30.0)
+    monkeypatch.setattr(deletions, "_CAREFUL_FOR_S", -1.0)
+
+
 @pytest.fixture
 def looks_at_etags(monkeypatch: pytest.MonkeyPatch) -> None:
     patched = _looking(S3Response._bucket_response_delete_keys)
