@@ -1,4 +1,4 @@
-"""The rooms of one user's drive put together, for a mount and for verbs that need no mount."""
+"""Assembles the rooms of one user's drive, for a mount and for subcommands without one."""
 
 from __future__ import annotations
 

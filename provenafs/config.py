@@ -65,7 +65,7 @@ class Services:
 
 
 class Settings(BaseModel):
-    """Everything one run of provenafs can be told."""
+    """All settings of one run."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -180,7 +180,7 @@ class Settings(BaseModel):
     def services(self) -> Services:
         """The addresses of the services.
 
-        Raises ConfigError if neither the domain nor an address says where one is.
+        Raises ConfigError if neither the domain nor an address locates one.
         """
         return Services(
             datastore=self._required("datastore_url", "data-api"),

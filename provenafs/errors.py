@@ -1,4 +1,4 @@
-"""The one error that carries an errno: what every room may raise and `fuse` answers with."""
+"""The error with an errno that every room may raise and `fuse` replies with."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 
 class FSError(Exception):
-    """A file operation that failed for a reason the caller should be told.
+    """A file operation failed, with an errno and a message for the user.
 
     `errno` is what the kernel gets; `message` is one sentence for the log and for
     `.provena/last-error.txt`. It never holds a token, a key or a service's raw error text.
@@ -22,4 +22,4 @@ class FSError(Exception):
 
 
 class Transient(FSError):
-    """A failure that says nothing about what was asked: the same may succeed in a while."""
+    """A temporary failure: the same operation may succeed later."""

@@ -1,4 +1,4 @@
-"""Failures that must not spread: of tasks in the background, and of libraries' own kinds.
+"""Contains failures: of background tasks, and of libraries that raise non-Exceptions.
 
 Some libraries raise what is no Exception (a panic of Rust code is a BaseException): it passes every
 `except Exception`, and would end the mount.
@@ -17,7 +17,7 @@ from provenafs.errors import FSError
 
 log = logging.getLogger(__name__)
 
-# These are no failures: they tell a task, or the process, to end.
+# Not failures: they end a task or the process.
 _ENDING = (trio.Cancelled, KeyboardInterrupt, SystemExit, GeneratorExit)
 
 _T = TypeVar("_T")
@@ -29,7 +29,7 @@ class Panic(Exception):
 
 
 def as_failure(error: BaseException) -> Exception:
-    """What was caught, as an Exception; what tells a task to end is raised again."""
+    """The caught error as an Exception; re-raises cancellation and exits."""
     if isinstance(error, Exception):
         return error
     if isinstance(error, _ENDING):
@@ -59,7 +59,7 @@ async def in_thread(
 class Background:
     """Starts tasks in a nursery that cannot end each other: one that fails gives up its own work.
 
-    A task whose end others wait for tells them in a `finally`. `failures` counts those that gave
+    A task that others wait for releases them in a `finally`. `failures` counts those that gave
     up, by name.
     """
 

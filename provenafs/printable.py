@@ -1,4 +1,4 @@
-"""Texts of others, made fit for a line of a log, of a terminal or of a small file.
+"""Escapes foreign text for a line of a log, a terminal or a small file.
 
 Keys, names and the words of services may hold anything: what would move the cursor, change the
 order of the letters or begin a line that nobody wrote is shown as an escape.
@@ -23,7 +23,7 @@ def printable(text: str) -> str:
 
 
 def printable_json(document: str) -> str:
-    """A JSON document that says the same, with such characters as escapes of JSON."""
+    """An equivalent JSON document with such characters as JSON escapes."""
     return _UNFIT_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", document)
 
 
@@ -33,7 +33,7 @@ def is_printable(text: str) -> bool:
 
 
 class LineFormatter(logging.Formatter):
-    """One line for what is told; the lines of a traceback are set in."""
+    """One line per record; the lines of a traceback are indented."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
         """The line."""

@@ -1,6 +1,6 @@
-"""Folders and files of provenafs on this machine, which nobody but their owner may see or change.
+"""Creates and checks private folders and files of the user.
 
-A folder that somebody else can write to may hold links to files of ours, or files of theirs that
+A folder that another user can write to may contain links to files of ours, or files of theirs that
 pass for ours. So owner and mode are looked at before anything is used, no link is followed within
 a folder, and what is wider than it should be is narrowed where it is ours, else refused.
 """
@@ -21,7 +21,7 @@ _SIDE_FILES = ("-wal", "-shm", "-journal")  # of an SQLite database
 
 
 class Untrusted(OSError):
-    """A folder or file that somebody else made, or can change; `strerror` says what to do."""
+    """A folder or file that another user made or can change; `strerror` contains the remedy."""
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(errno.EPERM, reason, str(path))

@@ -41,7 +41,7 @@ _LEFT_OUT_KEPT = 100
 
 
 class Catalog:
-    """What the service knows, cached.
+    """A cache of the datasets that the services know.
 
     When the service gives no usable answer, what was known before is served on: work on files
     that need nothing from it must not stop with it. Deciding on a write asks for `max_age`.
@@ -114,8 +114,8 @@ class Catalog:
     async def versions(self, handle: str) -> list[tuple[int, str]]:
         """The version chain through a dataset, as (number, handle), oldest first.
 
-        It is shown as the records tell it, also where it is forked, broken or half made: those are
-        told in the log. See Chains.through.
+        It follows the records, even if the chain is forked, broken or incomplete: faults are
+        logged. See Chains.through.
         """
         return await self._chains.through(handle)
 
@@ -148,7 +148,7 @@ class Catalog:
                 return known
 
     def _known(self, handle: str) -> Dataset | None:
-        """What was last fetched: parsing a record with a long history takes milliseconds."""
+        """The last fetched record: parsing one with a long history takes milliseconds."""
         known = self._parsed.get(handle) or self._records.dataset(handle)
         if known is not None:
             self._parsed[handle] = known
@@ -219,7 +219,7 @@ class Catalog:
             self._records.put_listed(listing, page)
             self._records.finish_listing(listing)
             self._note_left_out(left_out)
-        # What appeared while the list was read may not be in it.
+        # Datasets created while the list was read may be missing from it.
         self._listed_at = time.monotonic() if appearances == self._appearances else 0.0
 
     def _note_left_out(self, sentences: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Version chains as the records tell them, with a word in the log where they do not add up."""
+"""Version chains, followed from record to record; contradictions are logged."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class _Direction(IntEnum):
 
 
 class Chains:
-    """Walks from record to record; each fault is told once."""
+    """Walks from record to record; each fault is logged once."""
 
     def __init__(self, record: Callable[[str], Awaitable[DatasetRecord]]) -> None:
         """`record` gives the record of a handle."""

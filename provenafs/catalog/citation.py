@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from provenafs.catalog.dataset import Dataset
 from provenafs.catalog.description import Description, address
 
-# RFC 5321: no more characters stand before and behind the @.
+# RFC 5321: no more characters stand before and after the @.
 _EMAIL = re.compile(r"(?<![^\s<>@])[^\s<>@]{1,64}+@[^\s<>@.]{1,63}(?:\.[^\s<>@.]{1,63}){1,8}")
 
 _Scalar = str | None
@@ -44,7 +44,7 @@ def citation_cff(dataset: Dataset) -> bytes:
 
 
 def _authors(described: Description) -> list[dict[str, _Scalar]]:
-    """Who the record names: the rights holder in words, the organisation, else the owner."""
+    """The authors: the rights holder in words, the organisation, else the owner."""
     holder = described.text("rights_holder")
     if holder is not None:
         return [{"name": holder}]

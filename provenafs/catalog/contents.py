@@ -20,7 +20,7 @@ _SERVER_METADATA = "metadata.json"
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """What a check of one key found; `fault` None if all is well, `size` in bytes."""
+    """The result for one key; `fault` is None if the object is sound, `size` in bytes."""
 
     path: str
     size: int
@@ -65,7 +65,7 @@ async def verify(
     whole: bool,
     tell: Callable[[Checked], None],
 ) -> None:
-    """Check objects, some at once, and tell what was found of each.
+    """Verify objects, several in parallel, and yield the result of each.
 
     Each must be readable and of the size listed: at both its ends, or `whole` with its checksums.
     """

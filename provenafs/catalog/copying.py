@@ -40,7 +40,7 @@ _ABORT_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """What a copy came to: files copied, those that were there already, and those left alone.
+    """The outcome of a copy: files copied, files present already, and files that differ.
 
     `size` in bytes of what was copied. `differing` are the paths of files that are in the target
     with other contents: they are kept as they are.
@@ -107,7 +107,7 @@ class DataCopy:
         return sum(item.size for path, item in self._originals.items() if path not in self._found)
 
     async def run(self, tell: Callable[[int], None]) -> Copied:
-        """Copy what the target lacks, and check that all is there; `tell` of bytes stored.
+        """Copy what the target lacks, and verify it; `tell` is called with bytes stored.
 
         Raises FSError(ESTALE) if a file changes meanwhile, and S3Error.
         """

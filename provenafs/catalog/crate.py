@@ -19,7 +19,7 @@ def ro_crate_metadata(dataset: Dataset) -> bytes:
     """The file `ro-crate-metadata.json` of a dataset. Same record, same bytes.
 
     It describes the dataset where its handle leads to (a detached crate) and names no files, which
-    only a listing of the bucket could tell.
+    only a listing of the bucket has them.
     """
     described = Description(dataset.record)
     entities = [_descriptor(described), _root(described), *_others(described).values()]

@@ -1,4 +1,4 @@
-"""One dataset as the service last told it, and what its state lets this user do."""
+"""One dataset as last fetched, and what its state permits this user to do."""
 
 from __future__ import annotations
 

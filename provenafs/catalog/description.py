@@ -1,4 +1,4 @@
-"""What a dataset's record says about the dataset, in the words that catalogues of data use."""
+"""A dataset's record as the metadata that data catalogues use."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Description:
 
     @property
     def description(self) -> str | None:
-        """What it is."""
+        """The description."""
         return self.text("description")
 
     @property
@@ -114,7 +114,7 @@ class Description:
 
     @property
     def owner(self) -> str | None:
-        """Who minted it, by user name."""
+        """User name of the creator."""
         return _text(self._record.owner_username)
 
     @property

@@ -1,4 +1,4 @@
-"""Failures of the service as errors of file operations, for the rooms that know no service."""
+"""Maps failures of the services to errors of file operations."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _ANSWERS: tuple[tuple[type[ProvenaError], type[FSError], int], ...] = (
 
 
 def service_failure(error: ProvenaError) -> FSError:
-    """What a file operation answers to a failure of the service."""
+    """The file operation's error for a failure of the service."""
     kind, number = next(answer[1:] for answer in _ANSWERS if isinstance(error, answer[0]))
     return kind(number, str(error))
 

@@ -1,19 +1,23 @@
-"""Finding datasets by words, and asking the services whether they are well."""
+"""Search, and health checks of the services."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 import trio
 
 from provenafs.provena.client import Provena
 from provenafs.provena.errors import (
+    Invalid,
     LoginRequired,
     NotFound,
     ProvenaError,
     Unauthorised,
+    Unavailable,
 )
+from provenafs.provena.reading import text_or_none
 
 # Each costs the service three Lambdas.
 _CONCURRENT_FETCHES = 4
@@ -30,7 +34,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """What a service said when asked whether it is well."""
+    """The result of one health check."""
 
     service: str
     well: bool
@@ -58,8 +62,24 @@ async def find(provena: Provena, query: str, limit: int) -> list[Found]:
     return [Found(hit.id, hit.score, names.get(hit.id)) for hit in hits]
 
 
+async def display_names(provena: Provena, handles: Iterable[str]) -> dict[str, str]:
+    """The names of items of the registry, such as people; without those that cannot be fetched."""
+    names: dict[str, str] = {}
+
+    async def look_up(handle: str) -> None:
+        with contextlib.suppress(NotFound, Unauthorised, Invalid, Unavailable):
+            name = text_or_none((await provena.registry.item(handle)).get("display_name"))
+            if name:
+                names[handle] = name
+
+    async with trio.open_nursery() as nursery:
+        for handle in set(handles):
+            nursery.start_soon(look_up, handle)
+    return names
+
+
 async def health(provena: Provena) -> list[Health]:
-    """What each service whose address is known says, asked all at once."""
+    """Health of each configured service, checked in parallel."""
     answers: dict[str, Health] = {}
 
     async def ask(name: str, question: Callable[[], Awaitable[str]]) -> None:

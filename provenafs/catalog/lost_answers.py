@@ -1,4 +1,4 @@
-"""When to look whether a request whose answer was lost was carried out after all."""
+"""When to check whether a request without a response was carried out."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Minting a dataset: sent once, and looked for when the answer is lost.
+"""Minting: each request is sent once; if the response is lost, the dataset is searched for.
 
-What was begun is kept in the state folder until its outcome is known, so that the same text is not
+A request is kept in the state folder until its outcome is known, so that the same text is not
 minted twice: neither after a lost answer nor after a crash.
 """
 

@@ -28,7 +28,7 @@ CREATE TABLE IF NOT EXISTS records (
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What the root and `by-name` need of a dataset; times in seconds since the epoch."""
+    """A dataset as the root and `by-name` need it; times in seconds since the epoch."""
 
     handle: str
     display_name: str
@@ -37,7 +37,7 @@ class Summary:
 
 
 class RecordStore:
-    """Records by handle. `listing` numbers tell which records the last complete list showed."""
+    """Records by handle. `listing` numbers mark the records in the last complete list."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -70,7 +70,7 @@ class RecordStore:
         )
 
     def put_fetched(self, dataset: Dataset) -> None:
-        """Store what a fetch told."""
+        """Store a fetched record."""
         self._database.execute(
             "INSERT INTO records"
             " (handle, display_name, created, updated, item, roles, locked, fetched_at)"
@@ -87,11 +87,11 @@ class RecordStore:
         )
 
     def forget(self, handle: str) -> None:
-        """The service says there is no such dataset, or not for this user."""
+        """Drop a dataset that does not exist, or that this user may not see."""
         self._database.execute("DELETE FROM records WHERE handle = ?", (handle,))
 
     def has(self, handle: str) -> bool:
-        """Whether a list or a fetch has told of this dataset."""
+        """Whether a list or a fetch has shown this dataset."""
         found = self._database.execute("SELECT 1 FROM records WHERE handle = ?", (handle,))
         return found.fetchone() is not None
 

@@ -1,4 +1,4 @@
-"""Texts that could not be saved, kept on this machine so that nobody has to write them again."""
+"""Rejected texts, kept on this machine so that they need not be written again."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Rejected:
     async def keep(self, handle: str, text: bytes) -> None:
         """Keep a text under the time; the same text as the last one is kept once.
 
-        A disk that refuses is logged only: the failure of the save is what has to be told.
+        A disk error is only logged: the caller reports the failure of the save.
         """
         try:
             await in_thread(self._keep, self._of(handle), text)
@@ -41,7 +41,7 @@ class Rejected:
             log.error("the rejected metadata of %s could not be kept: %s", handle, error.strerror)
 
     async def texts(self, handle: str) -> list[RejectedText]:
-        """What is kept of a dataset, oldest first."""
+        """The rejected texts of a dataset, oldest first."""
         return await in_thread(_texts, self._of(handle))
 
     async def read(self, handle: str, name: str) -> bytes:

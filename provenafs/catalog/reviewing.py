@@ -1,7 +1,7 @@
-"""Asking for a release and deciding on one: sent once, and looked for when the answer is lost.
+"""Release reviews: each request is sent once; if the response is lost, the record is checked.
 
-The service stores the new state before it tells the other side by e-mail: a failure may come after
-all is done.
+The service stores the new state before it notifies the other side by e-mail: a failure may
+come after all is done.
 """
 
 from __future__ import annotations

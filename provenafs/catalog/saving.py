@@ -29,14 +29,14 @@ MAX_TEXT = 10 * 1024 * 1024  # bytes
 _COMPLAINTS_TOLD = 5
 _DEEPEST = 50  # levels; the metadata model has six
 _TOO_DEEP = "the metadata is nested too deeply"
-# What the registry's database can hold of a record with its whole history.
+# The limit of the registry's database for a record with its whole history.
 _RECORD_LIMIT = 400 * 1024
 
 
 class Saved(Enum):
     """Outcome of a save."""
 
-    UNCHANGED = auto()  # the text says what was read
+    UNCHANGED = auto()  # the text equals what was read
     ALREADY_SO = auto()  # another client had made the same change
     UPDATED = auto()
     REVERTED = auto()
@@ -53,7 +53,7 @@ class Saving:
     async def save(self, handle: str, text: bytes, read: str, reason: str) -> Saved:
         """Make `text` the metadata of a dataset; `read` is the fingerprint of what was read.
 
-        Nothing is asked of the service if the text says what was read; the state of a history
+        No request is sent if the text equals what was read; the state of a history
         entry is reverted to. The service has no precondition: the record is fetched and compared
         right before it is changed. Raises Invalid for a text that cannot be used,
         FSError(EACCES) for role or lock, FSError(ESTALE) if another client changed the record since
@@ -102,7 +102,7 @@ class Saving:
     async def _after_no_answer(
         self, record: DatasetRecord, document: dict[str, Any], wanted: str, error: Unavailable
     ) -> Saved:
-        """The change may have been made all the same: the record tells."""
+        """The change may have been made nevertheless: check the record."""
         dataset = await self._catalog.dataset(record.id, max_age=0)
         if fingerprint(dataset.record.collection_format) == wanted:
             return Saved.UPDATED
@@ -197,7 +197,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _complaints(document: dict[str, Any]) -> list[str]:
-    """What the model of the metadata says, where it says anything: places and words."""
+    """The complaints of the metadata model, with their locations."""
     try:
         CollectionFormat.model_validate(document)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""Ways to a dataset's files for others and for other tools: links and temporary keys."""
+"""Share links and temporary credentials for a dataset's files."""
 
 from __future__ import annotations
 

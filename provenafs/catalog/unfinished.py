@@ -1,6 +1,6 @@
-"""The multipart uploads that a copy has begun, on disk: what a killed one left is given up later.
+"""A log of the multipart uploads of copies, so that those of a killed copy can be aborted.
 
-Nobody else could tell them from the uploads of others: a bucket's list of uploads names no owner.
+A bucket's list of uploads names no owner, so it cannot distinguish them from those of others.
 """
 
 from __future__ import annotations

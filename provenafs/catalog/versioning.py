@@ -1,4 +1,4 @@
-"""Making a new version of a dataset: asked for once, and looked for when the answer is lost."""
+"""New versions: each request is sent once; if the response is lost, the record is checked."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class Versioning:
     async def _after_no_answer(
         self, old: DatasetRecord, reason: str, error: Unavailable
     ) -> Version:
-        """The version may have been made all the same, or be in the making: the record tells."""
+        """The version may exist nevertheless, or be under way: check the record."""
         new: DatasetRecord | None = None
         for pause in pauses_before_looks(error):
             await trio.sleep(pause)

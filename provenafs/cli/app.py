@@ -1,4 +1,4 @@
-"""The command `provenafs`: its verbs, each imported only when it is used."""
+"""The command `provenafs`: its subcommands, imported on use."""
 
 from __future__ import annotations
 
@@ -57,6 +57,7 @@ VERBS = {
     "verify": Verb("contents", "verify", "Check that every file can be read."),
     "health": Verb("records", "health", "Check that the services respond."),
     "completion": Verb("completion", "completion", "Print the completion script of a shell."),
+    "man": Verb("manual", "man", "Print the manual page."),
     "sandbox": Verb("sandbox", "app", "Run a local Provena to experiment with."),
 }
 
@@ -97,13 +98,13 @@ def plain_app(**options: Any) -> typer.Typer:
     )
 
 
-_EXIT_STATUS = (
+EXIT_STATUS = (
     "Exit status: 0 done, 1 failed, 2 usage or configuration error, 3 login required, 4 not found,"
     " 5 refused, 6 service unavailable, 7 rejected by the service, 70 internal error,"
     " 130 interrupted."
 )
 
-app = plain_app(cls=LazyGroup, no_args_is_help=True, epilog=_EXIT_STATUS)
+app = plain_app(cls=LazyGroup, no_args_is_help=True, epilog=EXIT_STATUS)
 
 
 def main() -> NoReturn:

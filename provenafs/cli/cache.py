@@ -1,4 +1,4 @@
-"""cache: fetch files ahead of their use, keep them, let them go, and tell what is local."""
+"""cache: prefetch, pin, unpin and evict files, and show what is local."""
 
 from __future__ import annotations
 
@@ -173,7 +173,7 @@ def _fetch(file: _File, advance: Callable[[int], None]) -> None:
             break
         descriptor = os.open(file.path, os.O_RDONLY)
         try:
-            # What the kernel still has would not reach the cache.
+            # Pages in the kernel's cache would not reach ours.
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
             while piece := os.read(descriptor, _PIECE):
                 step = min(len(piece), file.size - told)

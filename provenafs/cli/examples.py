@@ -56,6 +56,7 @@ EXAMPLES = {
     "verify": "provenafs verify 10378.1/1451860 --full",
     "health": "provenafs health",
     "completion": 'eval "$(provenafs completion bash)"',
+    "man": "provenafs man > provenafs.1",
     "sandbox start": "provenafs sandbox start --background",
     "sandbox stop": "provenafs sandbox stop",
     "sandbox status": "provenafs sandbox status",

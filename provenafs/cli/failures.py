@@ -1,4 +1,4 @@
-"""What the terminal is told of a failure, and the exit status that tells its kind."""
+"""Maps failures to a sentence on stderr and an exit status."""
 
 from __future__ import annotations
 

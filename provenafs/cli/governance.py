@@ -1,4 +1,4 @@
-"""lock, unlock, lock-history and access: who may do what with a dataset."""
+"""lock, unlock, lock-history and access."""
 
 from __future__ import annotations
 

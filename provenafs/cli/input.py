@@ -1,4 +1,4 @@
-"""What verbs read: documents from files or the standard input."""
+"""Input of subcommands: documents from files or the standard input."""
 
 from __future__ import annotations
 

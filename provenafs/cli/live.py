@@ -1,4 +1,4 @@
-"""What a mount tells of itself in its live files: read with care, it may be anybody's mount."""
+"""Reads the live status files of a mount, without trusting them: it may be any user's mount."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def status_of(mountpoint: Path) -> dict[str, Any]:
 
 
 def pending(mountpoint: Path) -> list[dict[str, Any]]:
-    """What a mount has not stored yet; sizes in bytes. TimeoutError if it does not answer."""
+    """A mount's pending transfers; sizes in bytes. TimeoutError if it does not respond."""
     found = _read(mountpoint, "pending.json")
     return [row for row in found if _is_transfer(row)] if isinstance(found, list) else []
 

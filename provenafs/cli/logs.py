@@ -1,4 +1,4 @@
-"""Where a mount logs: to the terminal, or to a file that all mounts of a profile share."""
+"""Logging of a mount: to the terminal, or to a file that all mounts of a profile share."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class _SharedFile(logging.handlers.RotatingFileHandler):
         return bool(super().shouldRollover(record))
 
     def follow(self) -> None:
-        """Open the file anew if its name stands for another one by now."""
+        """Reopen the file if its name refers to another one."""
         self.acquire()
         try:
             if self.stream is not None and not self._is_current():

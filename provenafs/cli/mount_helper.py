@@ -1,4 +1,4 @@
-"""mount.provenafs: what mount(8) runs for `mount -t provenafs` and for lines of /etc/fstab."""
+"""mount.provenafs: the helper of mount(8) for `mount -t provenafs` and /etc/fstab."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def mount(
 
 
 def settings_of(options: str, *, is_sloppy: bool = False) -> dict[str, Any]:
-    """What the options of one line of fstab(5) set, by the names of `Settings`.
+    """The options of one line of fstab(5) as fields of `Settings`.
 
     An option without a value is `true`; values of `datasets`, which may be repeated, are joined.
     Raises ConfigError for an option that is unknown, unless `is_sloppy`.

@@ -1,4 +1,4 @@
-"""What verbs print: JSON for machines, tables on a terminal, tab-separated lines in a pipe."""
+"""Output of subcommands: JSON, tables on a terminal, tab-separated lines in a pipe."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def local_time(timestamp: float) -> str:
 
 
 def _date(timestamp: float, zone: tzinfo | None, suffix: str) -> str:
-    if timestamp >= LATEST_S:  # what a record says in milliseconds, say
+    if timestamp >= LATEST_S:  # a record's time in milliseconds, for instance
         return "after the year 9999"
     try:
         return datetime.fromtimestamp(timestamp, zone).strftime("%Y-%m-%d %H:%M:%S") + suffix

@@ -1,4 +1,4 @@
-"""profile: which Provena instances there are, and how to use each."""
+"""profile: add, list, show and remove profiles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""info, search and health: what is known of datasets and of the services."""
+"""info, search and health."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from provenafs.catalog.dataset import Dataset
-from provenafs.catalog.finding import find
+from provenafs.catalog.description import Description
+from provenafs.catalog.finding import display_names, find
 from provenafs.catalog.finding import health as look
 from provenafs.cli.failures import ExitStatus
 from provenafs.cli.output import print_fields, print_json, print_table, say, when
@@ -24,25 +25,47 @@ def info(
     """Show a dataset's state, your access rights, and the reasons."""
     found = Target.parse(target)
 
-    async def look(provena: Provena) -> Dataset:
+    async def look(provena: Provena) -> dict[str, Any]:
         fetched = await provena.datastore.fetch(found.handle)
         may_change = await provena.may_change()
-        return Dataset(fetched.record, fetched.roles, fetched.locked, 0.0, may_change)
+        dataset = Dataset(fetched.record, fetched.roles, fetched.locked, 0.0, may_change)
+        described = Description(dataset.record)
+        parties = {
+            "organisation": described.organisation,
+            "publisher": described.publisher,
+            "custodian": described.custodian,
+        }
+        known = {party: handle for party, handle in parties.items() if handle is not None}
+        names = await display_names(provena, known.values())
+        return _described(dataset, described) | {
+            party: {"handle": handle, "name": names.get(handle)} for party, handle in known.items()
+        }
 
-    described = _described(ask(found.settings(profile), look))
+    answer = ask(found.settings(profile), look)
     if as_json:
-        print_json(described)
+        print_json(answer)
     else:
-        print_fields(described)
+        print_fields({name: _readable(value) for name, value in answer.items()})
 
 
-def _described(dataset: Dataset) -> dict[str, Any]:
+def _readable(value: Any) -> object:
+    """A party of a dataset in words, and any other value as it is."""
+    if not isinstance(value, dict):
+        return value
+    return f"{value['name']} ({value['handle']})" if value["name"] else value["handle"]
+
+
+def _described(dataset: Dataset, described: Description) -> dict[str, Any]:
     record = dataset.record
     refusal = dataset.write_refusal()
     return {
         "handle": record.id,
         "name": record.display_name,
         "description": record.dataset_info.get("description"),
+        "keywords": described.keywords,
+        "license": described.spdx or described.license_url,
+        "published": described.published,
+        "period": described.period,
         "owner": record.owner_username,
         "created": when(record.created_timestamp),
         "updated": when(record.updated_timestamp),

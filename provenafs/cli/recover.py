@@ -1,4 +1,4 @@
-"""recover: what was written and could not be stored."""
+"""recover: show and resolve files that could not be stored."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""review and reviewers: asking for a release, and deciding on one."""
+"""review and reviewers: request, approve and reject releases."""
 
 from __future__ import annotations
 

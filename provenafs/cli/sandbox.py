@@ -1,4 +1,4 @@
-"""sandbox: a local Provena for trying out, its users and its profile."""
+"""sandbox: run a local Provena, with its users and its profile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""share and credentials: ways to the files for others and for other tools."""
+"""share and credentials: links and temporary credentials for files."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def _printed(keys: Keys, endpoint: str | None, form: Format) -> str:
     for text in (keys.address, keys.access_key_id, keys.secret_access_key, keys.session_token):
         _one_line(text)
     if form is Format.json:
-        # What credential_process of the AWS tools reads, and where the files are.
+        # The format of credential_process of the AWS tools, and the location of the files.
         return json.dumps(
             {
                 "Version": 1,
@@ -134,7 +134,7 @@ def _printed(keys: Keys, endpoint: str | None, form: Format) -> str:
 
 
 def _one_line(text: str) -> str:
-    """What a service has sent, to be used as it is. Raises Unavailable if it is no plain text."""
+    """A text from a service, unchanged. Raises Unavailable unless it is plain text."""
     if not is_printable(text):
         raise Unavailable("the data store's response contains control characters and is not shown")
     return text

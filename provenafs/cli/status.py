@@ -1,4 +1,4 @@
-"""status: what is mounted, where, and how it is doing."""
+"""status: show mounts and their state."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _account(mounted: Mounted) -> dict[str, Any]:
 
 
 def _outcome(mounted: Mounted, account: Call[dict[str, Any]], deadline: float) -> dict[str, Any]:
-    """What a mount says of itself; one that says nothing in time is stuck."""
+    """The status a mount reports; one that does not respond in time is stuck."""
     if account.ends(max(0.0, deadline - time.monotonic())):
         with suppress(TimeoutError):
             return account.result()

@@ -1,4 +1,4 @@
-"""What a verb is about: a handle, a dataset's directory, or any path inside a mount."""
+"""The target of a subcommand: a handle, a dataset's directory, or any path inside a mount."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Target:
         """Those of the profile, by default the one that the target is mounted with."""
         if profile is None and self.mountpoint is not None:
             told = _profile(self.mountpoint)
-            # A mount may be told everything by its environment, as this verb then is too.
+            # A mount may be configured by its environment alone, and so is this subcommand then.
             profile = told if told in profile_names() else None
         return load_settings(profile=profile)
 

@@ -1,4 +1,4 @@
-"""sync: wait until what was written is stored, and show how it goes."""
+"""sync: wait until written data is stored, and show progress."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""umount: store what was written, unmount, and wait until the process has ended."""
+"""umount: store pending data, unmount, and wait until the process has ended."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def umount(
             left = _store(path, server, wait)
         if not force:
             _refuse_if_busy(mounted)
-        # What still waits for bytes to be stored holds the mount, in this process too.
+        # A pending wait for a store keeps the mount busy, in this process too.
         at_once = force or left is not None
         mountpoints.unmount(path, lazy=at_once)
         if server is not None and not _has_ended(server, connection if at_once else None):
@@ -74,7 +74,7 @@ def umount(
 
 
 def _store(path: Path, server: Server | None, wait: float) -> str | None:
-    """Store what was written; what is not stored in time is said, for it is in recovery."""
+    """Store pending data; report what is not stored in time, since it is in recovery."""
     if server is not None and server.is_stopped:
         raise MountError(
             f"{path} does not answer: its process {server.pid} is stopped. Let it go on"
@@ -104,7 +104,7 @@ def _has_ended(server: Server, connection: Connection | None) -> bool:
             server.tell_to_end()
             if second >= _ABORT_AFTER_S:
                 connection.abort()
-            # What it has acknowledged is on the disk.
+            # Acknowledged bytes are on the disk.
             if second >= _KILL_AFTER_S or server.is_stopped:
                 server.kill()
         if server.has_ended(within=1.0):

@@ -1,4 +1,4 @@
-"""version: make a new version of a dataset, and copy the files into it."""
+"""version: create a new version of a dataset, and copy the files into it."""
 
 from __future__ import annotations
 

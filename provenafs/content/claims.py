@@ -1,4 +1,4 @@
-"""Who is at work on which names of a dataset.
+"""Claims of operations on names of a dataset.
 
 A claim is made before anything is decided by a name, and held until what was decided is done. Of
 two claims that exclude each other the later waits: so what is made, opened for writing or removed
@@ -47,7 +47,7 @@ class Place:
 
 @dataclass(eq=False, slots=True)
 class Claim:
-    """Keys somebody is at work on; `is_sole` with all below them, and nobody else meanwhile.
+    """Keys claimed by an operation; `is_sole`: exclusively, with all keys below.
 
     `why` is given where that may take for ever: then others wait no longer than without progress.
     """

@@ -1,4 +1,4 @@
-"""What the datasets of one mount share: the index, the S3 service, the freshness rule."""
+"""State shared by the datasets of one mount: index, S3 context, TTL."""
 
 from __future__ import annotations
 
@@ -36,10 +36,11 @@ _CACHE_SIZE = 10 * 1024**3
 class Content:
     """Shared by all drives; `nursery` owns their background tasks.
 
-    `changed` is told which entries vanished or were replaced, so that the kernel forgets them.
+    `changed` is called with entries that vanished or were replaced, for the kernel to forget.
     `hidden` are keys of objects whose names were removed here, and which are still to be deleted.
     `asks_objects`: times and modes are those that the objects carry.
-    `follow` is told what a LIST shows before it is merged; it may change the entries of open files.
+    `follow` is called with each page of a LIST before it is merged, and may change the entries of
+    open files.
     """
 
     index: Index

@@ -218,7 +218,7 @@ class Drive:
         return Reader(source, self._content.memory, self._content.nursery, reads=reads)
 
     def open(self, entry: Entry, is_lost: Callable[[], bool]) -> Reader:
-        """Read an object; `is_lost` tells whether this mount has replaced or deleted it."""
+        """Read an object; `is_lost` returns whether this mount has replaced or deleted it."""
         source = self._source(entry, is_lost)
         reads = self._content.reads.of(source)
         self._sibling_ranges.open(entry, reads)

@@ -1,4 +1,4 @@
-"""The journal: what this machine still owes the bucket, kept so that a crash forgets nothing.
+"""The journal: staged files and pending operations, kept on disk for recovery after a crash.
 
 A row stands for one staged file. Its states:
 
@@ -89,7 +89,7 @@ class Journal:
         return self._owner.name
 
     async def close(self) -> None:
-        """Write what is left and let go of the lock; the rows stay."""
+        """Write pending changes and release the lock; the rows stay."""
         with trio.CancelScope(shield=True):
             await self.flush()
         self._connection.close()
@@ -249,7 +249,7 @@ class Journal:
 
 
 def new_intent(journal: Journal, action: Action, dataset: str, key: str) -> Intent:
-    """An intent of this mount, not yet written: what more it says is put in with `replace`."""
+    """A new intent of this mount, not yet written; further fields are set with `replace`."""
     return Intent(uuid.uuid4().hex, journal.owner, action, dataset, key, "", None, time.time())
 
 

@@ -1,4 +1,4 @@
-"""The rows of the journal: staged files and intents, and how they lie in its tables."""
+"""The rows of the journal: staged files and intents, and their tables."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class State(Enum):
 
 
 class Action(Enum):
-    """What an intent is about to do in the bucket."""
+    """The operation of an intent in the bucket."""
 
     DELETE = "delete"  # an object whose name was removed
     RENAME = "rename"  # `key` becomes `target`; both end in a slash for a directory
@@ -120,7 +120,7 @@ class Intent:
 
     A rename is carried out on what it was made of: `moves`, None where an earlier version noted
     none; `rows`, the staged files that go with them; and `replaced`, those whose place they take.
-    `reason` says why it is left to the user.
+    `reason`: why it is left to the user.
     """
 
     id: str

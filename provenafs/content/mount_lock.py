@@ -1,4 +1,4 @@
-"""The lock file of a mount: which rows of the journal are still somebody's."""
+"""The lock file of a mount, which shows whether the owner of journal rows is alive."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ UNOWNED = ""  # the owner of what a living mount has left to recovery
 
 
 class MountLock:
-    """The lock file that says which mount is alive."""
+    """The lock file held by a running mount."""
 
     def __init__(self, folder: Path) -> None:
         private.folder(folder)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ObjectVersion:
-    """What a key stands for at one moment; `etag` None where there is no object. Size in bytes."""
+    """The version of a key at one moment; `etag` None where there is no object. Size in bytes."""
 
     key: str
     etag: str | None

@@ -1,4 +1,4 @@
-"""What could not be stored: sent by the next mount, or by hand; exported, or discarded.
+"""Recovery of files that were not stored: send, export or discard, by the next mount or the user.
 
 A mount sends by itself only files whose close was acknowledged, and only over the object version
 they started from. It does so in the background, so that recovery never delays a mount; until it is
@@ -36,7 +36,7 @@ _LONGEST_PAUSE_S = 60.0
 _LEFT = "the unfinished work of an earlier mount: see 'provenafs recover list'"
 
 
-_Owed = tuple[str, str, Callable[[], Awaitable[None]]]  # id, key, what is to be done
+_Owed = tuple[str, str, Callable[[], Awaitable[None]]]  # id, key, action
 
 # Gives the volume of a dataset by its name in the journal; FSError if it cannot be had.
 VolumeOf = Callable[[str], Awaitable[Volume]]
@@ -75,7 +75,7 @@ class Recovery:
         self._claims: dict[str, list[Claim]] = {}
 
     async def adopt(self) -> None:
-        """Take over what ended mounts owed: once, before anything can be asked of the mount."""
+        """Adopt the unfinished work of earlier mounts, once, before the first request."""
         try:
             await self._sweep()
             rows = await self._store.journal.adopt()
@@ -99,7 +99,7 @@ class Recovery:
             self._owed.append((row.id, row.key, partial(self._settle, row.id)))
 
     def _hold(self, owed: str, dataset: str, keys: Sequence[str]) -> None:
-        """Let nobody change these names until what is owed is done, or refused."""
+        """Claim these names until their pending work is done, or refused."""
         claim = self._store.claims.reserve(dataset, keys, _LEFT)
         self._claims.setdefault(owed, []).append(claim)
 
@@ -193,7 +193,7 @@ class Recovery:
         await self._forget(row)
 
     async def _named(self, item_id: str) -> Row | Intent:
-        """What an id, or its beginning, stands for. ENOENT, EINVAL; EBUSY: a mount is at it."""
+        """The item with this id or id prefix. ENOENT, EINVAL; EBUSY: in use by a mount."""
         journal = self._store.journal
         found: list[tuple[Row | Intent, bool]] = [
             (row, alive) for row, alive in await journal.rows() if row.state is not State.SENT
@@ -229,7 +229,7 @@ class Recovery:
             row.state in (State.CLOSED, State.FAILED),
         )  # fmt: skip
 
-    # What a mount does by itself
+    # Automatic recovery by a mount
 
     async def _settle(self, row_id: str) -> None:
         row = self._rows.get(row_id)

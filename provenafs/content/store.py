@@ -1,4 +1,4 @@
-"""All bytes of a mount: what the rooms above use, and in which order it ends."""
+"""The façade of a mount's content: open, sync, drain, report."""
 
 from __future__ import annotations
 
@@ -133,13 +133,13 @@ class Store:
             raise failures[0]
 
     async def drain(self) -> None:
-        """Before unmounting: wait until nothing is owed to the bucket any more."""
+        """Before unmounting: wait until all uploads and deletions are done."""
         await self.files.drained()
         await self.attribute_updates.flush()
         await self.deferred_deletes.flush()
 
     def transfers(self) -> list[PendingTransfer]:
-        """What is not stored, or not deleted, for people to look at."""
+        """Pending uploads and deletions, for display."""
         stored = [
             PendingTransfer(
                 file.volume.dataset,
@@ -157,7 +157,7 @@ class Store:
         return stored + deleted
 
     async def _keep_journal(self) -> None:
-        """What may be lost in a crash is still not left lying about."""
+        """Flush the journal's deferred changes at intervals."""
         while True:
             await trio.sleep(_JOURNAL_FLUSH_S)
             try:
@@ -172,7 +172,7 @@ async def open_store(
 ) -> AsyncIterator[Store]:
     """The store of a mount. What is not stored at the end stays in the journal for the next one.
 
-    `failed` is told of failures that no close can report: the inode and the error.
+    `failed` is called with the inode and error of failures that no close can report.
     """
     journal = Journal(options.state_dir)
     try:

@@ -15,7 +15,7 @@ _MAX_NAME_BYTES = 255
 _MAX_KEY_BYTES = 1024
 # Names editors give to files that are renamed or removed in a moment: swap files of vim and its
 # probes, backups, lock files of emacs, and the new file of sed -i: six random letters and digits,
-# of which one in capitals tells it from a file called sediments.
+# of which one in capitals distinguishes it from a file called sediments.
 _SCRATCH = re.compile(r"\..*\.sw.x?|4913|.*~|\.#.*|sed(?=.*[A-Z])[A-Za-z0-9]{6}", re.DOTALL)
 
 

@@ -1,4 +1,4 @@
-"""Going to the background: the command returns when the mount answers, or fails as it fails."""
+"""Detaching from the terminal: the command returns when the mount is ready, or fails with it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _READY = b"."
 def detach() -> Callable[[], None]:
     """Fork. The child returns with a `ready` function; the parent ends with the child's outcome.
 
-    Until `ready` is called the child keeps the terminal, so that it tells its own failure there;
+    Until `ready` is called the child keeps the terminal, so that it reports its own failure there;
     the parent exits 0 once it is called, else with the child's exit status. To be called before
     any thread or event loop is started.
     """

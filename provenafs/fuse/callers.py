@@ -1,9 +1,9 @@
-"""Lets a process die that waits for a close or fsync.
+"""Interrupts closes and fsyncs of processes that are being killed.
 
 The kernel keeps a killed process waiting until its request is answered, and pyfuse3 does not pass
-on that it was interrupted. /proc tells (proc(5)): the signal is pending, or if it has ended the
-process by itself SIGKILL is; one that closes its files as it dies has it in its exit
-code. The bytes are stored all the same, once the handle is released.
+on that it was interrupted. /proc shows this (proc(5)): the signal is pending, or if it has ended
+the process by itself SIGKILL is; one that closes its files as it dies has it in its exit code. The
+bytes are stored all the same, once the handle is released.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ENDING = sum(
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGKILL, signal.SIGTERM)
 )
 _SIGNAL_OF_EXIT = 0x7F
-_WAITS_FOR_NOTHING = "ZX"  # dead: whoever waits has inherited the file
+_WAITS_FOR_NOTHING = "ZX"  # dead: the waiting process has inherited the file
 _EXIT_CODE = 49  # of the fields of `stat` after the name, which are numbered from 3
 
 

@@ -1,4 +1,4 @@
-"""The kernel's side of a mount: which process serves it, and how a stuck one is cut off."""
+"""The FUSE connection of a mount: the process that serves it, and aborting it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CREATE = 6
 class Connection:
     """The FUSE connection of a mount: its number is the minor of the mount's device.
 
-    It is to be made while the mount is there: later the number may be another mount's.
+    Create it while the mount exists: later the number may belong to another mount.
     """
 
     def __init__(self, mounted: Mounted) -> None:
@@ -110,10 +110,10 @@ class Server:
 
 
 def server_of(mounted: Mounted, hint: int | None = None) -> Server | None:
-    """The process that holds the mount's connection, as the kernel says; None if none is seen.
+    """The process that holds the mount's connection, as the kernel shows it; None if unknown.
 
     Kernels before 6.18 do not say of which mount a /dev/fuse descriptor is. There it is `hint`,
-    which the mount itself has told, if that is a provenafs of the user who mounted it.
+    reported by the mount itself, if that is a provenafs of the user who mounted it.
     """
     for pid in _processes():
         if _connections(pid) and (server := _checked(pid, mounted, exactly=True)):

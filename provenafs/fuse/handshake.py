@@ -1,4 +1,4 @@
-"""How the kernel is to deal with a mount, where libfuse leaves no choice.
+"""Capabilities negotiated with the kernel that libfuse does not expose.
 
 libfuse asks for FUSE_ATOMIC_O_TRUNC, and pyfuse3 cannot take it back. The kernel then empties a
 file in OPEN, without the inode's lock, so that it may set its own idea of the size to 0 after
@@ -71,7 +71,7 @@ def _device() -> int:
 
 
 def _libfuse_version() -> int:
-    """Such as 314, of the library that pyfuse3 has loaded; 0 if it cannot be told."""
+    """Such as 314, of the library that pyfuse3 has loaded; 0 if it is unknown."""
     for name in _LIBRARIES:
         with suppress(OSError, AttributeError):
             return int(ctypes.CDLL(name, os.RTLD_LAZY | os.RTLD_NOLOAD).fuse_version())

@@ -1,4 +1,4 @@
-"""Mount points: what is mounted where, whether it is fit, and unmounting."""
+"""Mount points: finding mounts, validating directories, unmounting."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ def our_mounts() -> list[Mounted]:
 
 
 def mounted_at(path: Path) -> Mounted | None:
-    """What is mounted exactly at `path`, the uppermost if several are."""
+    """The mount exactly at `path`, the topmost if there are several."""
     found = [mount for mount in mounts() if mount.path == path]
     return found[-1] if found else None
 
 
 def located(path: Path) -> Mounted | None:
-    """What is mounted at a path that may lead there through links."""
+    """The mount at a path that may contain symbolic links."""
     return mounted_at(path.absolute()) or mounted_at(resolved(path))
 
 

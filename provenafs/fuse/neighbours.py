@@ -1,4 +1,4 @@
-"""Busy neighbours: programs that read every file they see, for pictures or for an index."""
+"""Indexers and thumbnailers: programs that read every file they see."""
 
 from __future__ import annotations
 

@@ -128,11 +128,11 @@ class Operations(pyfuse3.Operations):
         self._unread: set[int] = set()  # directories that nothing was read of
 
     def init(self) -> None:
-        """The kernel asks how this mount is to be dealt with."""
+        """Negotiate capabilities with the kernel (FUSE_INIT)."""
         truncate_under_lock()
 
     def account(self) -> dict[str, object]:
-        """What was asked and answered so far, for `.provenafs/status.json`."""
+        """Counts of operations and errors, for `.provenafs/status.json`."""
         return {
             "open_handles": len(self._files) + len(self._directories),
             "operations": dict(self.counts),
@@ -210,7 +210,7 @@ class Operations(pyfuse3.Operations):
 
     @contextmanager
     def _cut(self, node: Node, size: int) -> Iterator[None]:
-        """While the kernel has not been told that a file ends at `size` bytes by now."""
+        """While the kernel does not know yet that a file was truncated to `size` bytes."""
         told = trio.Event()
         self._cuts[node.ino] = size, told
         try:
@@ -246,7 +246,7 @@ class Operations(pyfuse3.Operations):
         try:
             await self.tree.node(inode).set_xattr(_decode(name, errno.EINVAL), value)
         except FSError as error:
-            if error.errno == errno.EPERM:  # a copy of attributes says nothing worth telling
+            if error.errno == errno.EPERM:  # copying attributes is not worth a report
                 raise FUSEError(errno.EPERM) from None
             raise
 
@@ -383,7 +383,7 @@ class Operations(pyfuse3.Operations):
 
     @contextmanager
     def _waiting(self, fh: FileHandleT) -> Iterator[Handle]:
-        """While whoever has opened a file waits until it is stored, or is killed."""
+        """While the process that opened a file waits until it is stored, or is killed."""
         _, handle, pid = self._files[fh]
         with self.callers.waiting(pid) if handle.release_stores else nullcontext():
             yield handle

@@ -1,4 +1,4 @@
-"""What the kernel is answered about files and about the filesystem."""
+"""Replies to the kernel: attributes of files and of the filesystem."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from provenafs.tree.names import MAX_NAME_BYTES
 from provenafs.tree.node import Attributes
 
 _BLOCK_SIZE = 4096
-_CAPACITY_BLOCKS = 2**50 // _BLOCK_SIZE  # df shows 1 PiB: S3 has no capacity to tell
+_CAPACITY_BLOCKS = 2**50 // _BLOCK_SIZE  # df shows 1 PiB: S3 reports no capacity
 
 
 def entry_attributes(attributes: Attributes) -> EntryAttributes:
-    """The answer to stat(2), of files that belong to whoever has mounted them."""
+    """The reply to stat(2); files belong to the user who mounted them."""
     reply = EntryAttributes()
     reply.st_ino = InodeT(attributes.ino)
     reply.st_mode = ModeT(attributes.mode)

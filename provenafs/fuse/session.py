@@ -117,7 +117,7 @@ class _Session:
         ready: Callable[[], None],
         reload: Callable[[], None] | None,
     ) -> None:
-        """Serve until unmounted or told to stop; unmounts in every case."""
+        """Serve until unmounted or stopped by a signal; unmounts in every case."""
         self._catalog = context.catalog
         neighbours = Indexers(self._settings.indexers)
         self._operations = _operations(self._settings, Tree(context), neighbours)
@@ -167,14 +167,14 @@ class _Session:
         await trio.to_thread.run_sync(self._look_at_the_mount, abandon_on_cancel=True)
         await trio.to_thread.run_sync(self._mountpoint.stat, abandon_on_cancel=True)
         log.info("mounted at %s", self._mountpoint)
-        # What is here by now stays: the collector spends 50 ms on it each time it looks at all.
+        # The objects that exist now stay: a full collection would spend 50 ms on them each time.
         gc.freeze()
         ready()
         notify("READY=1", f"STATUS=mounted at {self._mountpoint} as {self._user}")
         self._answers.set()
 
     async def _resume(self, recovery: Recovery) -> None:
-        """See to what earlier mounts left behind, without delaying this one."""
+        """Complete the work left by earlier mounts without delaying this one."""
         await self._answers.wait()
         await recovery.resume()
 
@@ -202,7 +202,7 @@ class _Session:
                 unmount(self._mountpoint, lazy=True)
 
     def status(self) -> dict[str, object]:
-        """What `.provenafs/status.json` shows; sizes in bytes, times in seconds since the epoch."""
+        """`.provenafs/status.json`; sizes in bytes, times in seconds since the epoch."""
         usage = resource.getrusage(resource.RUSAGE_SELF)
         return {
             "version": __version__,

@@ -1,4 +1,4 @@
-"""A mount that other local users may enter: each request is checked against the modes shown.
+"""--allow-other: checks each request of other local users against the modes shown.
 
 The mounting user and root may do what the data store lets the mounting user do, and get its
 reasons (EROFS, EACCES) from the handlers. For anyone else the permission bits decide first, as on a
@@ -42,7 +42,7 @@ _SHARE_URL = b"user.provena.share_url"  # a link that needs no login, made in th
 
 @dataclass(frozen=True, slots=True)
 class Ownership:
-    """Who is shown as the owner of everything, and the permission bits taken away.
+    """The owner shown for everything, and the permission bits to clear.
 
     `umask` None keeps the modes of the tree (0644 and 0755).
     """
@@ -54,7 +54,7 @@ class Ownership:
     def mode(self, mode: int) -> int:
         """The mode shown: the owner's bits for everyone, less the umask.
 
-        What is the owner's only stays so.
+        Private modes stay private.
         """
         if self.umask is None or not mode & _OTHERS:
             return mode
@@ -97,7 +97,7 @@ class SharedOperations(Operations):
         if not await self.access(inode, ModeT(mode), ctx):
             raise FUSEError(errno.EACCES)
 
-    # What needs a permission of the directory
+    # Operations that need a permission on the directory
 
     async def lookup(
         self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext
@@ -153,7 +153,7 @@ class SharedOperations(Operations):
             await self._require(parent, os.W_OK | os.X_OK, ctx)
         await super().rename(parent_inode_old, name_old, parent_inode_new, name_new, flags, ctx)
 
-    # What needs a permission of the file
+    # Operations that need a permission on the file
 
     async def open(self, inode: InodeT, flags: FlagT, ctx: RequestContext) -> FileInfo:
         wanted = {os.O_RDONLY: os.R_OK, os.O_WRONLY: os.W_OK}.get(

@@ -1,4 +1,4 @@
-"""What signals mean to a mount: SIGINT and SIGTERM end it, SIGHUP reloads, SIGUSR1 debugs."""
+"""Signals of a mount: SIGINT and SIGTERM end it, SIGHUP reloads, SIGUSR1 debugs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What systemd learns of a mount (sd_notify(3)): ready, reloading, answering, stopping.
+"""Notifications to systemd (sd_notify(3)): ready, reloading, watchdog, stopping.
 
 Where no service manager has asked, by NOTIFY_SOCKET, all of it does nothing.
 """
@@ -40,7 +40,7 @@ async def keep_alive(ask: Callable[[], object]) -> None:
     """Ping the watchdog, twice as often as it wants, as long as `ask` returns.
 
     `ask` runs in a thread of its own. While it hangs or raises OSError there is no ping, and the
-    service manager starts the mount anew.
+    service manager restarts the mount.
     """
     interval = _watchdog_interval()
     if interval is None:

@@ -1,4 +1,4 @@
-"""Pauses between attempts at what may succeed later."""
+"""Pauses between retries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Memory for large bodies, used again: to clear new pages takes a quarter of the time of a read."""
+"""A pool of large buffers: clearing new pages takes a quarter of the time of a read."""
 
 from __future__ import annotations
 

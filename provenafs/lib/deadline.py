@@ -1,4 +1,4 @@
-"""Blocking calls that may never return."""
+"""Blocking calls with a deadline."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Call(Generic[_T]):
         return not self._thread.is_alive()
 
     def result(self) -> _T:
-        """What the call, which has ended, returned; raises what it raised."""
+        """The result of the finished call; raises its error."""
         outcome = self._outcome[0]
         if isinstance(outcome, BaseException):
             raise outcome

@@ -1,4 +1,4 @@
-"""Whole reads and writes of local files, through the kernel's page cache or past it.
+"""Reads and writes of local files, through the page cache or with O_DIRECT.
 
 Past it go large pieces of what the mount shows: the kernel caches that anyway, and a second copy
 costs memory, and more time than the disk needs (open(2), O_DIRECT).
@@ -48,7 +48,7 @@ def write_directly(file: int, data: memoryview, offset: int) -> None:
         with suppress(OSError), _direct(file, os.O_WRONLY) as direct:
             while done < aligned:
                 done += os.pwrite(direct, data[done:aligned], offset + done)
-    # What is left is written the usual way, which tells why if it fails as well.
+    # The rest is written the usual way, which reports the error if it fails too.
     write_at(file, data[done:], offset + done)
 
 

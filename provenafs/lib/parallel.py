@@ -1,4 +1,4 @@
-"""Running requests side by side."""
+"""Runs tasks in parallel."""
 
 from __future__ import annotations
 

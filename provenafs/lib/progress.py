@@ -1,4 +1,4 @@
-"""How a wait is given up when nothing moves any more, and how much memory moving may take."""
+"""Deadlines that progress extends, and a semaphore for bytes of memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _T = TypeVar("_T")
 class Progress:
     """Counts what moves towards the bucket, over all files of a mount.
 
-    One file that waits its turn behind others makes progress when they do.
+    A file that waits for others makes progress when they do.
     """
 
     def __init__(self, timeout: float) -> None:

@@ -1,4 +1,4 @@
-"""An event that happens again and again."""
+"""An event that can fire repeatedly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SQLite databases: opened for one version of their tables, closed again where that fails."""
+"""Opens SQLite databases with a checked schema version."""
 
 from __future__ import annotations
 

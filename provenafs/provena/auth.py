@@ -1,6 +1,6 @@
-"""Where access tokens come from: the stored login of a profile, or a token given to us.
+"""Sources of access tokens: the stored login of a profile, or a given token.
 
-Nothing here asks the user anything: where no token can be had, LoginRequired says what to do.
+Nothing here asks the user anything: without a token it raises LoginRequired with the remedy.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def token_source(settings: Settings, realm: Realm) -> TokenSource:
 class StoredLogin:
     """The login that `provenafs login` stored, refreshed as needed, by one task at a time.
 
-    A process stays the user it began as: if somebody else logs in to the profile meanwhile, it
+    A process stays the user it began as: if another user logs in to the profile meanwhile, it
     goes on with its own refresh token.
     """
 
@@ -124,7 +124,7 @@ class GivenToken:
     offline token, exchanged for access tokens that are kept in memory."""
 
     def __init__(self, read: Callable[[], str], origin: str, realm: Realm, client_id: str) -> None:
-        """`read` gives the token's text, anew at each call; `origin` is its name in messages."""
+        """`read` returns the token's current text; `origin` is its name in messages."""
         self._read = read
         self._origin = origin
         self._realm = realm

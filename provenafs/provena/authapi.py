@@ -1,4 +1,4 @@
-"""The auth API: which Person a user is, and what the user may do at all."""
+"""The auth API: the Person linked to a user, and the user's general roles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Temporary S3 keys per dataset and access, issued when needed and shared while they last."""
+"""Temporary S3 credentials per dataset and scope, issued on demand and shared until they expire."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 _EARLIEST_RENEWAL_S = 600.0
 _RENEWAL_FRACTION = 0.1
 _FAILURE_KEPT_S = 2.0
-# Keys that are over when they come, as far as this machine's clock tells, are used for so long all
+# Keys that have expired on arrival, according to this machine's clock, are used for so long all
 # the same: whether they are good is for S3 to say, and asking again would bring more of them.
 _OVER_KEPT_S = 60.0
 _SHORTEST_LIFE_S = 5.0

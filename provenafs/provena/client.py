@@ -69,14 +69,14 @@ class Provena:
         return tuple(service for service in known if service is not None)
 
     async def username(self) -> str:
-        """Who the user is, by the token; raises LoginRequired, Unavailable."""
+        """The user name in the token; raises LoginRequired, Unavailable."""
         name = claims(await self._tokens.token()).get("preferred_username")
         return text_or_none(name) or "unknown"
 
     async def may_change(self) -> bool:
         """Whether the token has the realm role without which the services change nothing.
 
-        Also true of a token that does not tell its roles: then the services decide.
+        Also true of a token without roles: then the services decide.
         """
         access = claims(await self._tokens.token()).get("realm_access")
         roles = access.get("roles") if isinstance(access, dict) else None

@@ -97,8 +97,9 @@ class DataStore(ServiceClient):
         """Every dataset whose metadata the user may read, oldest first.
 
         A page that this API refuses because of one row it cannot parse is read from the registry,
-        so that it hides none of the others; `left_out` is told of rows that cannot be used (else
-        the log is). A record changed meanwhile keeps its place: the order is by time of creation.
+        so that it hides none of the others; `left_out` is called with rows that cannot be used
+        (default: they are logged). A record changed meanwhile keeps its place: the order is by
+        time of creation.
         """
         async for page in pages(self._list_page, self._registry.list_page):
             for record in records_of(page.items, left_out or _warn):
@@ -162,7 +163,7 @@ class DataStore(ServiceClient):
     async def version(self, handle: str, reason: str) -> Versioned:
         """Make a new version, without files; sent once only.
 
-        After Unavailable it may have been made: the old record's `next_version` tells.
+        After Unavailable it may exist: check the old record's `next_version`.
         """
         _demand_reason(reason)
         document = await self.call(
@@ -227,7 +228,7 @@ class DataStore(ServiceClient):
     async def request_release(self, handle: str, reviewer: str, notes: str) -> str:
         """Ask a reviewer to approve the release, once; gives the service's words.
 
-        After Unavailable the dataset may be pending: its record tells.
+        After Unavailable the dataset may be pending: check its record.
         """
         document = await self.call(
             "POST",
@@ -240,7 +241,7 @@ class DataStore(ServiceClient):
     async def decide_release(self, handle: str, notes: str, *, approve: bool) -> str:
         """Approve or reject a release that this user was asked for; gives the service's words.
 
-        After Unavailable it may be decided: its record tells.
+        After Unavailable it may be decided: check its record.
         """
         document = await self.call(
             "PUT",

@@ -1,8 +1,8 @@
-"""Handles: what is one, and the directory name that stands for it, both ways.
+"""Handles: validation, and conversion to directory names and back.
 
 Provena mints PREFIX/NUMBER (ARDC: 10378.1/1451860), and bare digits where it only plays handles.
 Its registry takes any text, though, and a dataset must not hide the others for it: what can be a
-file name is shown, `-` standing for the slash behind a prefix and all else that may not stand in a
+file name is shown, `-` standing for the slash after a prefix and all else that may not stand in a
 name percent-encoded (RFC 3986, UTF-8). What cannot be one (empty, too long, no text) has no name.
 """
 
@@ -21,12 +21,12 @@ _TAKEN = frozenset({"by-name", "mint", "search"})
 
 
 def is_usual(handle: str) -> bool:
-    """Whether Provena itself would mint such a handle: worth asking for, though nobody told it."""
+    """Whether Provena would mint such a handle: worth a request, even if no list has shown it."""
     return len(handle) <= _LONGEST and _USUAL.fullmatch(handle) is not None
 
 
 def reads_as_handle(text: str) -> bool:
-    """Whether what a user says is a handle at first sight, rather than a path or a mistake."""
+    """Whether a user's argument looks like a handle rather than a path or a mistake."""
     match = _PREFIXED.fullmatch(text)
     if match is not None and match[2] == "/":
         return has_name(text)

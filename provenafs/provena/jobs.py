@@ -1,4 +1,4 @@
-"""The job API: how far the service is with recording a creation or a version."""
+"""The job API: progress of recording a creation or a version."""
 
 from __future__ import annotations
 

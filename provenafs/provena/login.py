@@ -19,7 +19,7 @@ _LOCK_TIMEOUT_S = 60.0
 async def log_in(
     settings: Settings, tell: Callable[[DeviceLogin], None], *, offline: bool = False
 ) -> Tokens:
-    """Log the profile in; `tell` shows the user where to confirm it.
+    """Log the profile in; `tell` shows the user the address to confirm it at.
 
     `offline` asks for tokens that last without a session, for machines; they end when unused for
     long, 30 days by default. Raises ConfigError, LoginRequired, Unauthorised, Invalid, Unavailable.
@@ -44,9 +44,9 @@ async def log_in(
 
 
 async def log_out(settings: Settings) -> bool:
-    """Forget the profile's login and end its session; tells whether there was one.
+    """Delete the profile's login and end its session; returns whether there was one.
 
-    Raises Unavailable if the login is deleted here but the realm could not be told.
+    Raises Unavailable if the login is deleted here but the realm did not end the session.
     """
     file = LoginFile(settings.state_dir, settings.profile)
     async with file.locked(_LOCK_TIMEOUT_S):

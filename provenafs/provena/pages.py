@@ -1,4 +1,4 @@
-"""Reading a list page by page to its end, also where single pages are too big or refused."""
+"""Reads a paginated list to its end, even if single pages are too big or refused."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from provenafs.provena.errors import UNUSABLE, Invalid, TooLong, Unavailable
 log = logging.getLogger(__name__)
 
 _PAGE_SIZE = 100
-# What a gateway answers when the service behind it took too long or said too much (6 MB at most).
+# A gateway's status if its service took too long or sent too much (6 MB at most).
 _TOO_BIG = frozenset({502, 504})
 # Pages may be empty, all their rows hidden from this user. A list that shows nothing new on so
 # many in a row goes nowhere, and one of so many pages is no list of datasets any more.
@@ -57,7 +57,7 @@ async def pages(read: PageReader, fallback: PageReader | None = None) -> AsyncIt
 
 
 class _Progress:
-    """What a list has shown so far: keys by their hashes, rows by their ids."""
+    """The rows a list has shown so far: keys by their hashes, rows by their ids."""
 
     def __init__(self) -> None:
         self._keys: set[int] = set()

@@ -1,4 +1,4 @@
-"""What others send, read within limits: bodies of a bounded length, JSON of a bounded depth."""
+"""Reads foreign data within limits: body length and depth of JSON."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _unpacked(unpack: zlib._Decompress, chunk: bytes, most: int) -> bytes:
 def parse_json(text: str | bytes) -> Any:
     """A JSON document; raises ValueError for what is none, or is nested too deeply.
 
-    What only Python takes for a number (NaN) is null, and so is an integer of a thousand digits.
+    A number that only Python accepts (NaN) is null, and so is an integer of a thousand digits.
     """
     try:
         document = json.loads(text, parse_constant=_nothing)
@@ -96,7 +96,7 @@ def object_or_empty(value: object) -> dict[str, Any]:
 
 
 def text_or_none(value: object) -> str | None:
-    """A text of a document that says something, else None. Half a surrogate pair is no text."""
+    """A non-empty text of a document, else None. Half a surrogate pair is no text."""
     if not isinstance(value, str) or not value:
         return None
     return value.encode("utf-8", "replace").decode()

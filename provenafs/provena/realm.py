@@ -121,7 +121,7 @@ class Realm:
         raise LoginRequired(f"the login has expired or was ended ({_error(reply)})")
 
     async def logout(self, client_id: str, refresh_token: str) -> None:
-        """End the session behind a refresh token, as far as the realm still knows it."""
+        """End the session of a refresh token, if the realm still knows it."""
         await self._post("logout", {"client_id": client_id, "refresh_token": refresh_token})
 
     async def _post(self, path: str, form: Mapping[str, str]) -> Reply:

@@ -1,4 +1,4 @@
-"""A dataset's record as the registry stores it, read without refusing what the models refuse.
+"""A dataset's record as stored in the registry, parsed more leniently than by the models.
 
 The models of provena-interfaces normalise addresses and reject values that the service itself
 accepts and stores; a record must be shown, and sent back, exactly as it is.
@@ -95,7 +95,7 @@ class DatasetRecord:
 
     @property
     def owner_username(self) -> str:
-        """Who minted it; '' if that is not told."""
+        """User name of the creator; '' if unknown."""
         return text_or_none(self.raw.get("owner_username")) or ""
 
     @property
@@ -152,7 +152,7 @@ class DatasetRecord:
 
     @property
     def release_history(self) -> tuple[ReleaseEvent, ...]:
-        """What happened in review, oldest first."""
+        """The review history, oldest first."""
         return tuple(
             ReleaseEvent(
                 action=text_or_none(event.get("action")) or "UNKNOWN",
@@ -218,7 +218,7 @@ class FetchedDataset:
 
 
 def records_of(items: Iterable[object], left_out: Callable[[str], None]) -> Iterator[DatasetRecord]:
-    """The records of a page; `left_out` is told why a row cannot be one."""
+    """The records of a page; `left_out` is called with the reason for each row that is not one."""
     for item in items:
         try:
             record = DatasetRecord.from_item(item)

@@ -44,7 +44,7 @@ class Registry(ServiceClient):
         return frozenset(self.parsed(_Roles, document).roles)
 
     async def access(self, handle: str) -> AccessSettings:
-        """Who may do what; raises Unauthorised unless the user has the admin role on it."""
+        """The access settings; raises Unauthorised unless the user has the admin role on it."""
         document = await self.call(
             "GET", f"{_DATASET}/auth/configuration", params={"id": handle}, errors=_UNKNOWN
         )
@@ -76,7 +76,7 @@ class Registry(ServiceClient):
         return self.parsed(_LockStatus, document).locked
 
     async def lock_history(self, handle: str) -> list[LockEvent]:
-        """Who locked and unlocked it and why, oldest first."""
+        """The lock history, oldest first."""
         document = await self.call(
             "GET", f"{_DATASET}/locks/history", params={"id": handle}, errors=_UNKNOWN
         )

@@ -1,4 +1,4 @@
-"""One call to one service on behalf of the user, and what its answer means."""
+"""A call to a service on behalf of the user, and the interpretation of its response."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class ServiceClient:
         return self._name
 
     async def health(self) -> str:
-        """What the service says when asked how it is; needs no login."""
+        """The service's response to a health check; needs no login."""
         reply = await self._transport.send(Request("GET", f"{self._url}/", self._name))
         return one_line(str(self._document(reply).get("message") or ""))
 
@@ -67,8 +67,7 @@ class ServiceClient:
     ) -> Any:
         """The JSON of the answer. A refused token is renewed and the call made once more.
 
-        `errors` says what a status means to this call where it differs from what it means to
-        most. Raises any ProvenaError.
+        `errors` overrides the usual meaning of a status for this call. Raises any ProvenaError.
         """
         request = Request(
             method, self._url + path, self._name, idempotent, params, json, attempts=attempts
@@ -108,7 +107,7 @@ class ServiceClient:
         return document
 
     def succeeded(self, document: object, error: type[ProvenaError] = Invalid) -> dict[str, Any]:
-        """The answer, unless its status says that it is a failure: then `error`."""
+        """The response; raises `error` if its status is a failure."""
         answer = self.object_in(document)
         status = answer.get("status")
         if not isinstance(status, dict) or not isinstance(status.get("success"), bool):
@@ -129,7 +128,7 @@ class ServiceClient:
         return self.page_of(await self.call("POST", path, json=body, attempts=2), "items")
 
     def page_of(self, document: object, member: str) -> Page:
-        """The page in an answer, whatever its status says of rows that were left out."""
+        """The page in a response, even if its status reports rows left out."""
         if isinstance(document, dict):
             items, key = document.get(member), document.get("pagination_key")
             if isinstance(items, list) and (key is None or isinstance(key, dict)):

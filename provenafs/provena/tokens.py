@@ -19,14 +19,14 @@ from provenafs.provena.errors import LoginRequired, Unavailable
 from provenafs.provena.reading import number, parse_json
 
 _LOCK_POLL_S = 0.05
-# What can stand in a header: a line break in it would begin another one.
+# Characters allowed in a header: a line break would start another one.
 _TOKEN = re.compile(r"[!-~]{1,65536}")
 _FAR_FUTURE_S = 2.0**40
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """What a realm issued to a client. Its repr shows no token.
+    """The tokens a realm issued to a client. The repr omits them.
 
     `expires_at` is in seconds since the epoch by this machine's clock: when the answer came plus
     the token's lifetime, so that a clock that differs from the realm's does not matter.
@@ -54,7 +54,7 @@ def is_token(value: object) -> TypeGuard[str]:
 
 
 def claims(token: str) -> dict[str, Any]:
-    """What a token says, unverified; {} if it is no JSON web token."""
+    """The claims of a token, unverified; {} if it is no JSON web token."""
     parts = token.split(".")
     if len(parts) != 3:
         return {}
@@ -109,7 +109,7 @@ class LoginFile:
         private.replace(self._path, json.dumps(asdict(tokens)))
 
     def delete(self) -> bool:
-        """Forget the login; tells whether there was one."""
+        """Delete the login; returns whether there was one."""
         existed = self._path.exists()
         self._path.unlink(missing_ok=True)
         return existed

@@ -49,7 +49,7 @@ _SECRET = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What to send. `service` is how messages call the receiver; `idempotent` permits retries."""
+    """A request. `service` is the receiver's name in messages; `idempotent` permits retries."""
 
     method: str
     url: str
@@ -65,7 +65,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer below 500, and no redirect. `document` is its JSON, `is_json` tells if it was."""
+    """A response below 500, not a redirect. `document` is its JSON, if `is_json`."""
 
     status: int
     headers: httpx.Headers = field(repr=False)
@@ -74,7 +74,7 @@ class Reply:
 
     @property
     def detail(self) -> str:
-        """What an error answer says, as one filtered sentence; '' if it says nothing."""
+        """The message of an error response as one filtered sentence, or ''."""
         if not isinstance(self.document, dict):
             return ""
         for name in ("detail", "message", "error_description", "error"):
@@ -189,7 +189,7 @@ class _Failure:
 
 
 def _outcome(request: Request, response: httpx.Response, body: bytes | None) -> Reply | _Failure:
-    """What an answer means; `body` is None if it is longer than what is taken."""
+    """The outcome of a response; `body` is None if it exceeds the limit."""
     status = response.status_code
     if body is None and status == 200:
         raise TooLong(

@@ -1,4 +1,4 @@
-"""What an answer of the server is, and what its fields must be to count as one.
+"""Validation of the server's responses and their fields.
 
 Nothing that comes from the network is trusted to be there, to be single, or to have a shape:
 whatever is not as S3 documents it makes the whole answer a `BadAnswer`.
@@ -49,7 +49,7 @@ class ErrorAnswer(Exception):
 
     @property
     def cure(self) -> Cure:
-        """What helps against it."""
+        """The cure for it."""
         return cure_of(self.status, self.code, is_head=self.is_head)
 
     @property
@@ -90,7 +90,7 @@ def error_document(body: bytes | None) -> tuple[str, str | None]:
 
 
 def is_error_document(body: bytes) -> bool:
-    """Whether a body is the error that S3 may tell after it has begun with a 200."""
+    """Whether a body is the error that S3 may send after a status of 200."""
     if b"<Error" not in body:
         return False
     try:
@@ -131,7 +131,7 @@ def same_etag(one: str, other: str) -> bool:
 
 
 def size_of(answer: Mapping[str, Any]) -> int:
-    """The size in bytes of an object that boto3 tells. Raises BadAnswer."""
+    """An object's size in bytes from boto3's response. Raises BadAnswer."""
     size = answer.get("ContentLength")
     if not isinstance(size, int) or not 0 <= size <= _LARGEST:
         raise BadAnswer("no size came")
@@ -139,7 +139,7 @@ def size_of(answer: Mapping[str, Any]) -> int:
 
 
 def modified_of(answer: Mapping[str, Any]) -> int:
-    """The time of an object that boto3 tells, in nanoseconds since the epoch. Raises BadAnswer."""
+    """An object's modification time in ns since the epoch. Raises BadAnswer."""
     modified = answer.get("LastModified")
     if not isinstance(modified, datetime):
         raise BadAnswer("no modification time")
@@ -153,7 +153,7 @@ def headers_of(answer: Mapping[str, Any]) -> Mapping[str, str]:
 
 
 def size_in(text: str | None) -> int:
-    """The size that digits tell, in bytes; ValueError for anything else."""
+    """A size in bytes from digits; ValueError for anything else."""
     if text is None or not text.isascii() or not text.isdigit() or len(text) > 19:
         raise ValueError("a size that is not a number")
     size = int(text)

@@ -1,4 +1,4 @@
-"""What a dataset's bucket can do, for code that does not care how.
+"""The protocol of a dataset's bucket.
 
 `Bucket` and `ObjectWriter` are the implementations; what each method does, and which S3Error it
 raises, is said there.
@@ -20,7 +20,7 @@ class BucketApi(Protocol):
 
     @property
     def name(self) -> str:
-        """What the bucket is called."""
+        """The bucket's name."""
 
     async def list(
         self,

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
-# A HEAD of a bucket that is elsewhere, or not ours to see, tells its region all the same.
+# A HEAD of a bucket in another region, or without access, returns its region all the same.
 _TELLING = (301, 307, 400, 403)
 _LARGE = 512 * 1024  # bytes; a smaller range says nothing of what the network gives
 _REGION_HEADER = "x-amz-bucket-region"
@@ -180,7 +180,7 @@ class Bucket:
         )
 
     async def _region(self) -> str:
-        """Where the bucket is: told by HEAD, also by one that is refused or redirected.
+        """The bucket's region, from a HEAD, even if that is refused or redirected.
 
         GetBucketLocation is denied to these credentials.
         """
@@ -213,7 +213,7 @@ class Bucket:
         """Whether a refusal is not of something in between: where the bucket is, is remembered."""
         if _REGION_HEADER in answer.headers:
             return True
-        # Other servers than AWS have no regions to tell.
+        # Servers other than AWS report no region.
         return self.service.clients.endpoint_url is not None and not answer.is_redirect
 
 

@@ -1,4 +1,4 @@
-"""How every S3 request is made: in a thread, with current credentials, retried, in bounded time."""
+"""Runs S3 requests: in threads, with current credentials, retries and a deadline."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ _BROKEN_WORDS = {
 
 
 class S3Context:
-    """What the buckets of one mount share: address, clients, limiters, deadline."""
+    """State shared by the buckets of one mount: address, clients, limiters, deadline."""
 
     def __init__(
         self, endpoint_url: str | None, io_timeout: float, connections: int = CONNECTIONS
@@ -178,7 +178,7 @@ def translate(answer: ErrorAnswer, what: str) -> S3Error:
 def _failure(error: Exception, what: str) -> S3Error:
     """Our exception for whatever else came out of a request.
 
-    What is not of the network comes from a library that met an answer it had not thought of.
+    An error that is not of the network comes from a library that met an unforeseen response.
     """
     if isinstance(error, S3Error):
         return type(error)(f"{what}: {error}")

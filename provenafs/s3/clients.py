@@ -1,4 +1,4 @@
-"""boto3 clients for the credentials of the moment, free of the user's AWS settings."""
+"""boto3 clients for the current credentials, independent of the user's AWS settings."""
 
 from __future__ import annotations
 

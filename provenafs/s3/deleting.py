@@ -1,4 +1,4 @@
-"""Deleting objects so that nothing is taken that was stored since.
+"""Conditional deletes, which never remove an object stored since.
 
 A DELETE names the ETag that it expects, and equal bytes have equal ETags: what tells an object
 from an equal one is when it was stored, and by which write. So every attempt but the first looks
@@ -30,7 +30,7 @@ _NO_XML = re.compile("[^\t\n -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 class Fate(Enum):
-    """What became of one of many."""
+    """The outcome for one key of many."""
 
     DELETED = auto()
     ABSENT = auto()  # it was not there
@@ -41,7 +41,7 @@ _FATES: Mapping[Cure | None, Fate] = {Cure.GONE: Fate.ABSENT, Cure.STALE: Fate.C
 
 
 class Removal:
-    """The object that is to be deleted from a key: it may take several attempts."""
+    """An object to delete, possibly in several attempts."""
 
     def __init__(self, key: str, etag: str | None, began_at: float | None = None) -> None:
         """`etag` None: whatever is there. `began_at` in seconds since the epoch; None is now."""
@@ -72,7 +72,7 @@ def fits_batch(key: str) -> bool:
 async def delete_many(bucket: Bucket, wanted: Mapping[str, str]) -> Mapping[str, Fate]:
     """Delete objects, each only if it has the ETag given with its key: one request, one attempt.
 
-    What is not clear of the answer is left out, as are keys that were refused. Raises S3Error for
+    Keys with an unclear result are left out, as are refused ones. Raises S3Error for
     the request as a whole. Not every server looks at the ETags: see checks_etags.
     """
 
@@ -97,7 +97,7 @@ def _fates(answer: Mapping[str, Any], wanted: Mapping[str, str]) -> Mapping[str,
                 cure = CURES.get(code) if isinstance(code, str) else None
                 fate = Fate.DELETED if name == "Deleted" else _FATES.get(cure)
                 told.setdefault(key, []).append(fate)
-    # Of what is said to be gone and to be there nothing is known.
+    # A key reported as both deleted and present is unclear.
     return {key: fates[0] for key, fates in told.items() if len(set(fates)) == 1 and fates[0]}
 
 

@@ -1,4 +1,4 @@
-"""What each error code of S3 asks for: the one table.
+"""The table of S3 error codes and their cures.
 
 The codes are those of "Error responses" in the Amazon S3 API reference
 (https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html) that an answer to one of our
@@ -15,7 +15,7 @@ from enum import Enum
 
 
 class Cure(Enum):
-    """What helps against a failure."""
+    """The cure for a failure."""
 
     RETRY = "the same request may succeed in a while"
     SLOW_DOWN = "the same request may succeed once fewer are made"
@@ -163,7 +163,7 @@ _STATUSES_OF_HEAD: Mapping[int, Cure] = {400: Cure.REFRESH, 404: Cure.GONE}
 
 
 def cure_of(status: int, code: str, *, is_head: bool) -> Cure:
-    """What helps against an answer; `code` is empty where none could be read."""
+    """The cure for an error response; `code` is empty if none could be read."""
     known = CURES.get(code)
     if known is not None:
         return known

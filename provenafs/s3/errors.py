@@ -1,4 +1,4 @@
-"""What can go wrong between us and the bucket.
+"""Exceptions of the S3 layer.
 
 S3Error
 ├── NoSuchKey            the object (or upload) is not there
@@ -43,5 +43,5 @@ class BadAnswer(Unavailable):
 
 
 def is_transient(error: Exception) -> bool:
-    """Whether a failure says nothing about the object: the network, the server, a timeout."""
+    """Whether a failure is temporary: the network, the server, a timeout."""
     return isinstance(error, (Unavailable, Transient))

@@ -1,4 +1,4 @@
-"""What is stored with an object beside its bytes, and how other clients write it.
+"""Metadata of objects, and the forms in which other clients write it.
 
 Times are as rclone and s3fs have them: `x-amz-meta-mtime`, decimal seconds since the epoch, to the
 nanosecond. Permissions are in `x-amz-meta-mode`: s3fs writes the mode of stat(2) as a decimal
@@ -28,7 +28,7 @@ MODE = "mode"
 _UNKNOWN_TYPE = "binary/octet-stream"
 _USER = "x-amz-meta-"
 _STORAGE_CLASS = "x-amz-storage-class"
-# What else S3 keeps and a new object gets only if it is said again: headers and boto3's arguments.
+# Other attributes that a new object gets only if they are sent again: headers, boto3 arguments.
 _KEPT = {
     "cache-control": "CacheControl",
     "content-disposition": "ContentDisposition",
@@ -47,7 +47,7 @@ _DATES_DIFFER_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What is stored with an object beside its bytes.
+    """Everything stored with an object except its bytes.
 
     `mtime_ns` is in nanoseconds since the epoch, `mode` permission bits. `other` is what other
     clients call metadata, with names in lower case; `kept` are headers that S3 answers with again;
@@ -79,7 +79,7 @@ class Metadata:
         return {"content-type": self.content_type, **self.kept, **tagging, **named}
 
     def for_new_bytes(self) -> Metadata:
-        """What of it stays true when the bytes are replaced, and leaves them readable."""
+        """The part that stays valid when the bytes are replaced, and leaves them readable."""
         kept = dict(self.kept)
         if kept.get(_STORAGE_CLASS) in _ARCHIVES:
             del kept[_STORAGE_CLASS]
@@ -97,7 +97,7 @@ class Metadata:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """An object as HEAD tells it: size in bytes, times in nanoseconds since the epoch.
+    """An object as HEAD returns it: size in bytes, times in nanoseconds since the epoch.
 
     `version` where the bucket keeps versions; `ahead` is by how many seconds the server's clock is
     ahead of ours, if that is more than the answer's Date is inexact.
@@ -113,7 +113,7 @@ class Head:
 
 
 def head_of(answer: Mapping[str, Any], key: str) -> Head:
-    """What boto3's answer to a HEAD tells of an object. Raises BadAnswer."""
+    """An object from boto3's response to a HEAD. Raises BadAnswer."""
     return Head(
         size_of(answer),
         etag_of(answer, key=key),
@@ -135,7 +135,7 @@ def _ahead(answer: Mapping[str, Any]) -> float:
 
 
 def metadata_of(answer: Mapping[str, Any]) -> Metadata:
-    """What boto3's answer to a HEAD or GET tells beside the bytes and the tags."""
+    """The metadata in boto3's response to a HEAD or GET, without the tags."""
     headers = headers_of(answer)
     found: Mapping[str, str] = answer.get("Metadata") or {}
     other = {name.lower(): text for name, text in found.items() if _is_sendable(name + text)}
@@ -163,7 +163,7 @@ def _sendable(text: str) -> str:
 
 
 def _is_sendable(text: str) -> bool:
-    """What is not ASCII cannot be signed, and control characters would break a request."""
+    """Text that is not ASCII cannot be signed, and control characters would break a request."""
     return text.isascii() and text.isprintable()
 
 

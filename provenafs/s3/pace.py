@@ -1,4 +1,4 @@
-"""How many requests at once a server that asks for less gets."""
+"""Adaptive limit of concurrent requests (AIMD) for servers that answer SlowDown."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Pace:
         self._overload_at = -_ONE_OVERLOAD_S
 
     def slow_down(self) -> None:
-        """The server said that this is too much."""
+        """The server has answered SlowDown."""
         now = trio.current_time()
         self._answers = 0
         if now - self._overload_at < _ONE_OVERLOAD_S:

@@ -1,4 +1,4 @@
-"""The pages of a LIST, for as long as they lead on."""
+"""The pages of a LIST, checked for progress."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The receiving half of HTTP/1.1, for what an S3 server sends: RFC 9112.
+"""Parses HTTP/1.1 responses of an S3 server (RFC 9112).
 
 http.client reads the head of an answer with a parser for e-mail, which takes a third of the
 processor time of a small GET, and waits for ever on a server that never comes to the point.
@@ -53,7 +53,7 @@ class Response:
     def close(self) -> bool:
         """Let go of the socket; whether it may carry another request.
 
-        That is so if the body was read to its end and no byte has come behind it, which would be
+        That is so if the body was read to its end and no byte has followed it, which would be
         taken for the answer to the next.
         """
         may_stay = self._stays_open and self._left == 0 and not self._is_chunked
@@ -156,7 +156,7 @@ class Response:
 
 
 class _Source(io.RawIOBase):
-    """What comes from a socket, which closing this leaves open.
+    """Reads from a socket, which stays open when this is closed.
 
     A server that sends byte by byte, each in time, would be read for ever.
     """
@@ -165,7 +165,7 @@ class _Source(io.RawIOBase):
         self._sock = sock
         self._patience = patience
         self._until = time.monotonic() + patience
-        self._came = 0  # bytes, since the patience began anew
+        self._came = 0  # bytes, since the deadline was extended
         self._is_over = False
         # TLS looks into what has come before it says that there is anything.
         self._may_wait_for_many = type(sock) is socket.socket

@@ -1,4 +1,4 @@
-"""Requests for single objects, sent without a client.
+"""Requests for single objects over urllib3, without boto3.
 
 Of a small PUT through boto3 most is boto3: its validators, handlers and serialisers take 1.5 ms
 of processor time beside 0.5 ms for all that is needed. One request is made per file here, so

@@ -1,4 +1,4 @@
-"""AWS Signature Version 4 of a request for an object, in its Authorization header.
+"""AWS Signature Version 4 in the Authorization header.
 
 https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html. The body is not
 part of it: its checksum is a header of its own, and hashing it would cost as much as sending it.

@@ -1,4 +1,4 @@
-"""How fast ranges come lately, by what each request took. Pure: no I/O."""
+"""Estimates the recent throughput of ranged GETs from their durations. Pure: no I/O."""
 
 from __future__ import annotations
 

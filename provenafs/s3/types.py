@@ -13,7 +13,7 @@ COPY_LIMIT = 5 * 1024**3
 
 
 class CredentialScope(Enum):
-    """What a credential is for; the data store issues read and write ones separately."""
+    """The scope of credentials; the data store issues read and write ones separately."""
 
     READ = "read"
     WRITE = "write"
@@ -34,7 +34,7 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """One object as LIST or HEAD tells it: size in bytes, times in nanoseconds since the epoch.
+    """One object as LIST or HEAD returns it: size in bytes, times in nanoseconds since the epoch.
 
     `storage_class` None is the standard one.
     """
@@ -70,7 +70,7 @@ class UploadedPart:
 class ListPage:
     """One page of ListObjectsV2: objects and common prefixes, each in UTF-8 byte order.
 
-    `left_out` says of each entry that is none why not; the others are as good as ever.
+    `left_out` has the reason for each invalid entry; the others are as good as ever.
     """
 
     objects: tuple[ObjectInfo, ...]
@@ -80,7 +80,7 @@ class ListPage:
 
 
 # Called for every request that needs keys. `rejected` names the credentials that S3 has just
-# refused as expired or invalid, so that a fresh pair is issued; None takes what is at hand.
+# refused as expired or invalid, so that a fresh pair is issued; None takes cached credentials.
 CredentialSource = Callable[[CredentialScope, Credentials | None], Awaitable[Credentials]]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -90,7 +90,7 @@ _FIRST, _LAST = -(2**63), 2**63 - 1
 def nanoseconds(moment: datetime) -> int:
     """A moment in nanoseconds since the epoch, exactly, as far as 64 bits go: from 1677 to 2262.
 
-    Some servers that know no time tell the year 1.
+    Some servers without a time return the year 1.
     """
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

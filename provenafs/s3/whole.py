@@ -1,4 +1,4 @@
-"""Reading objects together with what is stored beside their bytes, as a copy or a check does."""
+"""Reads whole objects with their metadata, for copies and verification."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def read_whole(bucket: Bucket, item: ObjectInfo) -> tuple[bytes, Metadata]
 
 
 async def fault_in(bucket: Bucket, item: ObjectInfo) -> str | None:
-    """What is wrong with the bytes of an object; None where no checksum speaks against them.
+    """The fault in the bytes of an object; None if every checksum matches.
 
     Raises PreconditionFailed if the object is another by now, NoSuchKey, S3Error.
     """
@@ -101,7 +101,7 @@ class _Crc32:
 
 
 class _Checksum:
-    """A checksum that the bytes must have; `fault` says that they have not."""
+    """An expected checksum; `fault` if the bytes do not match it."""
 
     def __init__(self, digest: _Digest, expected: bytes, fault: str) -> None:
         self.digest = digest

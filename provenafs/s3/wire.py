@@ -1,4 +1,4 @@
-"""HTTP with the S3 server: the one way in and out of this room.
+"""HTTP connections to the S3 server.
 
 All requests go through `Wire`, boto3's too. So it is here that no redirect is followed, that an
 error becomes an `ErrorAnswer`, that a success has the status its request asks for, and that no
@@ -40,7 +40,7 @@ WHOLE = 64 * 1024 * 1024  # an object that is read with boto3
 _LONGEST_CHANGE_S = 600.0
 _PIECE = 64 * 1024
 _HOSTS = 1024
-# What is better sent together than one after the other.
+# Sent together rather than one after the other.
 _SMALL = 64 * 1024
 _SOCKET_OPTIONS = [
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
@@ -62,7 +62,7 @@ class HttpRequest:
 
     @property
     def success(self) -> int:
-        """The one status that says it was carried out."""
+        """The one status of success."""
         if self.method == "DELETE":
             return HTTPStatus.NO_CONTENT
         return HTTPStatus.PARTIAL_CONTENT if "range" in self.headers else HTTPStatus.OK
@@ -132,7 +132,7 @@ class Wire:
             response = Response(connection.sock, request.method, patience)
             try:
                 _check_status(response, request, patience)
-                if not is_sent:  # it cannot have what it says it has stored
+                if not is_sent:  # it cannot have stored all of it
                     raise BadAnswer("a success came before all of the body was sent")
                 yield response
             finally:
@@ -156,7 +156,7 @@ class Wire:
 
     @cached_property
     def _manager(self) -> urllib3.PoolManager:
-        """What makes connections; S3Error if it cannot make any."""
+        """The connection pool; S3Error if it cannot be created."""
         try:
             if self._proxy is not None:
                 return _proxied(self._proxy, self._settings)
@@ -192,7 +192,7 @@ def _send(
     target: str,
     proxy_headers: Mapping[str, str],
 ) -> bool:
-    """Send a request; False if the server has hung up first, and may have said why."""
+    """Send a request; False if the server has closed first, and may have sent a reason."""
     fields = {"host": host, "accept-encoding": "identity", **request.headers}
     if target.startswith("http"):
         fields |= proxy_headers

@@ -1,6 +1,6 @@
 """Changing objects: puts, multipart uploads, copies and deletes, each on a condition.
 
-Every change says what it expects to find: the ETag it replaces, or None for nothing at all. A
+Every change names the expected version: the ETag it replaces, or None for nothing at all. A
 request that got no answer may have been carried out all the same, so a refused retry is looked
 into with a HEAD before it is called a conflict; for that an object made here carries the id of
 its write. botocore retries none of these requests.

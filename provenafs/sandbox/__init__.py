@@ -1,1 +1,1 @@
-"""A local Provena for trying out and for tests: HTTP services and a real S3 server."""
+"""A local Provena for experiments and tests: HTTP services and a real S3 server."""

@@ -1,4 +1,4 @@
-"""Who may do what with an item: its access settings, its lock, and who is linked to whom."""
+"""Access control of items: settings, locks, and links of users to Persons."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class AccessControl:
         self._store.put(Kind.ACCESS, item_id, settings.dict())
 
     def roles(self, user: User, item: Document) -> list[str]:
-        """What a user may do with an item. One role never brings another with it."""
+        """A user's roles on an item. No role implies another."""
         is_dataset = item["item_subtype"] == ItemSubType.DATASET.value
         full: list[str] = list(DATASET_ROLES if is_dataset else METADATA_ROLES)
         settings = self.settings(item["id"])
@@ -108,7 +108,7 @@ class AccessControl:
         )
 
     def groups_of(self, username: str) -> list[str]:
-        """The ids of the groups somebody is a member of."""
+        """The ids of a user's groups."""
         groups = self._store.all(Kind.GROUP)
         return [group_id for group_id, group in groups if username in group["members"]]
 

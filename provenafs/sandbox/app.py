@@ -1,4 +1,4 @@
-"""Every service of the sandbox behind one port, each under a path of its own."""
+"""All services of the sandbox on one port, each under its own path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The routes that only tell whether a token is good for something."""
+"""The routes that check a token's access."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def add_access_checks(router: APIRouter) -> None:
 
 
 async def show_user(call: Call[Nothing, Nothing]) -> Any:
-    """Who the caller is. Like the real services it shows the token too."""
+    """The caller. Like the real services this returns the token too."""
     user = call.user
     return {
         "username": user.username,

@@ -54,7 +54,7 @@ class Known(BaseModel):
 
 
 class Associations(Strict):
-    """Who is behind the record."""
+    """The people and organisations of the record."""
 
     organisation_id: str
     data_custodian_id: str | None = None
@@ -169,7 +169,7 @@ class TemporalInfo(Strict):
 
 
 class DatasetInfo(Strict):
-    """What the dataset is."""
+    """The dataset's own metadata."""
 
     name: str
     description: str
@@ -206,7 +206,7 @@ def collection_schema() -> dict[str, Any]:
 
 
 def field_fault(collection: CollectionFormat) -> str | None:
-    """What the rules beyond the model find wrong with it, in the service's form, or None."""
+    """The first violation of the rules beyond the model, in the service's form, or None."""
     info = collection.dataset_info
     created, published = info.created_date.value, info.published_date.value
     if created and published and published < created:

@@ -1,4 +1,4 @@
-"""What every route does before its own work, in the order the real services do it."""
+"""Checks common to all routes, in the order of the real services."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def checked(
 
 
 def authenticate(tokens: Tokens, request: Request, roles: tuple[RealmRole, ...]) -> User:
-    """Who makes the request; 401 unless the token is good and holds every one of `roles`."""
+    """The user of the request; 401 unless the token is valid and has all of `roles`."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer":
         raise _unauthenticated("Not authenticated")

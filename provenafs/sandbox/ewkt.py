@@ -14,7 +14,7 @@ _Position = tuple[float, float]
 
 
 def ewkt_fault(text: str) -> str | None:
-    """What is wrong with an EWKT text, or None. Of an EPSG code only the range is checked."""
+    """The fault in an EWKT text, or None. Of an EPSG code only the range is checked."""
     match = _SRID.fullmatch(text)
     if match is None:
         return "it does not have the form SRID=<code>;<WKT>."

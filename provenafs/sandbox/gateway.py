@@ -158,7 +158,7 @@ class Gateway:
     async def assume_role(
         self, policy: dict[str, Any], session_name: str, duration_s: int
     ) -> Credentials:
-        """Fresh keys that may do what the session policy says; not for less than an hour."""
+        """New credentials limited by the session policy, valid for at least an hour."""
 
         def work() -> Credentials:
             issued = AssumeRoleProvider(
@@ -356,7 +356,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _die_with(parent: int) -> Callable[[], None]:
-    """What a child does before exec so that it never outlives its parent."""
+    """Runs in a child before exec so that it never outlives its parent."""
     prctl = ctypes.CDLL(None, use_errno=True).prctl
 
     def before_exec() -> None:

@@ -1,4 +1,4 @@
-"""The job table: what mint and version leave to be done later. Here it is done at once."""
+"""The job table of mint and version. Jobs are done at once."""
 
 from __future__ import annotations
 

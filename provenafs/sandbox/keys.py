@@ -42,7 +42,7 @@ _FORBIDDEN_IN_PATHS = ("../", "/../", "..", "//", "\\", "\\\\")
 
 
 class Keys:
-    """Who gets temporary keys, for what, in the order in which the data store checks it."""
+    """Issues temporary credentials, with the checks in the data store's order."""
 
     def __init__(self, datastore: DataStore, storage: ObjectStorage, lifetime_s: int) -> None:
         self._datastore = datastore
@@ -149,7 +149,7 @@ def _is_folded(path: str) -> bool:
 
 
 def session_policy(bucket: str, path: str, *, write: bool) -> dict[str, Any]:
-    """What temporary keys for one folder may do: its objects, and listing the whole bucket."""
+    """The session policy for one folder: its objects, and listing the whole bucket."""
     whole = f"arn:aws:s3:::{bucket}"
     folder = f"{whole}/{path.rstrip('/')}"
     objects, listed = [folder, f"{folder}/", f"{folder}/*"], [whole, f"{whole}/*"]
@@ -178,7 +178,7 @@ def _issued(session: Credentials) -> IssuedCredentials:
 
 
 def _console_url(bucket: str, path: str) -> str:
-    """A sign-in address of the real one's form; there is no console behind the sandbox."""
+    """A sign-in address of the real one's form; the sandbox has no console."""
     destination = (
         f"https://s3.console.aws.amazon.com/s3/buckets/{bucket}"
         f"?region=ap-southeast-2&prefix={quote(path)}"

@@ -1,4 +1,4 @@
-"""The closed sets of words the services speak in."""
+"""Enumerations of the services' APIs."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class LockAction(StrEnum):
 
 
 class ItemRole(StrEnum):
-    """What somebody may do with one item."""
+    """Roles on one item."""
 
     METADATA_READ = "metadata-read"
     METADATA_WRITE = "metadata-write"
@@ -52,7 +52,7 @@ class ItemRole(StrEnum):
 
 
 class RealmRole(StrEnum):
-    """What somebody may do with a whole service."""
+    """Roles on a whole service."""
 
     REGISTRY_READ = "entity-registry-read"
     REGISTRY_WRITE = "entity-registry-write"

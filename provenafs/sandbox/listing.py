@@ -93,7 +93,7 @@ class Lists:
     def of_reviewer(
         self, user: User, page: Page, options: FilterOptions, reviewer: str
     ) -> ReviewListAnswer:
-        """One page of the datasets somebody was asked to review."""
+        """One page of the datasets assigned to a reviewer."""
         rows, key = self._page(_reviewer_index(reviewer), page)
         items = [
             ItemDataset.parse_obj(row)
@@ -108,7 +108,7 @@ class Lists:
         )
 
     def _page(self, index: _Index, page: Page) -> tuple[list[Document], Document | None]:
-        """Up to `page_size` raw rows; the key says whether the limit ended the page, no more."""
+        """Up to `page_size` raw rows; the key only indicates that the limit ended the page."""
         sort = page.sort_by or SortOptions()
         if sort.sort_type not in index.sorts:
             raise HTTPException(

@@ -22,7 +22,7 @@ _TOKEN_LIFETIME_S = 24 * 3600
 
 
 def log_in(running: Running, username: str) -> Mapping[str, Any]:
-    """What the realm's token endpoint answers to a user's password, with an offline token."""
+    """The token endpoint's response to a user's password, with an offline token."""
     form = {
         "grant_type": "password",
         "client_id": CLIENT_ID,

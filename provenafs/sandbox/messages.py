@@ -1,4 +1,4 @@
-"""The bodies of requests and answers that several services share."""
+"""Request and response bodies shared by several services."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The realm: who logs in, and the tokens they get. What Keycloak answers, for the grants used."""
+"""The realm: logins and tokens, as Keycloak issues them for the grants used."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Realm:
         }
 
     def decide_device(self, user_code: str, username: str, password: str, allow: bool) -> None:
-        """What somebody said on the device page; HTTP 400 or 401 where it cannot be taken."""
+        """The decision made on the device page; HTTP 400 or 401 if it is invalid."""
         device = self._store.get(Kind.DEVICE, user_code.strip().upper())
         if device is None or device["expires"] < time.time() or device["state"] != "pending":
             raise HTTPException(400, "This code is unknown or no longer valid.")

@@ -1,4 +1,4 @@
-"""The routes of the realm, and the page on which a person lets a device in."""
+"""The routes of the realm, and the page for confirming a device login."""
 
 from __future__ import annotations
 

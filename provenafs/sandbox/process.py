@@ -1,4 +1,4 @@
-"""A sandbox in a process of its own: its start, its end, and what programs that own one need."""
+"""Starts and stops a sandbox in a process of its own."""
 
 from __future__ import annotations
 

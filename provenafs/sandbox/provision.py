@@ -1,4 +1,4 @@
-"""What a fresh sandbox starts with: an organisation, people, their links, a group, a reviewer."""
+"""Initial records of a sandbox: an organisation, people, links, a group, a reviewer."""
 
 from __future__ import annotations
 

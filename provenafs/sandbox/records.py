@@ -1,4 +1,4 @@
-"""What the registry keeps of an item, and the requests that change it."""
+"""The registry's records of items, and the requests that change them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class S3Location(BaseModel):
 
 
 class DomainInfo(BaseModel):
-    """What its owner says about an item; each subtype adds its own."""
+    """An item's metadata; each subtype adds its own."""
 
     display_name: str
     user_metadata: dict[str, str] | None = None
@@ -127,7 +127,7 @@ class HistoryEntry(BaseModel):
 
 
 class CompleteItem(SeededItem):
-    """What every complete item has beside its domain info."""
+    """The fields of every complete item beside its domain info."""
 
     @validator("history", check_fields=False)
     def _unique(cls, history: list[HistoryEntry]) -> list[HistoryEntry]:  # noqa: N805

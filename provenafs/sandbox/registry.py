@@ -1,4 +1,4 @@
-"""The rules of the registry: how items come to be, change, get versions and go."""
+"""The rules of the registry: creating, changing, versioning and deleting items."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ class Registry:
         return person
 
     def seed(self, user: User, subtype: ItemSubType) -> Document:
-        """A new handle with nothing behind it yet; 400 if the caller has no Person."""
+        """A new handle without an item yet; 400 if the caller has no Person."""
         if subtype is not ItemSubType.PERSON:
             self.demand_person(user.username)
         return self._new_seed(user, subtype)
@@ -202,7 +202,7 @@ class Registry:
         self.access.forget(item_id)
 
     def fault(self, domain: DomainInfo) -> str | None:
-        """What the registry's validation finds wrong with an item's content, or None."""
+        """The first validation error of an item's content, or None."""
         text = None
         if isinstance(domain, DatasetDomainInfo):
             text = self._dataset_fault(domain)

@@ -217,7 +217,7 @@ async def list_releases(call: Call[Nothing, ReviewPage]) -> Any:
 
 
 async def _refuse_proxy(request: Request) -> Response:
-    """What only other services may call, with a header that only they can make."""
+    """Refuses routes that only other services may call, recognised by a header."""
     authenticate(request.app.state.services.tokens, request, ())
     if _USER_CONTEXT not in request.headers:
         raise HTTPException(

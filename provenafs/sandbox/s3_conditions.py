@@ -1,4 +1,4 @@
-"""What S3 refuses by itself: conditions that do not hold, and requests that cannot be met."""
+"""S3's refusals: failed conditions, and requests that cannot be met."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Refusal(Enum):
 
     @property
     def code(self) -> str:
-        """What the error is called in the body."""
+        """The error code in the body."""
         return self.value[1]
 
     @property
@@ -109,7 +109,7 @@ class KeyLocks:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What the object that a request is about must be like; ETags without quotes."""
+    """A condition on the object of a request; ETags without quotes."""
 
     match: str | None
     none_match: str | None
@@ -124,7 +124,7 @@ class Condition:
 
     @classmethod
     def of_source(cls, headers: Mapping[str, str]) -> Condition | None:
-        """The condition on what is to be copied; None without one."""
+        """The condition on the source of a copy; None without one."""
         prefix = "x-amz-copy-source-"
         return cls.of(
             {
@@ -135,7 +135,7 @@ class Condition:
         )
 
     def refusal_to_change(self, etag: str | None) -> Refusal | None:
-        """What keeps an object of this ETag, None if it is missing, from being changed."""
+        """The refusal to change an object of this ETag (None: missing)."""
         if self.match is not None and etag is None:
             return Refusal.MISSING
         if self.match not in (None, "*", _bare(etag)):
@@ -145,11 +145,11 @@ class Condition:
         return None
 
     def refusal_to_copy(self, etag: str | None) -> Refusal | None:
-        """What keeps an object of this ETag from being copied."""
+        """The refusal to copy an object of this ETag."""
         return None if self.refusal_to_read(etag) is None else Refusal.CONDITION
 
     def refusal_to_read(self, etag: str | None) -> Refusal | None:
-        """What keeps an object of this ETag from being read."""
+        """The refusal to read an object of this ETag."""
         if etag is None:
             return None
         if self.match not in (None, "*", _bare(etag)):
@@ -160,7 +160,7 @@ class Condition:
 
 
 def refused(request: Request) -> Refusal | None:
-    """What is wrong with a request whatever the bucket holds."""
+    """The refusal of a request regardless of the bucket's content."""
     if len(request.key.encode()) > MAX_KEY_BYTES:
         return Refusal.KEY_TOO_LONG
     if request.is_chunked:

@@ -41,7 +41,7 @@ _MAX_REFUSED_BODY = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What all connections share."""
+    """State shared by all connections."""
 
     server: tuple[str, int]
     region: str

@@ -1,4 +1,4 @@
-"""What stands in front of the gateway and answers as AWS does where the gateway does not.
+"""A proxy in front of the gateway that adds the behaviour of AWS.
 
 PutObject, CopyObject, CompleteMultipartUpload
     If-Match: 412 for another ETag, 404 without an object. If-None-Match: 412 with an object; any

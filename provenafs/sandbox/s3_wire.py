@@ -19,7 +19,7 @@ _BODILESS = (204, 304)
 
 
 class Malformed(Exception):
-    """What came is not HTTP/1.1 as S3 takes it."""
+    """Not HTTP/1.1 as S3 accepts it."""
 
 
 class Stream:
@@ -149,7 +149,7 @@ class Request:
 
     @classmethod
     def parse(cls, head: bytes) -> Request:
-        """Raises Malformed, also for a body whose length is not told beforehand."""
+        """Raises Malformed, also for a body of unknown length."""
         try:
             line, headers = _parsed(head)
             method, target, _ = line.split(" ")

@@ -1,4 +1,4 @@
-"""What a new sandbox holds: its people, its sample datasets, and a manifest of their files.
+"""Seeds a new sandbox: people, sample datasets, and a manifest of their files.
 
 | handle | name | owner | files | what it is for |
 | --- | --- | --- | --- | --- |
@@ -67,7 +67,7 @@ Manifest = dict[str, dict[str, dict[str, Any]]]
 
 
 class Fate(Enum):
-    """What becomes of a sample dataset once its files are there."""
+    """The final state of a sample dataset."""
 
     OPEN = auto()
     LOCKED = auto()
@@ -329,7 +329,7 @@ def _date(store: Store, handle: str, created: int) -> None:
 async def _upload(
     gateway: Gateway, prefix: str, files: Iterator[samples.File]
 ) -> dict[str, dict[str, Any]]:
-    """Put files, the small ones together; what the manifest says of each."""
+    """Upload files, small ones together; returns their manifest entries."""
     described: dict[str, dict[str, Any]] = {}
     small: list[samples.File] = []
     for path, data in files:

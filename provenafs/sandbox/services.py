@@ -1,4 +1,4 @@
-"""The parts of the sandbox put together: what every route works with."""
+"""Assembles the sandbox's services for its routes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Lifetimes:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """Everything behind the routes; all of its state is in the store and the bucket."""
+    """All services; their state is in the store and the bucket."""
 
     store: Store
     tokens: Tokens

@@ -1,4 +1,4 @@
-"""The folder that a sandbox keeps everything in, and the process that may be running over it."""
+"""The state folder of a sandbox, and the process that may be using it."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ class StateFolder:
         return manifest
 
     def drop_unfinished(self) -> bool:
-        """Remove what a first start that was cut off left behind; whether all is to be made."""
+        """Remove the leftovers of an interrupted first start; returns whether to seed."""
         if self.manifest.exists():
             return False
         shutil.rmtree(self.objects, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What the services ask of the S3 server: the one seam between them and the gateway."""
+"""The services' interface to the S3 server."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class ObjectStorage(Protocol):
     async def assume_role(
         self, policy: dict[str, Any], session_name: str, duration_s: int
     ) -> Credentials:
-        """Fresh keys that may do what the session policy says, for `duration_s` seconds."""
+        """New credentials limited by the session policy, for `duration_s` seconds."""
         ...
 
     async def presigned_get_url(

@@ -145,7 +145,7 @@ class Store:
     ) -> list[Document]:
         """Up to `limit` rows that have `sort_attribute` and equal `where`, in its order.
 
-        `after` is the sort value and id of the row to go on behind; ties are in order of id.
+        `after` is the sort value and id of the previous page's last row; ties are ordered by id.
         """
         clauses = [f"{sort_attribute} IS NOT NULL", *(f"{column} = ?" for column in where)]
         values: list[Any] = [*where.values()]

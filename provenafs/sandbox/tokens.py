@@ -1,4 +1,4 @@
-"""Signing and checking of the realm's tokens."""
+"""Signs and verifies the realm's tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The people of the sandbox. Each one's password is the user name: it is a place to try things."""
+"""The users of the sandbox. Passwords equal user names: it is for experiments only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from provenafs.sandbox.kinds import READ, WRITE, RealmRole
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Whoever makes a request, as their token says; the token stays out of the repr."""
+    """The user of a request, according to the token; the token stays out of the repr."""
 
     username: str
     email: str | None
@@ -41,7 +41,7 @@ class Account:
         return User(self.username, self.email, frozenset(self.realm_roles))
 
     def claims(self) -> dict[str, Any]:
-        """What an access token with every scope says about them."""
+        """The claims of an access token with every scope."""
         return {
             "sub": f"sandbox-{self.username}",
             "preferred_username": self.username,

@@ -1,4 +1,4 @@
-"""What all nodes of one mount share."""
+"""State shared by all nodes of one mount."""
 
 from __future__ import annotations
 

@@ -211,7 +211,7 @@ class _DataListing(DirectoryHandle):
     """A directory of the index, read in inode order with the inode number as cursor.
 
     Bounded by the highest number at the time of opening, so that a reader that makes files as it
-    goes comes to an end.
+    goes terminates.
     """
 
     def __init__(
@@ -246,7 +246,7 @@ class _DataListing(DirectoryHandle):
 def entry_attributes(
     context: Context, dataset: Dataset, entry: Entry, fresh_until: float
 ) -> Attributes:
-    """What stat shows of an entry; trusted by the kernel for what is left of the TTL."""
+    """The attributes of an entry; the kernel trusts them for the rest of the TTL."""
     # A staged file changes under the kernel's eyes, through other handles too.
     timeout = 0.0 if entry.staged else max(0.0, fresh_until - time.time())
     if entry.kind is not Kind.OBJECT:
@@ -272,5 +272,5 @@ def _directory_mode(dataset: Dataset) -> int:
 
 
 def _shows_write_bits(dataset: Dataset) -> bool:
-    """Released and pending keep the write bits: writing answers EROFS, which says why."""
+    """Released and pending datasets keep the write bits: the EROFS of a write says why."""
     return dataset.may_write_data and not dataset.locked

@@ -110,7 +110,7 @@ class DatasetDirectory(EditableDirectory):
         return node, handle
 
     async def unlink(self, name: str) -> None:
-        """Remove a scratch file, or metadata.json in order to write it anew."""
+        """Remove a scratch file, or metadata.json in order to replace it."""
         entry = self.scratch_entry(name)
         if entry is None and name != metadata_file.NAME:
             raise FSError(errno.EPERM, f"{name} cannot be removed: it is a part of the dataset")
@@ -154,7 +154,7 @@ class DatasetDirectory(EditableDirectory):
 
 
 def dataset_attributes(context: Context, ino: int, updated: int) -> Attributes:
-    """What stat shows of a dataset's directory; `updated` in seconds since the epoch."""
+    """The attributes of a dataset's directory; `updated` in seconds since the epoch."""
     timeout = context.catalog.list_timeout
     return Attributes(ino, DatasetDirectory.mode, mtime_ns=updated * 10**9, timeout=timeout)
 

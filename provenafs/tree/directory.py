@@ -1,4 +1,4 @@
-"""A directory of the tree's own making, and how its children are found."""
+"""Generated directories and their children."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FIXED_TIMEOUT_S = 3600.0
 
 
 class VirtualDirectory(Node):
-    """A directory of the tree's own making."""
+    """A generated directory."""
 
     mode = stat.S_IFDIR | 0o555
     timeout = _FIXED_TIMEOUT_S

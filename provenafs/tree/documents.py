@@ -1,4 +1,4 @@
-"""Small files the mount makes itself: documents of a known size, and live snapshots."""
+"""Generated files: documents of a known size, and live snapshots."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Document(Node):
 
 
 class LiveDocument(Node):
-    """A file that changes by itself: a snapshot is made at open, its size is not told before."""
+    """A file that changes by itself: a snapshot is taken at open, its size is unknown before."""
 
     async def content(self) -> bytes:
         """The bytes as of now."""

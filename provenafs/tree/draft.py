@@ -1,4 +1,4 @@
-"""A text under way: what open handles have written, saved as a whole when one is closed."""
+"""A draft: text written through open handles and saved as a whole at close."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Draft:
         self.is_unsaved = False
 
     def restart(self, text: Text) -> None:
-        """Begin anew from what is stored."""
+        """Start over from the stored text."""
         self.text = text
         self._unwritten = self._failure = None
         self.is_unsaved = False

@@ -1,4 +1,4 @@
-"""A directory of documents that are edited, with the files that editing makes beside them."""
+"""A directory of editable documents and the temporary files of editors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class EditableDirectory(VirtualDirectory):
         super().__init__(context, ino)
         self.scratch = scratch
 
-    # What a directory says about its names
+    # Names of the directory
 
     def has(self, name: str) -> bool:
         """Whether there is such a name now."""
@@ -47,7 +47,7 @@ class EditableDirectory(VirtualDirectory):
         """Give a file another name, in the place of what has that one."""
         raise NotImplementedError
 
-    # What all do alike
+    # Common behaviour
 
     async def lookup(self, name: str) -> Node:
         if not self.has(name):

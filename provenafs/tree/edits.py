@@ -1,4 +1,4 @@
-"""What the users of a mount are about to change in metadata: drafts, reasons, what was read."""
+"""Metadata edits under way: drafts, reasons, and the versions they are based on."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from provenafs.tree.text import Text
 
 log = logging.getLogger(__name__)
 
-# Who removes metadata.json in order to write it anew does so at once.
+# A program that removes metadata.json to replace it writes at once.
 _REMOVED_FOR_S = 5.0
 # A reason travels in the address of a request.
 _LONGEST_REASON = 1000
@@ -59,7 +59,7 @@ class Edits:
         self._read: dict[str, str] = {}
         self._drafts: dict[int, Draft] = {}
 
-    # What was read, and why it is changed
+    # The version read, and the reason for the change
 
     def note_read(self, record: DatasetRecord) -> None:
         """Somebody was shown this state of a record."""
@@ -79,7 +79,7 @@ class Edits:
             raise FSError(errno.EINVAL, f"a reason must have 1 to {_LONGEST_REASON} characters")
         self._reasons[handle] = reason
 
-    # A removal in order to write anew
+    # A removal before a replacement
 
     def remove(self, handle: str) -> None:
         """The name metadata.json is gone until it is written, or for some seconds."""
@@ -138,7 +138,7 @@ class Edits:
         await self._show(handle, read)
 
     async def _show(self, handle: str, before: str) -> None:
-        """Show what was saved; that the service does not tell it now is no failure of the save."""
+        """Show the saved record; if the service cannot return it now, the save has not failed."""
         try:
             record = (await self._catalog.dataset(handle)).record
         except ProvenaError as error:

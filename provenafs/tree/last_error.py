@@ -1,4 +1,4 @@
-"""`last-error.txt`: the words of the last refusal, since an errno has none."""
+"""`last-error.txt`: the message of the last refusal."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The memory of documents: texts that are written, and what is rendered for readers.
+"""The memory budget of documents: written texts, and documents rendered for readers.
 
-All of a mount share one budget. A document holds its part until it is forgotten, whoever forgets
-it last: a name, an open handle, or what remembers a mint.
+All of a mount share one budget. A document holds its part until its last owner drops it: a
+name, an open handle, or the record of a mint.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class DocumentMemory:
 
 
 class Held:
-    """What one document holds."""
+    """The reservation of one document."""
 
     def __init__(self, memory: DocumentMemory, size: int, most: int) -> None:
         self._memory = memory

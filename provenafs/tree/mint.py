@@ -95,7 +95,7 @@ class MintDirectory(EditableDirectory):
         self.context.index.remove(entry.ino)
 
     async def move(self, name: str, new_name: str) -> None:
-        """What gets the name of a document is minted first."""
+        """A text renamed to a document's name is minted first."""
         entry, replaced = self._file(name), self._file(new_name)
         assert entry is not None
         files = [entry] if replaced is None else [entry, replaced]
@@ -254,7 +254,7 @@ class _Template(Document):
 
 
 class _Schema(_Template):
-    """What the service says that metadata look like."""
+    """The service's JSON schema of metadata."""
 
     async def content(self) -> bytes:
         return _json(await self._context.minting.schema())

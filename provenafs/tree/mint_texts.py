@@ -1,4 +1,4 @@
-"""What is in `mint/`: texts on their way to become datasets, and those that did. In memory."""
+"""The files in `mint/`, in memory: texts to be minted, and those that were."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Minted:
     mtime_ns: int  # nanoseconds since the epoch
 
     def refusal(self) -> FSError:
-        """What a change to it is answered with."""
+        """The error for a change to it."""
         return FSError(errno.EACCES, f"already minted as {self.handle}: change its metadata there")
 
 

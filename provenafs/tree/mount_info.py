@@ -1,4 +1,4 @@
-"""`.provenafs/`: the mount about itself."""
+"""`.provenafs/`: status and metrics of the mount."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class _LiveJson(LiveDocument):
         self.context = context
 
     def document(self) -> object:
-        """What the file says."""
+        """The content of the file."""
         raise NotImplementedError
 
     async def content(self) -> bytes:
@@ -49,14 +49,14 @@ class _LiveJson(LiveDocument):
 
 
 class _StatusFile(_LiveJson):
-    """What is mounted, since when, and how it is doing."""
+    """status.json: the mount and its state."""
 
     def document(self) -> object:
         return self.context.status()
 
 
 class _PendingFile(_LiveJson):
-    """What was written and is not stored yet; sizes in bytes."""
+    """pending.json: pending transfers; sizes in bytes."""
 
     def document(self) -> object:
         return [dataclasses.asdict(transfer) for transfer in self.context.store.transfers()]
@@ -103,7 +103,7 @@ class _MetricsFile(LiveDocument):
         yield from _samples("throughput_bytes_per_second", "gauge", brought)
 
     def _read_ahead(self) -> dict[str, object]:
-        """What was fetched ahead into memory; what was dropped there may still be in the cache."""
+        """Read-ahead in memory; bytes dropped there may still be in the cache."""
         memory = self.context.content.memory
         return {
             '{outcome="used"}': memory.ahead_used,

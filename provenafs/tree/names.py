@@ -19,10 +19,10 @@ def escape(display_name: str, suffix: str = "") -> str:
     Names that begin with a dot are escaped too: '.' and '..' are taken, and the directories for
     people answer no dot names (desktops probe for many).
     """
-    # What is cut off in the end is not looked at: escaping makes nothing shorter.
+    # The part that is cut off is not escaped: escaping makes nothing shorter.
     looked_at = display_name[: MAX_NAME_BYTES + 2]
     escaped = _UNFIT.sub(lambda match: f"%{ord(match[0]):02X}", looked_at)
-    return _shorten(escaped, MAX_NAME_BYTES - len(suffix.encode())) + suffix
+    return _shorten(escaped, max(0, MAX_NAME_BYTES - len(suffix.encode()))) + suffix
 
 
 def _shorten(name: str, limit: int) -> str:

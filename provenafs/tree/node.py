@@ -1,7 +1,7 @@
 """The protocol between the kernel adapter and what the mount shows.
 
-A `Node` says only what it adds: every default raises the errno that a local filesystem would
-give for an object of that kind. Nodes are made anew for each request and hold no state; what
+A `Node` implements only what it adds: every default raises the errno that a local filesystem would
+return for an object of that kind. Nodes are made anew for each request and hold no state; what
 lives between requests is in the catalog, the index, and in open handles.
 """
 
@@ -16,7 +16,7 @@ from provenafs.errors import FSError
 
 # Named tuples, made for every name of every listing: dataclasses would take twice as long.
 class Attributes(NamedTuple):
-    """What stat shows. Sizes in bytes, times in nanoseconds since the epoch.
+    """Attributes for stat. Sizes in bytes, times in nanoseconds since the epoch.
 
     `timeout` is for how many seconds the kernel may trust the name and the attributes. `ctime_ns`
     None is that of `mtime_ns`.
@@ -42,7 +42,7 @@ class DirectoryHandle:
     """An open directory, stable while the directory changes."""
 
     async def read(self, after: int) -> Sequence[DirectoryEntry]:
-        """The next entries behind cursor `after` (0: from the start); empty at the end."""
+        """The next entries after the cursor `after` (0: from the start); empty at the end."""
         raise NotImplementedError
 
     async def sync(self) -> None:
@@ -117,7 +117,7 @@ class Node:
         self.is_linked = True  # False once its name is gone, while a handle is open
 
     async def attributes(self) -> Attributes:
-        """What stat shows."""
+        """The attributes for stat."""
         raise NotImplementedError
 
     async def xattrs(self) -> Mapping[str, bytes]:

@@ -1,4 +1,4 @@
-"""`.provena/rejected/`: the metadata that could not be saved, as it was written."""
+"""`.provena/rejected/`: rejected metadata, as it was written."""
 
 from __future__ import annotations
 

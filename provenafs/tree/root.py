@@ -17,10 +17,10 @@ from provenafs.tree.directory import VirtualDirectory
 from provenafs.tree.documents import Document, Link, LiveLink
 from provenafs.tree.mint import MintDirectory
 from provenafs.tree.mount_info import MountInfo
-from provenafs.tree.names import MAX_NAME_BYTES, directory_name, handle_of
+from provenafs.tree.names import MAX_NAME_BYTES, directory_name, escape, handle_of
 from provenafs.tree.node import Attributes, DirectoryHandle, Node, Snapshot
 
-_RANKED = re.compile(r"[0-9]{2,} (?P<directory>.+)")
+_RANKED = re.compile(r"[0-9]{2,} .* \[(?P<directory>.+)\]")
 
 
 class Root(VirtualDirectory):
@@ -147,13 +147,19 @@ class SearchResults(VirtualDirectory):
         return await self.snapshot(await self._names())
 
     async def _names(self) -> list[str]:
+        names = await _display_names(self.context)
         hits = await self.context.search(self._query)
-        links = [f"{rank:02} {directory_name(hit.id)}" for rank, hit in enumerate(hits, start=1)]
-        return [*links, "results.json"]
+        # The search does not look at access: what this user cannot see has no link.
+        links = [
+            escape(f"{rank:02} {names[hit.id]}", f" [{directory_name(hit.id)}]")
+            for rank, hit in enumerate(hits, start=1)
+            if hit.id in names
+        ]
+        return [*(link for link in links if len(link.encode()) <= MAX_NAME_BYTES), "results.json"]
 
 
 class _ResultsFile(Document):
-    """The hits of a query with their scores, best first."""
+    """The hits of a query with names, of those this user can see, and scores, best first."""
 
     def __init__(self, context: Context, ino: int, query: str) -> None:
         super().__init__(ino)
@@ -162,9 +168,15 @@ class _ResultsFile(Document):
 
     async def content(self) -> bytes:
         hits = await self._context.search(self._query)
-        results = [{"id": hit.id, "score": hit.score} for hit in hits]
+        names = await _display_names(self._context)
+        results = [{"id": hit.id, "name": names.get(hit.id), "score": hit.score} for hit in hits]
         document = {"query": self._query, "results": results}
         return json.dumps(document, indent=2, ensure_ascii=False).encode() + b"\n"
 
     async def age(self) -> tuple[int, float]:
         return self._context.started_ns, 0.0
+
+
+async def _display_names(context: Context) -> dict[str, str]:
+    """The display names of the datasets that this user can see, by handle."""
+    return {summary.handle: summary.display_name for summary in await context.catalog.datasets()}

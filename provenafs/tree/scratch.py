@@ -1,4 +1,4 @@
-"""Files that are made beside a document while it is edited: they live in memory.
+"""Scratch files of editors, in memory.
 
 They are never stored: what is left of them at the end of the mount is gone.
 """

@@ -1,4 +1,4 @@
-"""Small files that live in memory while they are written."""
+"""Writable files in memory."""
 
 from __future__ import annotations
 

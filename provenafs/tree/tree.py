@@ -1,4 +1,4 @@
-"""From inode numbers to nodes."""
+"""Maps inode numbers to nodes."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class Tree:
             del self._open[ino]
 
     def record_error(self, ino: int, error: FSError) -> None:
-        """Keep the words of a refusal where the user finds them, if it was within a dataset."""
+        """Keep the message of a refusal for last-error.txt, if it was within a dataset."""
         path = self.context.index.path(ino)
         if path:
             self.context.record_error(path[0].name, error.message)

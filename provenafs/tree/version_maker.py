@@ -1,4 +1,4 @@
-"""`versions/create`: a file that makes a new version of the dataset when a reason is written."""
+"""`versions/create`: writing a reason creates a new version."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class VersionMaker(Node):
 class _MakerHandle(Handle):
     """Makes one version: at the first close that finds a line with words in it.
 
-    A failure is told again at every further close, so that no program misses it.
+    Every further close fails again, so that no program misses the failure.
     """
 
     direct_io = True
@@ -98,7 +98,7 @@ class _MakerHandle(Handle):
 
 
 def _first_line(text: bytes) -> str:
-    """The first line that says anything; raises Invalid for what is no text."""
+    """The first non-empty line; raises Invalid unless it is printable text."""
     try:
         line = " ".join(text.decode("utf-8-sig").strip().partition("\n")[0].split())
     except UnicodeDecodeError:

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from provenafs.cli.app import VERBS, app
 from provenafs.cli.examples import EXAMPLES
+from provenafs.config import Settings
 from tests.support.mounting import MountAs
 from tests.support.running_sandbox import run_cli
 
@@ -78,3 +79,17 @@ def test_each_shell_has_a_script(shell: str) -> None:
     done = CliRunner().invoke(app, ["completion", shell])
     assert f"_PROVENAFS_COMPLETE=complete_{shell}" in done.stdout
     assert "--no-files" not in done.stdout
+
+
+def test_the_manual_page_has_every_subcommand_and_setting() -> None:
+    page = CliRunner().invoke(app, ["man"]).stdout
+    assert page.startswith(".TH PROVENAFS 1 ")
+    plain = page.replace("\\-", "-").replace("\\(aq", "'")
+    hidden = {"config docs"}
+    for name, example in EXAMPLES.items():
+        assert (f".SS provenafs {name} " in plain) == (name not in hidden)
+        assert example in plain or name in hidden
+    assert all(f"\\fB{field}\\fR, \\fBPROVENAFS_" in plain for field in Settings.model_fields)
+    # Every line that begins with a dot is a request that man(7) knows.
+    requests = {line.split()[0] for line in page.splitlines() if line.startswith((".", "'"))}
+    assert requests <= {".TH", ".SH", ".SS", ".TP", ".PP", ".B", ".I"}

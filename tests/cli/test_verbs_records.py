@@ -24,6 +24,18 @@ from tests.support.verbs import (
 )
 
 
+def test_info_names_people_and_organisations(sandbox: RunningSandbox, verbs: Verbs) -> None:
+    told = verbs.ask("alice", "info", PENGUINS)
+    stated = sandbox.item(PENGUINS)["collection_format"]
+    assert told["organisation"]["handle"] == stated["associations"]["organisation_id"]
+    assert told["organisation"]["name"]
+    assert told["keywords"] == stated["dataset_info"]["keywords"]
+    assert told["license"]
+    assert told["published"] == stated["dataset_info"]["published_date"]["value"]
+    party = "{name} ({handle})".format(**told["organisation"])
+    assert party in verbs.run("alice", "info", PENGUINS).stdout
+
+
 def test_info_tells_state_and_why(verbs: Verbs) -> None:
     told = verbs.ask("alice", "info", RELEASED)
     assert told["release_status"] == "RELEASED"

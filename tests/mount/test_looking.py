@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.mounting import Drive
+from tests.support.mounting import Drive, MountAs
 from tests.support.paper_rules import check_cff, check_crate
 from tests.support.running_sandbox import RunningSandbox
 
@@ -151,9 +151,23 @@ def test_a_search_is_a_directory_of_ranked_links(alice: Drive) -> None:
     ids = [hit["id"] for hit in results["results"]]
     assert set(SURVEY) <= set(ids)
     links = sorted(name for name in os.listdir(found) if name != "results.json")
-    assert [link[3:].replace("-", "/") for link in links] == ids
-    assert (found / links[0] / "metadata.json").exists()
+    assert links == [
+        f"{rank:02} {hit['name']} [{hit['id'].replace('/', '-')}]".replace("/", "%2F")
+        for rank, hit in enumerate(results["results"], start=1)
+    ]
+    assert all((found / link / "metadata.json").exists() for link in links)
     assert os.listdir(alice.path / "search") == []
+
+
+def test_a_hit_that_is_not_for_the_user_has_no_link(mount_as: MountAs) -> None:
+    found = mount_as("bob").path / "search" / "private drafts"
+    names = {
+        hit["id"]: hit["name"]
+        for hit in json.loads((found / "results.json").read_bytes())["results"]
+    }
+    assert names["10378.1/1451990"] is None
+    assert not any("10378.1-1451990" in name for name in os.listdir(found))
+    assert all((found / name).exists() for name in os.listdir(found))
 
 
 def test_names_that_are_no_handles_and_unknown_handles_are_enoent(alice: Drive) -> None:

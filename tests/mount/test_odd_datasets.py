@@ -92,7 +92,7 @@ def test_what_is_no_handle_is_refused_in_words(
     path = tmp_path_factory.mktemp("mount")
     done = run_cli(sandbox.env("alice"), "mount", "--dataset", handle, str(path))
     assert done.returncode == 2
-    assert "is no handle" in done.stderr
+    assert "is not a handle" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 
 

@@ -1,4 +1,4 @@
-"""The block cache: what was read once is read again from disk, also after a remount.
+"""The block cache: ranges that were read once are on disk, also after a remount.
 
 It never makes a read fail: where the disk is full, read-only or damaged, nothing is cached.
 """
@@ -41,7 +41,7 @@ _LOOK_S = 5.0  # another mount's eviction gives no room for so long
 
 
 def object_id(bucket: str, key: str, etag: str) -> bytes:
-    """What an object version is called in the cache."""
+    """The id of an object version in the cache."""
     name = "\0".join((bucket, key, etag)).encode("utf-8", "surrogatepass")
     return hashlib.blake2b(name, digest_size=16).digest()
 
@@ -84,7 +84,7 @@ class BlockCache:
     def read_now(self, name: bytes, start: int, end: int) -> memoryview | None:
         """The bytes of [start, end), any range, where no disk has to be waited for.
 
-        None says nothing: `read` may have them.
+        None does not mean absent: `read` may have them.
         """
         return None if self._segments is None else self._segments.read_now(name, start, end)
 
@@ -240,7 +240,7 @@ class BlockCache:
             await self._give_up_if_damaged(error)
 
     async def _give_up_if_damaged(self, error: Exception) -> None:
-        """A damaged table heals no more: nothing is cached until the next mount makes it anew."""
+        """A damaged table cannot be repaired: caching stops until the next mount recreates it."""
         if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED_TABLE and self._segments:
             store, self._segments = self._segments, None
             await in_thread(store.discard, abandon_on_cancel=True)

@@ -1,4 +1,4 @@
-"""Segments whose files are open: what the page cache has of them is read without a thread."""
+"""Segments with open files: bytes in the page cache are read without a thread."""
 
 from __future__ import annotations
 

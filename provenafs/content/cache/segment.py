@@ -1,4 +1,4 @@
-"""A segment: a stretch of one object version, and what its row says of it."""
+"""A segment: a range of one object version, and its row."""
 
 from __future__ import annotations
 

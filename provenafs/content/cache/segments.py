@@ -43,7 +43,7 @@ _DISK_BLOCK = 4096
 _VERIFIED_KEPT = 50_000
 _AT_ONCE = 16 * GRANULE  # bytes
 _VERSION = 4
-# synchronous = OFF: see the invariants; checksums find what a power cut leaves behind.
+# synchronous = OFF: see the invariants; checksums detect the damage of a power cut.
 _PRAGMAS = """
 PRAGMA auto_vacuum = INCREMENTAL;
 PRAGMA journal_mode = WAL;
@@ -133,7 +133,7 @@ class Segments:
     def read_now(self, object_id: bytes, start: int, end: int) -> memoryview | None:
         """The bytes of [start, end) if their files are open and the page cache has them.
 
-        None says nothing about what is here.
+        None does not mean absent.
         """
         segments = self._open.find(object_id, start, end)
         if not segments:
@@ -156,7 +156,7 @@ class Segments:
         first = offset // GRANULE * GRANULE
         whole = memoryview(bytearray(wanted.bit_count() * GRANULE))
         whole = whole[: segment.fill_now(whole, first)]
-        # What is less than was written, or damaged, is noticed where it is waited for.
+        # A short or damaged segment is noticed by its readers.
         if len(whole) < offset - first + len(into):
             return False
         if not self._note_if_whole(segment.row, first, whole):
@@ -447,7 +447,7 @@ class Segments:
         return sqlite.connect_disposable(self._path, _PRAGMAS, _SCHEMA, _VERSION)
 
     def discard(self) -> None:
-        """Delete everything: whoever opens the store next makes it anew."""
+        """Delete everything: the next process that opens the store recreates it."""
         self._open.close_all()
         shutil.rmtree(self._folders, ignore_errors=True)
         sqlite.delete(self._path)

@@ -1,4 +1,4 @@
-"""The disposable SQLite database of a mount, which a full or read-only disk cannot take down."""
+"""The disposable SQLite database of a mount; in memory if the disk is full or read-only."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PRAGMA cache_size = -32768;
 """
 # EXCLUSIVE: one mount has it, so that its statements need no locks, and take a third less time.
 # synchronous = OFF: what is lost by a power cut is fetched again; a database that does not open
-# is deleted and made anew. WAL keeps it consistent under SIGKILL.
+# is deleted and recreated. WAL keeps it consistent under SIGKILL.
 _DISK_TROUBLE = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR)
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _T = TypeVar("_T")

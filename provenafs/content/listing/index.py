@@ -58,7 +58,7 @@ _COLUMNS = (
 
 
 class Kind(IntEnum):
-    """What an entry is."""
+    """The kind of an entry."""
 
     DIRECTORY = 1  # a common prefix or marker in the bucket
     OBJECT = 2
@@ -106,7 +106,7 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A child as a LIST tells it; `etag` None means a directory."""
+    """A child as a LIST returns it; `etag` None means a directory."""
 
     name: str
     size: int = 0
@@ -244,7 +244,7 @@ class Index:
         )
 
     def learn(self, ino: int, etag: str, mtime_ns: int, mode: int | None) -> None:
-        """Keep what an object of this ETag says of itself, unless more is known by now."""
+        """Keep the attributes of the object with this ETag, unless the entry has changed."""
         self._execute(
             "UPDATE entries SET mtime_ns = ?, mode = coalesce(mode, ?)"
             " WHERE ino = ? AND etag = ? AND mtime_ns IS NULL AND NOT staged",
@@ -301,7 +301,7 @@ class Index:
             self._removed[parent, name] = self._next_stamp()
 
     def unstage_all(self) -> None:
-        """Forget what an earlier process had staged: the next listings tell what is stored."""
+        """Drop entries staged by an earlier process: the next listings show the stored objects."""
         self._execute(
             "UPDATE entries SET listed_at = 0"
             " WHERE ino IN (SELECT parent FROM entries WHERE staged)"
@@ -411,7 +411,7 @@ class Index:
         )
 
     def _keep_times(self, ino: int) -> None:
-        """The objects of an entry and below it are stored anew by a rename, unchanged."""
+        """Keep the times of objects that a rename stores again unchanged."""
         self._execute(
             "WITH RECURSIVE below (ino) AS ("
             " SELECT ? UNION ALL"

@@ -1,4 +1,4 @@
-"""Which keys can be files, and the tree that a listing of keys stands for. No I/O."""
+"""Which keys can be files, and the directory tree of a key listing. No I/O."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class UnrepresentableKey:
 
 @dataclass(slots=True)
 class Children:
-    """What a page tells of one directory; `prefix` ends in a slash."""
+    """The children of one directory in a page; `prefix` ends in a slash."""
 
     prefix: str
     listed: list[Listed] = field(default_factory=list)
@@ -71,7 +71,7 @@ class ChildrenOfPage:
 class TreeFromKeys:
     """Turns an undelimited listing, whose keys come in byte order, into directories.
 
-    A directory is complete once a key behind all its own has come; those that began before the
+    A directory is complete once a key after all its own has come; those that began before the
     first key asked for never are.
     """
 
@@ -83,7 +83,7 @@ class TreeFromKeys:
         self._open = [(prefix, _Shadows())]
 
     def feed(self, objects: Iterable[ObjectInfo]) -> tuple[list[Children], list[str]]:
-        """What a page tells: children, parents before what is in them; and what is complete."""
+        """The children in a page, parents before their content, and the completed directories."""
         found: dict[str, Children] = {}
         complete: list[str] = []
         for item in objects:
@@ -131,7 +131,7 @@ class _Shadows:
             )
 
     def directory(self, name: str, into: Children, key: str | None = None) -> bool:
-        """Add a directory; False if it cannot be shown. `key` is the one that tells of it."""
+        """Add a directory; False if it cannot be shown. `key` is the one that implies it."""
         if not _fits(name, key or f"{into.prefix}{name}/", into):
             return False
         self._trim(name)

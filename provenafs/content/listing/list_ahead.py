@@ -1,4 +1,4 @@
-"""Notices a walk through many directories and lists ahead of it, all below at once."""
+"""Detects walks through many directories and lists ahead of them, a whole subtree at once."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class LookupDetector:
 
     def step(self, prefix: str, now: float) -> str | None:
         """Note a directory; returns the one above three of them, if that is a walk."""
-        # What is above it was on the way down.
+        # Its parents were on the way down.
         beside = [each for each in self._asked if not prefix.startswith(each[1])]
         self._asked = deque([*beside, (now, prefix)], _DIRECTORIES)
         oldest, through = self._asked[0]

@@ -1,4 +1,4 @@
-"""Keeps the directories of one dataset's tree in the index as fresh as the TTL asks."""
+"""LIST requests that refresh directories of one dataset in the index."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _PAGES_BUFFERED = 2
 
 @dataclass(frozen=True, slots=True)
 class ListingScope:
-    """What is listed: the keys below `prefix`, which ends in a slash, into the index.
+    """The scope of listings: the keys below `prefix`, which ends in a slash.
 
     `root` is the inode number that stands for the prefix; `nursery` owns the requests.
     """

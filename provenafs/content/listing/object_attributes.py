@@ -1,4 +1,4 @@
-"""Times and modes as the objects themselves carry them, which no LIST shows: `--mtime=object`."""
+"""Times and modes stored with objects, which a LIST does not return: `--mtime=object`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _AT_ONCE = 32
 
 
 class ObjectAttributes:
-    """Looks at each object version once, many at a time, and keeps in the index what it says."""
+    """Sends a HEAD for each object version, many in parallel; the index keeps the result."""
 
     def __init__(self, index: Index, bucket: BucketApi, key: Callable[[Entry], str]) -> None:
         """`key` returns the key of an entry's object."""

@@ -1,4 +1,4 @@
-"""Attributes that were set after an object was stored, brought into it in the background.
+"""Stores attributes that were set after their object, in the background.
 
 The object is copied onto itself with new metadata. A short wait lets a rename or another write
 make the copy needless; while handles are open it waits too, since the copy may change the ETag.
@@ -45,7 +45,7 @@ class AttributeUpdates:
     def __init__(
         self, files: OpenFiles, names: Claims, failed: Callable[[int, Exception], None]
     ) -> None:
-        """`failed` is told of what could not be stored: the inode and the error."""
+        """`failed` is called with the inode and the error of each failure."""
         self._files = files
         self._index, self._journal = files.index, files.services.journal
         self._names = names

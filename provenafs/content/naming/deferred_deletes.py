@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 _RELEASED_WITHIN_S = 60.0
 # An unlink that comes so soon after another is one of many, as of `rm -r`.
 _RUN_WITHIN_S = 0.1
-# After one that was refused, whoever removes names is told at once of the next.
+# After a refused one, the next failures are returned by the unlink itself.
 _CAREFUL_FOR_S = 10.0
 _PAUSE_S = 1.0
 _UNTOLD = 256  # directories
@@ -61,7 +61,7 @@ class DeferredDeletes:
         failed: Callable[[int, Exception], None],
         io_timeout: float,
     ) -> None:
-        """`hidden` are the keys that listings leave out; `failed` is told of what was refused.
+        """`hidden` are the keys that listings leave out; `failed` is called with refused deletions.
 
         `io_timeout` in seconds.
         """
@@ -224,7 +224,7 @@ class DeferredDeletes:
                 raise Unavailable(f"deleting {one.intent.key}: no response yet")
 
     def owed(self) -> list[Intent]:
-        """What is due and not made."""
+        """The pending deletions that are due."""
         return [one.intent for one in self._pending.values() if one.due.is_set()]
 
     def _begun(self) -> list[_Pending]:
@@ -332,14 +332,14 @@ class DeferredDeletes:
         return len(gone) + len(stays) == len(fit)
 
     async def _fates(self, batch: Sequence[_Pending], volume: Volume) -> Mapping[str, Fate]:
-        """What became of each; those of which nothing is known have to be looked at."""
+        """The fate of each; unknown ones need a HEAD."""
         wanted = {one.intent.key: one.intent.etag or "" for one in batch}
         try:
             await volume.may_write()
             for one in batch:
                 one.removal.was_attempted = True
             return await volume.writer.delete_many(wanted)
-        except Exception as error:  # also of the credential source; told one by one
+        except Exception as error:  # also of the credential source; reported one by one
             log.info("%d objects are deleted one by one: %s", len(batch), error)
             if isinstance(error, Unavailable):
                 for key in wanted:

@@ -1,4 +1,4 @@
-"""The deletions of one bucket that were acknowledged: in requests of their own, or many in one.
+"""The acknowledged deletions of one bucket, sent singly or in batches.
 
 Many in one only where the server is seen to look at the ETag of each: it is asked once, while the
 first of a run are deleted one by one.
@@ -27,14 +27,14 @@ _ONE_BY_ONE = 16
 _WAITING = 2 * AT_ONCE
 _BATCHES_AT_ONCE = 2
 _ASKED_AFTER = 8  # deletions
-# What is removed while a batch gathers costs next to nothing; whoever waits for it ends that.
+# Waiting for more deletions costs next to nothing; a waiter ends the wait.
 _GATHER_S = 0.05
 
 _T = TypeVar("_T")
 
 
 class _Server(Enum):
-    """What is known of a server's deletions of many."""
+    """Whether a server supports conditional batch deletion."""
 
     UNKNOWN = auto()
     ASKED = auto()
@@ -43,7 +43,7 @@ class _Server(Enum):
 
 
 class DeleteQueue(Generic[_T]):
-    """What `one` and `many` are to delete; both end in time and raise nothing."""
+    """Queues deletions for `one` and `many`, which have deadlines and raise nothing."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class DeleteQueue(Generic[_T]):
         one: Callable[[_T], Awaitable[None]],
         many: Callable[[Sequence[_T]], Awaitable[bool]],
     ) -> None:
-        """`many` tells whether the server may be asked for many again."""
+        """`many` returns whether batches may be sent again."""
         self._volume = volume
         self._nursery = nursery
         self._one = one

@@ -1,4 +1,4 @@
-"""What a rename does in the bucket: every object is copied, then every original deleted.
+"""The bucket side of a rename: copy every object, then delete every original.
 
 A rename is made of moves, each of one version of one object, which its intent in the journal holds.
 What it does not hold is never touched, however long after a crash the intent is carried out.
@@ -31,7 +31,7 @@ _SECOND_NS = 10**9
 
 
 async def objects_below(volume: Volume, prefix: str) -> AsyncIterator[ObjectInfo]:
-    """What the bucket holds below a prefix, the marker of the directory itself included."""
+    """The objects below a prefix, including the marker of the directory itself."""
     pages = Pages(volume.drive.bucket, prefix)
     while (page := await pages.next()) is not None:
         for item in page.objects:
@@ -54,7 +54,7 @@ async def copy_all(
 ) -> dict[str, str]:
     """Copy all objects; the ETags of what was made, by the keys of the originals.
 
-    `made` is told of every copy. S3Error, FSError: then the copies are taken back.
+    `made` is called with every copy. S3Error, FSError: the caller rolls the copies back.
     """
     etags: dict[str, str] = {}
     failures: list[Exception] = []
@@ -114,7 +114,7 @@ async def _copy(volume: Volume, intent: Intent, move: Move) -> str | None:
 
 
 async def _made(volume: Volume, intent: Intent, move: Move) -> Head | None:
-    """A copy that was not answered, if it is there; None where that cannot be told."""
+    """A copy without a response, if it exists; None if that is unknown."""
     if _is_marker(move) or move.etag == move.replaced:
         return None
     try:
@@ -132,7 +132,7 @@ def _is_marker(move: Move) -> bool:
 
 
 class Removals:
-    """What became of the originals: how many are deleted, what may be later, what was refused."""
+    """The outcome for the originals: how many are deleted, pending and refused."""
 
     def __init__(self) -> None:
         self.made = 0
@@ -160,12 +160,12 @@ class Removals:
             await _each(delete, moves[1:])
 
 
-# What an earlier mount has begun
+# Moves begun by an earlier mount
 
 
 @dataclass(slots=True)
 class Ending:
-    """The moves that a rename has not made, now or before the crash, and what came of the others.
+    """The moves that a rename has not made, now or before the crash, and the other outcomes.
 
     `refused`: another file has the place they go to. `void`: there is nothing to move any more.
     `etags`: of the copies that are there, by their keys.
@@ -179,7 +179,7 @@ class Ending:
 async def finish(volume: Volume, intent: Intent) -> Ending:
     """Carry a rename to its end on what it was made of. S3Error, FSError.
 
-    An original that was stored anew since is another file, and stays.
+    An original that was stored again since is another file, and stays.
     """
     await volume.may_write()
     moves = intent.moves
@@ -235,7 +235,7 @@ async def _move_on(volume: Volume, intent: Intent, move: Move, ending: Ending) -
 def _is_another(original: Head, move: Move, copied: Head | None, intent: Intent) -> bool:
     """Whether an object is not the one to be moved: also equal bytes may have been stored anew.
 
-    HEAD tells whole seconds only.
+    HEAD returns whole seconds only.
     """
     if move.etag and original.etag != move.etag:
         return True
@@ -248,7 +248,7 @@ def _is_another(original: Head, move: Move, copied: Head | None, intent: Intent)
 def _is_made_of(intent: Intent, move: Move, original: Head | None, there: Head) -> bool:
     """Whether an object is the copy that a move makes.
 
-    The copy of a multipart object has another ETag; then only the id of the write tells.
+    The copy of a multipart object has another ETag; then only the write id identifies it.
     """
     if _is_marker(move) or there.etag == move.etag:
         return True

@@ -1,4 +1,4 @@
-"""What is asked by name: open for writing, create, mkdir, unlink, rmdir and rename.
+"""Operations on names: open for writing, create, mkdir, unlink, rmdir and rename.
 
 A directory is a common prefix of keys; one that would be left without any gets a marker, an empty
 object whose key ends in a slash. Every function raises FSError or S3Error and changes the index
@@ -29,7 +29,7 @@ USUAL_MODE = 0o644  # what a file shows without any of its own
 
 
 class Namespace:
-    """What can be done to the names of a mount's datasets."""
+    """Changes to the names of a mount's datasets."""
 
     def __init__(self, services: NamingServices, rename_limit: int) -> None:
         """`rename_limit`: how many objects a renamed directory may hold."""
@@ -123,7 +123,7 @@ class Namespace:
     async def unlink(self, volume: Volume, directory: Entry, name: str) -> None:
         """Remove a file. ENOENT, EISDIR; ESTALE if another client has changed it.
 
-        The first of many waits for the bucket, and tells what is wrong; the others are deleted
+        The first of many waits for the bucket and raises its error; the others are deleted
         in the background.
         """
         await volume.may_write()
@@ -195,7 +195,7 @@ class Namespace:
             await self._keep_directory(volume, directory.ino)
 
     async def _markers_only(self, place: Place, entry: Entry) -> Sequence[ObjectInfo]:
-        """What the bucket has for an empty directory; ENOTEMPTY for another."""
+        """The markers of an empty directory; ENOTEMPTY if it has other objects."""
         if self._index.children(entry.ino, limit=1):
             raise FSError(errno.ENOTEMPTY)
         prefix = f"{place.key}/"

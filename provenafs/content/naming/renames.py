@@ -1,4 +1,4 @@
-"""Renaming: the bucket, the journal, the index and the open files, in an order that loses nothing.
+"""Renames across bucket, journal, index and open files, in an order that loses nothing.
 
 1. The intent is journalled with all it is made of.
 2. Every object is copied. A failure takes the copies back, and nothing has changed.
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Rename:
-    """What goes from one place to another; `held` are the locked files, `replaced` the target's."""
+    """A rename from one place to another; `held` are the locked files, `replaced` the target's."""
 
     entry: Entry
     source: Place

@@ -1,4 +1,4 @@
-"""What changes of names use of a mount."""
+"""Services of a mount used by name changes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from provenafs.lib.progress import Progress
 
 @dataclass(frozen=True, slots=True)
 class NamingServices:
-    """The files that names stand for, who is at work on which name, and what is owed."""
+    """Open files, claims, and pending deletions and attribute updates."""
 
     content: Content
     files: OpenFiles

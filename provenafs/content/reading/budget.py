@@ -1,4 +1,4 @@
-"""One limit on the memory that everything read ahead takes together."""
+"""The memory budget shared by all read-ahead."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Share(NamedTuple):
 class ReadAheadBudget:
     """Counts bytes held or under way.
 
-    What is asked for is always granted: it is bounded by the requests under way. Reading ahead
+    Demand reads are always granted: it is bounded by the requests under way. Reading ahead
     has to fit below the limit, if need be at the cost of those who stopped reading.
     """
 
@@ -45,7 +45,7 @@ class ReadAheadBudget:
         self._holders: dict[Holder, float] = {}  # by time of last use, oldest first
 
     def take(self, size: int) -> None:
-        """Count `size` bytes that somebody waits for."""
+        """Count `size` bytes of a demand read."""
         self.used += size
 
     def try_take(self, size: int, holder: Holder | None = None) -> bool:

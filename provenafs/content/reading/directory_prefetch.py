@@ -34,7 +34,7 @@ _LOOKED_AT = 64  # names at an open: each costs a look into the cache
 class DirectoryPrefetch:
     """The directory read-ahead of one drive.
 
-    `source` makes the source of an entry; None where its bytes are at hand anyway.
+    `source` returns the source of an entry; None if its bytes are cached.
     """
 
     def __init__(

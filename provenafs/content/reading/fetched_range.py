@@ -1,4 +1,4 @@
-"""A range of an object in memory, or on its way there."""
+"""A range of an object in memory, or being fetched."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ log = logging.getLogger(__name__)
 class Purpose(Enum):
     """Why a block is fetched."""
 
-    NOW = 1  # somebody waits: retried until the deadline
-    AHEAD = 2  # somebody may: tried once, and again when somebody waits
+    NOW = 1  # a reader waits: retried until the deadline
+    AHEAD = 2  # prefetched: tried once, and again when a reader waits
     KEEP = 3  # for the cache: tried once
 
 

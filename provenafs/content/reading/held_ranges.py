@@ -1,4 +1,4 @@
-"""Ranges of one object version that are in memory, or on their way there, by position."""
+"""Ranges of one object version in memory or being fetched, by position."""
 
 from __future__ import annotations
 

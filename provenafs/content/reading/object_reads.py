@@ -1,4 +1,4 @@
-"""What all handles of one object version share: ranges fetched for any of them, and waits."""
+"""State shared by all handles of one object version: fetched ranges and waits."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class ObjectReads:
         self, waited_for: Callable[[ObjectSource, ObjectReads], None] = lambda source, reads: None
     ) -> None:
         """`waited_for` is called after each wait for bytes that nothing had fetched ahead."""
-        self.shared = HeldRanges()  # fetched for whoever reads them
+        self.shared = HeldRanges()  # fetched for any reader
         self.under_way: set[FetchedRange] = set()  # of single handles
         self.waited = WaitingTime(trio.current_time)
         self.read_at = trio.current_time()
         self.position = 0  # where it was read last
         self.is_fetched_whole = False  # just now
         self.not_before = 0.0  # when it may be fetched whole again
-        self.noted: Callable[[int, int], None] | None = None  # told of each range that is read
+        self.noted: Callable[[int, int], None] | None = None  # called with each range that is read
         self._waited_for = waited_for
 
     def note(self, start: int, end: int) -> None:
@@ -69,7 +69,7 @@ class ReadObjects:
         self._objects: OrderedDict[bytes, ObjectReads] = OrderedDict()
 
     def of(self, source: ObjectSource) -> ObjectReads:
-        """What the handles of an object version share."""
+        """The shared state of the handles of an object version."""
         reads = self._objects.get(source.name)
         if reads is None:
             reads = self._objects[source.name] = ObjectReads(self._waited_for)

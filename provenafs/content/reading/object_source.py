@@ -1,4 +1,4 @@
-"""The bytes of one object version, wherever they are."""
+"""The bytes of one object version, from cache or bucket."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from provenafs.errors import FSError
 from provenafs.s3.api import BucketApi
 from provenafs.s3.errors import NoSuchKey, PreconditionFailed
 
-# What is on disk between two missing ranges is fetched along with them, up to so many bytes.
+# Cached bytes between two missing ranges are fetched along with them, up to this many.
 _WORTH_A_REQUEST = 512 * 1024
 
 
@@ -33,7 +33,7 @@ class ObjectSource:
     ) -> None:
         """`stale` is called when the bucket is found to hold another version.
 
-        `is_lost` tells whether this mount itself has replaced or deleted the object.
+        `is_lost` returns whether this mount itself has replaced or deleted the object.
         """
         self.size = version.size
         self._bucket = bucket

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 Range = tuple[int, int]  # [start, end) in bytes
 
 _KEPT = 8
-_COMPARED = 3  # runs that tell how long the next will be
+_COMPARED = 3  # runs that predict the length of the next
 
 
 @dataclass(slots=True, eq=False)

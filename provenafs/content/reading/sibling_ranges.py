@@ -186,7 +186,7 @@ class _Folder:
         return held + size <= limit
 
     def not_fetched(self, entry: Entry) -> list[Range]:
-        """What is expected of a file and was not fetched before."""
+        """The expected ranges of a file that have not been fetched."""
         fetched = self._fetched.get(entry.ino, ())
         return [
             (start, end)

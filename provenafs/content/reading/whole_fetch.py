@@ -1,4 +1,4 @@
-"""Fetching an object whole once its single ranges have cost as much: the ski rental problem.
+"""Fetches a whole object once its single ranges have cost as much: the ski rental problem.
 
 Nobody knows how much of an object will be read. Where readers have waited for ranges that nothing
 foresaw as long as it takes to fetch all that is missing, it is fetched in the background: whatever
@@ -159,7 +159,7 @@ class _WholeFetch:
     async def _failed(self, block: FetchedRange) -> None:
         self._pieces.append((block.start, block.end))
         self._failures += 1
-        # What became another object is not to be fetched any more; that is no failure.
+        # A replaced object is no longer fetched; that is not a failure.
         if isinstance(block.error, FSError) or self._failures >= _FAILURES:
             self._is_over = True
             log.info("an object is not fetched whole: %s", block.error)

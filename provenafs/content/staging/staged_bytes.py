@@ -57,7 +57,7 @@ class StagingArea:
     """The folder of staged files and its budget in bytes.
 
     `reclaim` is asked when the budget or the disk is full: it frees what it can, waiting for
-    uploads that will free more, and returns False when nothing is to be had.
+    uploads that will free more, and returns False if nothing can be freed.
     """
 
     def __init__(self, state_dir: Path, budget: int, buffers: Buffers, nursery: Background) -> None:
@@ -117,7 +117,7 @@ class StagingArea:
         return self.folder / f"{name}.data"
 
     def names(self) -> set[str]:
-        """What is staged, also by other mounts."""
+        """The names of staged files, also of other mounts."""
         return {path.stem for path in self.folder.iterdir()}
 
     def log_file(self, name: str) -> int:
@@ -265,7 +265,7 @@ class StagedBytes:
     def _refuse_hole(self, end: int) -> None:
         """ENOSPC where the file would reach up to `end` with more zeros than the budget has bytes.
 
-        They take no room here, but an object has no holes: whoever closes the file waits until
+        They take no room here, but an object has no holes: the close of the file waits until
         they are sent.
         """
         if end <= self.size or end - self.base_size <= self._area.budget:

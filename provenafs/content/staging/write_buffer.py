@@ -1,4 +1,4 @@
-"""The end of a file that is written in sequence, in memory until it is on disk and sent.
+"""The buffered end of a sequentially written file, in memory until it is on disk and sent.
 
 Whoever writes does not wait for the disk then, and what is sent need not come back from it. A
 tail is made of blocks that lie where the first thousand parts of an upload do. The first part of a
@@ -29,7 +29,7 @@ WriteOut = Callable[[int, memoryview], Awaitable[None]]
 
 
 class WriteBuffers:
-    """What the tails of a mount share; `nursery` owns the tasks that write them to disk."""
+    """Shared by the write buffers of a mount; `nursery` owns the tasks that write to disk."""
 
     def __init__(self, buffers: Buffers, nursery: Background) -> None:
         self.buffers = buffers
@@ -46,7 +46,7 @@ class _Block(NamedTuple):
 class WriteBuffer:
     """Blocks of one file, oldest first.
 
-    What comes before `begin` was never here; up to `on_disk` it is on disk, up to `end` in memory.
+    Bytes before `begin` were never here; up to `on_disk` it is on disk, up to `end` in memory.
     """
 
     def __init__(self, shared: WriteBuffers, write_out: WriteOut) -> None:
@@ -63,7 +63,7 @@ class WriteBuffer:
 
     @property
     def has_failed(self) -> bool:
-        """Whether the disk refused what was to be written behind: `settle` tries again."""
+        """Whether writing to disk has failed: `settle` tries again."""
         return self._error is not None
 
     async def append(self, offset: int, data: memoryview) -> int:

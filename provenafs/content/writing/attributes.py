@@ -10,7 +10,7 @@ from provenafs.content.listing.index import Entry
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """What a user gives a file: mtime in nanoseconds since the epoch, permission bits.
+    """Attributes that a user sets: mtime in nanoseconds since the epoch, permission bits.
 
     None is what the object has, or would have.
     """
@@ -20,7 +20,7 @@ class Attributes:
 
 
 class FileAttributes:
-    """What one file shows, and what of it its object is to carry. Times as in `Attributes`."""
+    """The attributes of one file, and those to store with its object. Times as in `Attributes`."""
 
     def __init__(self, entry: Entry) -> None:
         self.mtime_ns = entry.mtime_ns
@@ -30,7 +30,7 @@ class FileAttributes:
 
     @property
     def to_store(self) -> Attributes:
-        """What goes into the object."""
+        """The attributes to store with the object."""
         return Attributes(self.mtime_ns, self.mode)
 
     def give(self, mtime_ns: int | None, mode: int | None) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Descriptors of the process: as many as it may have, and some of them never for files."""
+"""The process's file descriptors: raises the limit, and reserves some."""
 
 from __future__ import annotations
 

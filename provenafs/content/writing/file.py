@@ -33,10 +33,10 @@ log = logging.getLogger(__name__)
 
 
 class FileEvents(Protocol):
-    """What a file tells its owner."""
+    """Callbacks of a file to its owner."""
 
     def acknowledged(self, file: File) -> None:
-        """A close was answered: the bytes are to be stored in the background."""
+        """A close was acknowledged: store the bytes in the background."""
 
     def attributes_set(self, file: File) -> None:
         """A time or mode was set that the stored object does not have."""
@@ -68,7 +68,7 @@ class File:
         """Go on with what an earlier mount has left."""
         self._copy, self._state = copy, state
 
-    # What it is like
+    # Attributes
 
     @property
     def state(self) -> FileState:
@@ -119,7 +119,7 @@ class File:
 
     @property
     def is_scratch(self) -> bool:
-        """Whether the name says that it stays on this machine for now."""
+        """Whether the name is a scratch name, which stays on this machine."""
         return is_scratch(self.name)
 
     @property
@@ -146,7 +146,7 @@ class File:
 
     @property
     def row(self) -> JournalRow | None:
-        """What the journal has of it."""
+        """Its journal row."""
         return None if self._copy is None else self._copy.row
 
     def shown(self, entry: Entry) -> Entry:
@@ -220,7 +220,7 @@ class File:
         """The working copy, journalled as about to change; `keep` what the object has."""
         self._refuse_conflict()
         if self.awaits_writeback:
-            # What a close has promised to store must not be changed before it is stored.
+            # Bytes of an acknowledged close must not change before they are stored.
             await self._publish()
         copy = self._copy
         if copy is None:
@@ -294,7 +294,7 @@ class File:
             await self._store(in_background=self._services.writeback)
 
     async def store_now(self) -> None:
-        """Store what changed or what an acknowledged close still owes."""
+        """Store changes, or the bytes of an acknowledged close."""
         async with self._lock:
             await self._store(in_background=False)
 
@@ -396,7 +396,7 @@ class File:
         if copy is not None:
             await copy.end_upload(keeps_parts=is_owed)
         self._copy = None
-        self._enter(Operation.RELEASE)  # whoever still waits to store it has nothing to store
+        self._enter(Operation.RELEASE)  # a pending store has nothing to store
         if copy is None:
             return
         if is_owed:
@@ -426,7 +426,7 @@ class File:
             self._copy.staged.read_base = self._read_base()
 
     def unlink(self) -> None:
-        """The name is gone, and nothing is owed any more; open handles keep the bytes."""
+        """The name is gone and nothing need be stored; open handles keep the bytes."""
         if self._state is FileState.NEW:
             self.version = ObjectVersion(self.key, None)  # what it was to replace is another file
         self._enter(Operation.UNLINK)

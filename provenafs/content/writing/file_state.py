@@ -1,4 +1,4 @@
-"""The states of a file, and what each operation makes of them.
+"""The states of a file and their transitions.
 
     state         its bytes are                             its journal row
     CLEAN         in the object                             none
@@ -73,12 +73,12 @@ class FileState(Enum):
 
     @property
     def journalled(self) -> State:
-        """What the journal says of a file that is not stored."""
+        """The journal's state of a file that is not stored."""
         return _JOURNALLED.get(self, State.OPEN)
 
 
 class Operation(Enum):
-    """What happens to a file."""
+    """An operation on a file."""
 
     STAGE = "stage"
     CHANGE = "change"

@@ -24,7 +24,7 @@ from provenafs.s3.types import ObjectInfo
 log = logging.getLogger(__name__)
 
 LARGEST = 16 * 1024 * 1024  # bytes: all of it is fetched each time it grows
-_WITHIN_S = 5.0  # whoever lists the directory waits for it
+_WITHIN_S = 5.0  # the listing waits for it
 _TRIES = 3  # of an object that grows while it is looked at
 
 
@@ -54,7 +54,7 @@ class Following:
             return
         try:
             grown = await _grown(file.volume.drive, version, found)
-        except Exception as error:  # also of the credential source; whoever reads on meets it
+        except Exception as error:  # also of the credential source; the next read gets it
             log.info("%s is not followed: %s", file.key, error)
             return
         # Whoever is about to change the file holds its lock and has looked at what it is.

@@ -1,4 +1,4 @@
-"""The journal row of one staged file: all that is ever written to it, and when.
+"""The journal row of one staged file, and when each column is written.
 
     add          before the first byte is staged                    open
     reopen       before the first change since it was stored        open
@@ -88,7 +88,7 @@ class JournalRow:
         )  # fmt: skip
 
     def stored(self, version: ObjectVersion) -> None:
-        """The bytes are this object: said with the next transaction, never refused."""
+        """The bytes are this object: written with the next transaction, never refused."""
         self._journal.update_later(
             self.id, state=State.SENT, size=version.size, base_etag=version.etag, reason="",
             replaces=False,
@@ -102,7 +102,7 @@ class JournalRow:
     # The upload
 
     async def upload_begun(self, upload_id: str) -> None:
-        """Parts are about to be sent, of which a crash must not leave any behind."""
+        """Record an upload before its first part, so that it can be aborted after a crash."""
         await self._journal.update(self.id, upload_id=upload_id)
 
     async def parts_sent(
@@ -123,5 +123,5 @@ class JournalRow:
         return removed_row(self.id)
 
     def remove_later(self) -> None:
-        """Nothing is owed: removed with the next transaction, never refused."""
+        """Nothing is pending: removed with the next transaction, never refused."""
         self._journal.remove_later(self.id)

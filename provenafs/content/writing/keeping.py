@@ -1,4 +1,4 @@
-"""Fetching what open handles may still read of an object that this mount replaces or deletes.
+"""Keeps the bytes of objects that this mount replaces or deletes for their open handles.
 
 A local disk keeps the bytes of a file without a name until its last handle is closed; a bucket
 does not. So the object is brought here first, if it is not too large.
@@ -24,7 +24,7 @@ _SHARE_OF_TIMEOUT = 0.5  # others wait for `io_timeout` until the object is dele
 async def keep(file: File, io_timeout: float, own_uses: int = 0) -> None:
     """Fetch what is not here yet of a file's object, for other uses than the caller's own.
 
-    What cannot be fetched in time, or is too large, is ESTALE later. Only with `name_lock` held.
+    Bytes that are too large or cannot be fetched in time are ESTALE later. Needs `name_lock`.
     """
     if file.etag is None or file.uses <= own_uses or file.is_complete:
         return
@@ -34,7 +34,7 @@ async def keep(file: File, io_timeout: float, own_uses: int = 0) -> None:
     try:
         with trio.move_on_after(io_timeout * _SHARE_OF_TIMEOUT):
             await file.take_all(reader.read)
-    except Exception as error:  # also of the credential source; whoever replaces the file goes on
+    except Exception as error:  # also of the credential source; the replacement continues
         log.info("the bytes of %s are not kept for open handles: %s", file.key, error)
     finally:
         await reader.close()

@@ -1,4 +1,4 @@
-"""Sending staged bytes: in one request, or in parts side by side, begun while they are written."""
+"""Uploads staged bytes: in one PUT, or in parallel parts that start while the file is written."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class _Sending:
 
 
 class UploadContext:
-    """What the uploads of a mount share."""
+    """State shared by the uploads of a mount."""
 
     def __init__(self, progress: Progress, lanes: Lanes, spare: Reserve) -> None:
         """`spare` is memory that bodies may take where nobody reads ahead into it."""
@@ -72,7 +72,7 @@ class Upload:
         metadata: Metadata,
         begun: Callable[[str], Awaitable[None]],
     ) -> None:
-        """`begun` is told the upload's id before the first part is sent."""
+        """`begun` is called with the upload's id before the first part is sent."""
         self.key = key
         self.metadata = metadata
         self.upload_id: str | None = None
@@ -109,7 +109,7 @@ class Upload:
         )
 
     def may_have_made(self, head: Head) -> bool:
-        """Whether an object is what the parts make: completed, though no answer said so."""
+        """Whether an object consists of the parts: completed, although the response was lost."""
         return self._may_be_complete and head.metadata.write_id == self.metadata.write_id
 
     def resume(self, upload_id: str, parts: tuple[JournalPart, ...]) -> None:

@@ -1,6 +1,6 @@
-"""Files that get other names, or lose theirs: all at once, in the journal and here.
+"""Renames and unlinks of open files, applied atomically in the journal and here.
 
-The journal is told first, in one transaction. No `await` is between that and the change of the
+The journal is written first, in one transaction. No `await` is between that and the change of the
 files, so that nothing is stored under a name that the journal does not know.
 """
 
@@ -36,7 +36,7 @@ class NameChanges:
         return self
 
     def unlink(self, file: File) -> NameChanges:
-        """The name goes, and with it whatever the file still owes."""
+        """The name goes, and with it any pending store."""
         self._unlinks.append(file)
         if file.row is not None:
             self._statements.append(file.row.removed())

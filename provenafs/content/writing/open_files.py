@@ -40,7 +40,7 @@ class FileHandle:
     async def read(self, offset: int, size: int) -> bytes | memoryview:
         """Up to `size` bytes from `offset`; fewer only at the end of the file.
 
-        What is just cut off would be zeros: whoever reads meanwhile does so once it is done.
+        A concurrent truncation would read as zeros: reads wait until it is done.
         """
         while True:
             if self.file.cutting is not None:
@@ -118,7 +118,7 @@ class OpenFiles:
         name_freed: Callable[[str], None],
         attributes_set: Callable[[File], None],
     ) -> None:
-        """`failed` is told of what no close can report.
+        """`failed` is called with failures that no close can report.
 
         `name_freed`: the last use of a removed file has ended, by its key. `attributes_set`: as in
         FileEvents.
@@ -164,7 +164,7 @@ class OpenFiles:
             gone.set()
 
     async def left_alone(self, ino: int) -> None:
-        """Wait for whoever removes or replaces a file, `io_timeout` at most. ESTALE if it went."""
+        """Wait while a file is removed or replaced, `io_timeout` at most. ESTALE if it is gone."""
         gone = self._going.get(ino)
         if gone is not None:
             with trio.move_on_after(self.content.s3.io_timeout):
@@ -238,7 +238,7 @@ class OpenFiles:
         await self.settle(file)
 
     async def released(self, file: File) -> None:
-        """A handle was released, to whom no failure can be told any more."""
+        """A handle was released; failures can no longer be returned to it."""
         try:
             await self._let_go(file)
         except Exception as error:
@@ -246,7 +246,7 @@ class OpenFiles:
             self._failed(file.ino, error)
 
     async def settle(self, file: File) -> None:
-        """Forget a file that nobody uses and owes nothing; what failed is left to recovery."""
+        """Forget a file that is unused and stored; failed ones are left to recovery."""
         if file.uses or file.awaits_writeback:
             return  # without a look at the lock, which an upload may hold
         is_done = await file.finish()

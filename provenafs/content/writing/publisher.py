@@ -1,4 +1,4 @@
-"""How staged bytes become an object: in one request, or in the parts of an upload."""
+"""Publishes staged bytes as an object: with one PUT, or a multipart upload."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Publisher:
     """Publishes the staged bytes of one file, each time they changed.
 
     Every attempt has an id that the object carries, so that our own success after a lost answer is
-    told from a conflict. What others have stored beside the bytes of the object goes with it.
+    distinguished from a conflict. Foreign metadata of the object goes with it.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Publisher:
         self._upload = self._upload_of(row.key, Metadata(row.write_id, row.mtime_ns))
         self._upload.resume(row.upload_id, row.parts)
 
-    # What has arrived
+    # Sent parts
 
     @property
     def coming_write_id(self) -> str:
@@ -130,7 +130,7 @@ class Publisher:
     async def punch(self) -> bool:
         """Give the disk space of acknowledged parts back; False if there was none.
 
-        The parts are journalled before: after a crash nothing else tells what they hold.
+        The parts are journalled first: after a crash nothing else describes them.
         """
         async with self._punching:
             upload, staged = self._upload, self._staged
@@ -207,7 +207,7 @@ class Publisher:
         return await self._send_once(base, attributes)
 
     async def _made(self, base: ObjectVersion) -> Head | None:
-        """What an earlier attempt made that was taken for failed, if that is the object."""
+        """The object of an earlier attempt that was considered failed, if it exists."""
         try:
             head = await self._volume.writer.head(base.key)
         except NoSuchKey:
@@ -246,7 +246,7 @@ class Publisher:
         return Upload(self._uploads, writer, key, metadata, begun)
 
     async def _new_metadata(self, base: ObjectVersion, attributes: Attributes) -> Metadata:
-        """What is to be stored beside the new bytes; PreconditionFailed if the base is another."""
+        """The metadata to store with the new bytes; PreconditionFailed if the base has changed."""
         if self._found is None:
             head = await self._volume.writer.describe(base.key)
             if head.etag != base.etag:

@@ -1,4 +1,4 @@
-"""A file that an earlier mount has left in the journal, made anew to be stored."""
+"""A file rebuilt from the journal row of an earlier mount, to be stored."""
 
 from __future__ import annotations
 

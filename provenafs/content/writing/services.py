@@ -1,4 +1,4 @@
-"""What the files of a mount share."""
+"""State shared by the files of a mount."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from provenafs.guard import Background
 
 @dataclass(frozen=True, slots=True)
 class FileServices:
-    """What every file of a mount uses; `nursery` owns what goes on in the background.
+    """Services used by every file of a mount; `nursery` owns background tasks.
 
     `writeback`: a close is acknowledged once the bytes are on the local disk.
     """

@@ -1,4 +1,4 @@
-"""How an object is put together from what the bucket has and what has to be sent.
+"""Plans the parts of an upload: server-side copies and sent bytes.
 
 Pure arithmetic: no bytes are read here. A part of the new object lies at the same offset in the
 old one, so that a part is either copied from there by the server or sent by us. A sent part may

@@ -1,4 +1,4 @@
-"""The bytes of a file that its object does not have, from the first change to the last release.
+"""The working copy of a changed file, from the first change to the last release.
 
 Three things that belong together, each with one owner: the staged bytes on the disk, their row in
 the journal (`journal_row`), and what publishes them (`publisher`). The row comes first and goes
@@ -68,7 +68,7 @@ class WorkingCopy:
     async def recover(
         cls, services: FileServices, volume: Volume, row: Row, read_base: ReadBase | None
     ) -> WorkingCopy:
-        """What an earlier mount has left under this row. FSError if its bytes are gone."""
+        """The working copy an earlier mount left under this row. FSError if its bytes are gone."""
         punched = [(start, end) for _, start, end, _, _ in row.parts]
         staged = await services.area.recover(row.id, row.base_size, read_base, punched)
         if row.state is State.CLOSED and staged.size > row.size:
@@ -139,7 +139,7 @@ class WorkingCopy:
             await self.publisher.drop()
 
     async def discard(self) -> None:
-        """Nothing is owed: the bytes go, then their row. Once the upload has ended."""
+        """Delete the bytes, then their row, once the upload has ended."""
         await self.staged.discard()
         self.row.remove_later()
 

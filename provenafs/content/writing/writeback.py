@@ -1,4 +1,4 @@
-"""Storing what a close has promised, in the background."""
+"""Write-back: stores acknowledged files in the background."""
 
 from __future__ import annotations
 
