@@ -267,8 +267,10 @@ class Connection:
         result = answer.body(server, _MAX_LISTING)
         if result is None:
             raise Malformed
+        if answer.is_last:  # of the server's connection: what the client is sent keeps its own
+            self._drop_server()
         self._client.send(s3_batch.answer_of(batch, s3_batch.failures(result) | failed))
-        return self._is_kept(request, answer)
+        return not request.is_last
 
     def _refusal_of(self, bucket: str, item: s3_batch.Item) -> Refusal | None:
         if item.etag is None:
