@@ -25,7 +25,8 @@ from provenafs.s3.listing import PAGE
 from provenafs.s3.sender import ObjectRequest
 from provenafs.s3.types import Credentials, ListPage, ObjectInfo, Range, nanoseconds
 from tests.support.faultproxy import Request
-from tests.support.memory_client import CARRIED, MemoryClient
+from tests.support.memory_answers import CARRIED
+from tests.support.memory_client import MemoryClient
 from tests.support.moto_bucket import BUCKET, credentials
 
 _T = TypeVar("_T")

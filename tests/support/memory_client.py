@@ -11,13 +11,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import time
 import uuid
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from io import BytesIO
 from itertools import count
 from typing import Any
@@ -25,57 +22,34 @@ from urllib.parse import parse_qsl
 
 from botocore.exceptions import ClientError
 
+from tests.support.memory_answers import (
+    CARRIED,
+    NoSuchKey,
+    Stored,
+    answer,
+    bare,
+    body_of,
+    check_crc,
+    crc32,
+    described,
+    headers_given,
+    is_match,
+    md5_etag,
+    now,
+    range_of,
+    refusal,
+    row_of,
+)
+
 SMALLEST_PART = 5 * 1024**2  # bytes, of all but the last; and of what a range can be copied
 _MOST_PARTS = 10_000
 _MOST_KEYS = 1000
 _KEY_BYTES = 1024
-_STATUSES = {
-    "ConditionalRequestConflict": 409,
-    "InvalidRange": 416,
-    "NoSuchBucket": 404,
-    "NoSuchKey": 404,
-    "NoSuchUpload": 404,
-    "NoSuchVersion": 404,
-    "NotImplemented": 501,
-    "PreconditionFailed": 412,
-}
-# What an object carries beside its user's metadata: boto3's arguments and HTTP's headers.
-CARRIED = {
-    "ContentType": "content-type",
-    "CacheControl": "cache-control",
-    "ContentDisposition": "content-disposition",
-    "ContentEncoding": "content-encoding",
-    "ContentLanguage": "content-language",
-    "Expires": "expires",
-    "StorageClass": "x-amz-storage-class",
-    "WebsiteRedirectLocation": "x-amz-website-redirect-location",
-}
-
-
-class NoSuchKey(ClientError):
-    """As `client.exceptions.NoSuchKey` of boto3."""
 
 
 class _Exceptions:
     ClientError = ClientError
     NoSuchKey = NoSuchKey
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """One version of an object; without a body it is a delete marker."""
-
-    body: bytes | None
-    etag: str = ""
-    metadata: Mapping[str, str] = field(default_factory=dict)
-    carried: Mapping[str, str] = field(default_factory=dict)  # by the names of CARRIED
-    tags: str = ""
-    version: str | None = None
-    modified: datetime = datetime(1970, 1, 1, tzinfo=UTC)
-
-    @property
-    def size(self) -> int:
-        return len(self.body or b"")
 
 
 @dataclass(slots=True)
@@ -102,7 +76,7 @@ class MemoryClient:
     def head_bucket(self, *, Bucket: str) -> dict[str, Any]:
         """Whether it is there."""
         self._check(Bucket)
-        return _answer()
+        return answer()
 
     # Objects
 
@@ -112,10 +86,10 @@ class MemoryClient:
         """Store an object, on a condition."""
         self._check(Bucket, Key)
         body = body_of(Body)
-        _check_crc(body, given.get("ChecksumCRC32"))
+        check_crc(body, given.get("ChecksumCRC32"))
         self._check_change(Key, given)
-        stored = self._keep(Key, _described(given, Tagging, body, _md5(body)))
-        return _answer({"ETag": stored.etag, **_crc32(body)}, stored)
+        stored = self._keep(Key, described(given, Tagging, body, md5_etag(body)))
+        return answer({"ETag": stored.etag, **crc32(body)}, stored)
 
     def get_object(self, *, Bucket: str, Key: str, **given: Any) -> dict[str, Any]:
         """An object or a range of it, on a condition that comes before the range."""
@@ -123,7 +97,7 @@ class MemoryClient:
         body = stored.body or b""
         told: dict[str, Any] = {"status": 200}
         if given.get("Range"):
-            start, end = _range(given["Range"], len(body))
+            start, end = range_of(given["Range"], len(body))
             told = {"status": 206, "ContentRange": f"bytes {start}-{end - 1}/{len(body)}"}
             body = body[start:end]
         return self._told(stored, Body=BytesIO(body), ContentLength=len(body), **told)
@@ -136,7 +110,7 @@ class MemoryClient:
     def get_object_tagging(self, *, Bucket: str, Key: str) -> dict[str, Any]:
         """The tags of an object."""
         tags = parse_qsl(self._found(Bucket, Key, {}).tags, keep_blank_values=True)
-        return _answer({"TagSet": [{"Key": name, "Value": value} for name, value in tags]})
+        return answer({"TagSet": [{"Key": name, "Value": value} for name, value in tags]})
 
     def delete_object(self, *, Bucket: str, Key: str, **given: Any) -> dict[str, Any]:
         """Delete an object, on a condition; without one it need not be there."""
@@ -150,7 +124,7 @@ class MemoryClient:
             self._keep(Key, Stored(None))
         else:
             self._versions.pop(Key, None)
-        return _answer(status=204)
+        return answer(status=204)
 
     def delete_objects(self, *, Bucket: str, Delete: Any) -> dict[str, Any]:
         """Delete up to 1,000, each on a condition of its own."""
@@ -165,7 +139,7 @@ class MemoryClient:
                 deleted.append({"Key": item["Key"]})
             except ClientError as error:
                 errors.append({"Key": item["Key"], **error.response["Error"]})
-        return _answer({"Errors": errors, **({} if Delete.get("Quiet") else {"Deleted": deleted})})
+        return answer({"Errors": errors, **({} if Delete.get("Quiet") else {"Deleted": deleted})})
 
     def copy_object(
         self, *, Bucket: str, Key: str, CopySource: Any, **given: Any
@@ -179,15 +153,15 @@ class MemoryClient:
         self._check_change(Key, given)
         body = source.body or b""
         if replaces:
-            copy = _described(given, source.tags, body, _md5(body))
+            copy = described(given, source.tags, body, md5_etag(body))
         else:
-            carried = {**source.carried, **_carried(given)}
+            carried = {**source.carried, **headers_given(given)}
             if "StorageClass" not in given:
                 carried.pop("StorageClass", None)
-            copy = replace(source, etag=_md5(body), carried=carried)
+            copy = replace(source, etag=md5_etag(body), carried=carried)
         stored = self._keep(Key, copy)
         result = {"ETag": stored.etag, "LastModified": stored.modified}
-        return _answer({"CopyObjectResult": result}, stored)
+        return answer({"CopyObjectResult": result}, stored)
 
     # Listings
 
@@ -217,12 +191,12 @@ class MemoryClient:
             if stored is None:
                 prefixes.append({"Prefix": name})
             else:
-                contents.append(_listed(name, stored))
+                contents.append(row_of(name, stored))
         else:
             page = {"IsTruncated": False}
         listed = {"Contents": contents, "CommonPrefixes": prefixes}
         found = {name: rows for name, rows in listed.items() if rows}
-        return _answer({"KeyCount": len(contents) + len(prefixes), **page, **found})
+        return answer({"KeyCount": len(contents) + len(prefixes), **page, **found})
 
     def get_paginator(self, name: str) -> _Pages:
         """All pages of a listing, one after another."""
@@ -259,7 +233,11 @@ class MemoryClient:
         ]
         found = {
             "Versions": [
-                {**_listed(key, stored), "VersionId": stored.version or "null", "IsLatest": latest}
+                {
+                    **row_of(key, stored),
+                    "VersionId": stored.version or "null",
+                    "IsLatest": latest,
+                }
                 for key, stored, latest in rows
                 if stored.body is not None
             ],
@@ -269,7 +247,7 @@ class MemoryClient:
                 if stored.body is None
             ],
         }
-        return _answer({name: rows for name, rows in found.items() if rows})
+        return answer({name: rows for name, rows in found.items() if rows})
 
     # Multipart uploads
 
@@ -279,17 +257,17 @@ class MemoryClient:
         """Begin an upload."""
         self._check(Bucket, Key)
         upload_id = uuid.uuid4().hex
-        self._uploads[upload_id] = _Upload(Key, _described(given, Tagging, None, ""))
-        return _answer({"UploadId": upload_id})
+        self._uploads[upload_id] = _Upload(Key, described(given, Tagging, None, ""))
+        return answer({"UploadId": upload_id})
 
     def upload_part(
         self, *, Bucket: str, Key: str, UploadId: str, PartNumber: int, Body: Any, **given: Any
     ) -> dict[str, Any]:
         """Send a part, or send one again."""
         body = body_of(Body)
-        _check_crc(body, given.get("ChecksumCRC32"))
+        check_crc(body, given.get("ChecksumCRC32"))
         etag = self._keep_part(Key, UploadId, PartNumber, body)
-        return _answer({"ETag": etag, **_crc32(body)})
+        return answer({"ETag": etag, **crc32(body)})
 
     def upload_part_copy(
         self,
@@ -306,10 +284,10 @@ class MemoryClient:
         if given.get("CopySourceRange"):
             if len(body) <= SMALLEST_PART:
                 raise refusal("InvalidRequest")
-            start, end = _range(given["CopySourceRange"], len(body), is_exact=True)
+            start, end = range_of(given["CopySourceRange"], len(body), is_exact=True)
             body = body[start:end]
         etag = self._keep_part(Key, UploadId, PartNumber, body)
-        return _answer({"CopyPartResult": {"ETag": etag, "LastModified": _now(), **_crc32(body)}})
+        return answer({"CopyPartResult": {"ETag": etag, "LastModified": now(), **crc32(body)}})
 
     def complete_multipart_upload(
         self, *, Bucket: str, Key: str, UploadId: str, MultipartUpload: Any, **given: Any
@@ -322,13 +300,13 @@ class MemoryClient:
         digests = b"".join(hashlib.md5(part).digest() for part in parts)
         etag = f'"{hashlib.md5(digests).hexdigest()}-{len(parts)}"'
         stored = self._keep(Key, replace(upload.like, body=b"".join(parts), etag=etag))
-        return _answer({"ETag": stored.etag}, stored)
+        return answer({"ETag": stored.etag}, stored)
 
     def abort_multipart_upload(self, *, Bucket: str, Key: str, UploadId: str) -> dict[str, Any]:
         """Forget the parts."""
         self._upload(Key, UploadId)
         del self._uploads[UploadId]
-        return _answer(status=204)
+        return answer(status=204)
 
     def list_multipart_uploads(self, *, Bucket: str, Prefix: str = "") -> dict[str, Any]:
         """The uploads that are begun and not ended."""
@@ -337,7 +315,7 @@ class MemoryClient:
             for upload_id, upload in self._uploads.items()
             if upload.key.startswith(Prefix)
         ]
-        return _answer({"Uploads": found} if found else {})
+        return answer({"Uploads": found} if found else {})
 
     # What they share
 
@@ -348,7 +326,7 @@ class MemoryClient:
 
     def _keep(self, key: str, stored: Stored) -> Stored:
         version = f"v{next(self._numbers)}" if self.versioned else None
-        stored = replace(stored, version=version, modified=_now())
+        stored = replace(stored, version=version, modified=now())
         if self.versioned:
             self._versions.setdefault(key, []).append(stored)
         else:
@@ -372,7 +350,7 @@ class MemoryClient:
             raise refusal("PreconditionFailed")
         if match is not None and stored is None:
             raise refusal("NoSuchKey")
-        if match is not None and stored is not None and not _is_match(match, stored):
+        if match is not None and stored is not None and not is_match(match, stored):
             raise refusal("PreconditionFailed")
 
     def _found(self, bucket: str, key: str, given: Mapping[str, Any]) -> Stored:
@@ -384,16 +362,16 @@ class MemoryClient:
             stored = next((one for one in versions if one.version == version), None)
         if stored is None:
             raise refusal("NoSuchKey" if version is None else "NoSuchVersion")
-        if given.get("IfMatch") is not None and not _is_match(given["IfMatch"], stored):
+        if given.get("IfMatch") is not None and not is_match(given["IfMatch"], stored):
             raise refusal("PreconditionFailed")
         return stored
 
     def _source(self, source: Mapping[str, str], given: Mapping[str, Any]) -> Stored:
         stored = self._found(source["Bucket"], source["Key"], {})
         match, none_match = given.get("CopySourceIfMatch"), given.get("CopySourceIfNoneMatch")
-        if match is not None and not _is_match(match, stored):
+        if match is not None and not is_match(match, stored):
             raise refusal("PreconditionFailed")
-        if none_match is not None and _is_match(none_match, stored):
+        if none_match is not None and is_match(none_match, stored):
             raise refusal("PreconditionFailed")
         return stored
 
@@ -406,7 +384,7 @@ class MemoryClient:
     def _keep_part(self, key: str, upload_id: str, number: int, body: bytes) -> str:
         if not 1 <= number <= _MOST_PARTS:
             raise refusal("InvalidArgument")
-        etag = _md5(body)
+        etag = md5_etag(body)
         self._upload(key, upload_id).parts[number] = Stored(body, etag)
         return etag
 
@@ -420,7 +398,7 @@ class MemoryClient:
             "Metadata": dict(stored.metadata),
             **stored.carried,
         }
-        return _answer({**known, **fields}, stored, status=status, headers=headers)
+        return answer({**known, **fields}, stored, status=status, headers=headers)
 
 
 class _Pages:
@@ -437,69 +415,6 @@ class _Pages:
                 return
 
 
-def refusal(code: str) -> ClientError:
-    """What boto3 raises for an error of the server."""
-    status = _STATUSES.get(code, 400)
-    kind = NoSuchKey if code == "NoSuchKey" else ClientError
-    response: Any = {
-        "Error": {"Code": code, "Message": code},
-        "ResponseMetadata": {"HTTPStatusCode": status, "HTTPHeaders": {}},
-    }
-    return kind(response, "Request")
-
-
-def body_of(body: Any) -> bytes:
-    """All bytes of what boto3 takes as a body."""
-    if isinstance(body, (bytes, bytearray, memoryview)):
-        return bytes(body)
-    if isinstance(body, str):
-        return body.encode()
-    pieces = []
-    while piece := body.read(1024**2):
-        pieces.append(bytes(piece))
-    return b"".join(pieces)
-
-
-def _answer(
-    fields: Mapping[str, Any] | None = None,
-    stored: Stored | None = None,
-    *,
-    status: int = 200,
-    headers: Mapping[str, str] | None = None,
-) -> dict[str, Any]:
-    told = {"HTTPStatusCode": status, "HTTPHeaders": headers or {}}
-    version = stored.version if stored is not None else None
-    named = {} if version is None else {"VersionId": version}
-    return {**(fields or {}), **named, "ResponseMetadata": told}
-
-
-def _described(given: Mapping[str, Any], tags: str, body: bytes | None, etag: str) -> Stored:
-    metadata = {name.lower(): text for name, text in given.get("Metadata", {}).items()}
-    carried = {"ContentType": "binary/octet-stream", **_carried(given)}
-    return Stored(body, etag, metadata, carried, tags)
-
-
-def _carried(given: Mapping[str, Any]) -> dict[str, str]:
-    carried = {name: _header(given[name]) for name in CARRIED if given.get(name) is not None}
-    if carried.get("StorageClass") == "STANDARD":
-        del carried["StorageClass"]
-    return carried
-
-
-def _header(value: Any) -> str:
-    return f"{value:%a, %d %b %Y %H:%M:%S GMT}" if isinstance(value, datetime) else str(value)
-
-
-def _listed(key: str, stored: Stored) -> dict[str, Any]:
-    return {
-        "Key": key,
-        "Size": stored.size,
-        "ETag": stored.etag,
-        "LastModified": stored.modified,
-        "StorageClass": stored.carried.get("StorageClass", "STANDARD"),
-    }
-
-
 def _joined(upload: _Upload, listed: list[Mapping[str, Any]]) -> list[bytes]:
     numbers = [part["PartNumber"] for part in listed]
     if not listed:
@@ -509,45 +424,11 @@ def _joined(upload: _Upload, listed: list[Mapping[str, Any]]) -> list[bytes]:
     bodies = []
     for part in listed:
         sent = upload.parts.get(part["PartNumber"])
-        if sent is None or _bare(sent.etag) != _bare(part["ETag"]):
+        if sent is None or bare(sent.etag) != bare(part["ETag"]):
             raise refusal("InvalidPart")
         body = sent.body or b""
-        _check_crc(body, part.get("ChecksumCRC32"))
+        check_crc(body, part.get("ChecksumCRC32"))
         bodies.append(body)
     if any(len(body) < SMALLEST_PART for body in bodies[:-1]):
         raise refusal("EntityTooSmall")
     return bodies
-
-
-def _range(text: str, size: int, *, is_exact: bool = False) -> tuple[int, int]:
-    first, _, last = text.removeprefix("bytes=").partition("-")
-    start, end = int(first), int(last) + 1 if last else size
-    if start >= size or (is_exact and end > size):
-        raise refusal("InvalidRange")
-    return start, min(end, size)
-
-
-def _is_match(condition: str, stored: Stored) -> bool:
-    return condition == "*" or _bare(condition) == _bare(stored.etag)
-
-
-def _bare(etag: str) -> str:
-    return etag.strip('"')
-
-
-def _md5(body: bytes) -> str:
-    return f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"'
-
-
-def _crc32(body: bytes) -> dict[str, str]:
-    return {"ChecksumCRC32": base64.b64encode(zlib.crc32(body).to_bytes(4, "big")).decode()}
-
-
-def _check_crc(body: bytes, expected: str | None) -> None:
-    if expected is not None and _crc32(body)["ChecksumCRC32"] != expected:
-        raise refusal("BadDigest")
-
-
-def _now() -> datetime:
-    """S3 tells the time of an object in seconds."""
-    return datetime.fromtimestamp(int(time.time()), UTC)
