@@ -17,6 +17,7 @@ from provenafs.fuse.mountpoint import MountError, containing, our_mounts
 from provenafs.lib.deadline import Call
 
 _LOOK_EVERY_S = 0.2
+_WORTH_A_LINE_S = 2.0
 _SILENT_S = 10.0  # a mount that answers nothing for so long is stuck
 
 
@@ -43,13 +44,14 @@ def sync(
         if found is None:
             raise MountError(f"{path} is not in a provenafs mount: see 'provenafs status'.")
         mountpoints = [found.path]
+    began = time.monotonic()
     for mountpoint in mountpoints:
         wait_until_stored(mountpoint)
     if as_json:
         print_json({"stored": [str(mountpoint) for mountpoint in mountpoints]})
-        return
-    for mountpoint in mountpoints:
-        say(f"All that was written in {mountpoint} is stored.")
+    elif time.monotonic() - began > _WORTH_A_LINE_S:
+        for mountpoint in mountpoints:
+            say(f"All that was written in {mountpoint} is stored.")
 
 
 def wait_until_stored(mountpoint: Path, within: float = math.inf) -> None:

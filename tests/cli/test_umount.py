@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from provenafs.cli import transfers
 from provenafs.cli import umount as verbs
 from provenafs.cli.transfers import wait_until_stored
 from provenafs.fuse import mountpoint
@@ -34,3 +35,20 @@ def test_what_cannot_be_opened_is_told_without_a_traceback(
     with pytest.raises(MountError, match=r"not everything could be stored \(No such file"):
         wait_until_stored(tmp_path / "gone")
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("worth_a_line_s", "says"), [(60.0, False), (-1.0, True)])
+def test_a_sync_that_took_long_ends_with_a_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    worth_a_line_s: float,
+    says: bool,
+) -> None:
+    """A local directory stands in for a mount."""
+    mounted = Mounted(tmp_path, FILESYSTEM_TYPE, "0:99999999", os.getuid())
+    monkeypatch.setattr(transfers, "our_mounts", lambda: [mounted])
+    monkeypatch.setattr(transfers, "_WORTH_A_LINE_S", worth_a_line_s)
+    transfers.sync()
+    line = f"All that was written in {tmp_path} is stored.\n"
+    assert capfd.readouterr().out == (line if says else "")

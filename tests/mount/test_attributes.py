@@ -149,8 +149,7 @@ def test_programs_run_once_they_may(
     assert run(data / "script") == "ran\n"
     run("cp", "/bin/true", data / "program")  # cp makes it with the mode of the original
     run(data / "program")
-    said = run("provenafs", "sync", data)
-    assert said == f"All that was written in {writer.path} is stored.\n"
+    run("provenafs", "sync", data)
     for name in ("script", "program"):
         head = sandbox.s3().head_object(**_key(sandbox, handle, name))
         assert head["Metadata"]["mode"] == "0100755"
