@@ -15,6 +15,8 @@ import pytest
 
 # As provenafs.cli.logs writes it: `2026-01-31 12:00:00,000 ERROR [1234 /mnt] provenafs.x: text`.
 _ERROR_LINE = re.compile(r"^\S+ \S+ ((?:ERROR|CRITICAL) .*)", re.MULTILINE)
+# The kernel has taken a request back: its process was killed, or the mount was detached.
+_TAKEN_BACK = r"pyfuse3: fuse_\w+\(\): fuse_reply_\* failed with No such file or directory"
 # The S3 server in this process: a request that a test cuts off is an error there.
 _SERVERS = ("werkzeug", "moto")
 
@@ -90,7 +92,7 @@ class LogWatch(logging.Handler):
         unexpected = [
             error
             for error in errors
-            if not any(re.search(pattern, error) for pattern in self._expected)
+            if not any(re.search(pattern, error) for pattern in (*self._expected, _TAKEN_BACK))
         ]
         assert not unexpected, "unexpected in the log:\n" + "\n".join(unexpected)
 
