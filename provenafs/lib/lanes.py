@@ -9,13 +9,16 @@ import trio
 
 from provenafs.lib.parallelism import Parallelism
 
+# Bytes a second, near what one process moves: beyond it more threads only take turns.
+_ENOUGH = 500e6
+
 
 class Lanes:
     """Transfers in one direction, over all files of a mount."""
 
     def __init__(self, most: int) -> None:
         """`most` transfers at once, whatever the network would reward."""
-        self._parallelism = Parallelism(most)
+        self._parallelism = Parallelism(most, _ENOUGH)
         self._limiter = trio.CapacityLimiter(self.limit)
 
     @property

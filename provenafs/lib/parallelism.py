@@ -12,6 +12,7 @@ needs several.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -50,9 +51,13 @@ class Transfer:
 
 
 class Parallelism:
-    """Finds `limit`, the number of transfers at once, between 1 and `most`."""
+    """Finds `limit`, the number of transfers at once, between 1 and `most`.
 
-    def __init__(self, most: int) -> None:
+    No higher number is tried at a throughput of `enough`, in bytes a second.
+    """
+
+    def __init__(self, most: int, enough: float = math.inf) -> None:
+        self._enough = enough
         self._steps = [step for step in _STEPS if step < most] + [most]
         self._step = self._step_at(FIRST)
         self.in_flight = 0
@@ -128,7 +133,9 @@ class Parallelism:
                 self._tried(throughput)
 
     def _ramped(self, throughput: float) -> None:
-        if throughput >= _DOUBLING_PAYS * self._kept_throughput:
+        if throughput >= self._enough:
+            self._keep(self._step, throughput)
+        elif throughput >= _DOUBLING_PAYS * self._kept_throughput:
             higher = self._step_at(2 * self.limit)
             self._kept, self._kept_throughput = self._step, throughput
             if higher == self._step:
@@ -152,7 +159,8 @@ class Parallelism:
             self._forget_samples()
             return
         step = self._step + (1 if self._next_trial is _Trial.HIGHER else -1)
-        if 0 <= step < len(self._steps):
+        is_enough = step > self._step and self._kept_throughput >= self._enough
+        if 0 <= step < len(self._steps) and not is_enough:
             self._go_to(step, self._next_trial)
         else:
             self._turn()

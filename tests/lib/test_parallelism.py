@@ -121,3 +121,12 @@ def test_a_network_that_becomes_wider_is_noticed() -> None:
     download.network = Network(0.03, 25 * MB, 2000 * MB)
     download.run(60)
     assert download.run(10) >= 0.8 * max(_best(download.network, 5).values())
+
+
+def test_no_more_are_tried_where_it_is_enough() -> None:
+    network = Network(0.001, 200 * MB, 4000 * MB)
+    bounded = Download(network, Parallelism(_MOST, enough=500 * MB), _window, seed=1)
+    bounded.run(30)
+    unbounded = _download(network)
+    unbounded.run(30)
+    assert bounded.limit <= 8 < unbounded.limit
