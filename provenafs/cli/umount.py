@@ -54,11 +54,12 @@ def umount(
     with closing(Connection(mounted)) as connection:
         if is_alive and not force:
             left = _store(path, server, wait)
-        if not force:
-            _refuse_if_busy(mounted)
-        # A pending wait for a store keeps the mount busy, in this process too.
         at_once = force or left is not None
-        mountpoints.unmount(path, lazy=at_once)
+        if left is not None:
+            # The pending wait for a store keeps the mount busy too: it can only be detached, and
+            # then the kernel does not look who else does.
+            _refuse_if_used(mounted)
+        _unmount(mounted, lazy=at_once)
         if server is not None and not _has_ended(server, connection if at_once else None):
             raise MountError(
                 f"{path} is unmounted, but its process {server.pid} is still running after"
@@ -87,7 +88,16 @@ def _store(path: Path, server: Server | None, wait: float) -> str | None:
     return None
 
 
-def _refuse_if_busy(mounted: Mounted) -> None:
+def _unmount(mounted: Mounted, *, lazy: bool) -> None:
+    try:
+        mountpoints.unmount(mounted.path, lazy=lazy)
+    except MountError:
+        _refuse_if_used(mounted)
+        raise
+
+
+def _refuse_if_used(mounted: Mounted) -> None:
+    """Raise MountError with the processes that use a mount, if any can be seen."""
     users = [(name, pid) for name, pid in users_of(mounted) if pid != os.getpid()]
     if users:
         raise MountError(
