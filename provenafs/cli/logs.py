@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import logging.handlers
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
 
@@ -89,17 +86,14 @@ class _SharedFile(logging.handlers.RotatingFileHandler):
         return self.stream is not None and os.path.samestat(named, os.fstat(self.stream.fileno()))
 
     def doRollover(self) -> None:  # noqa: N802
-        """Rotate, unless another process has just done so."""
-        with self._alone():
+        """Rotate, unless another process does so now or has just done so."""
+        try:
+            lock = private.open_locked(Path(f"{self.baseFilename}.lock"))
+        except BlockingIOError:
+            return  # it may be stopped: this record makes the old file longer instead
+        try:
             if self._is_current():
                 super().doRollover()
-        self.follow()
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        lock = private.open_file(Path(f"{self.baseFilename}.lock"), os.O_WRONLY | os.O_CREAT)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
         finally:
             os.close(lock)
+        self.follow()
