@@ -259,10 +259,14 @@ async def _drain(context: Context) -> None:
     """Store what was acknowledged; a signal leaves the rest to the next mount."""
 
     async def give_up_on_signal(scope: trio.CancelScope) -> None:
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            await anext(signals)
-            log.warning("told to end: what is not stored yet is left to the next mount")
-            scope.cancel()
+        # SIGHUP and SIGUSR1, which mean nothing any more, must not end the process.
+        with trio.open_signal_receiver(
+            signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1
+        ) as signals:
+            async for number in signals:
+                if number in (signal.SIGINT, signal.SIGTERM):
+                    log.warning("told to end: what is not stored yet is left to the next mount")
+                    scope.cancel()
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(give_up_on_signal, nursery.cancel_scope)
