@@ -69,7 +69,7 @@ def _line(entry: dict[str, Any]) -> str:
     if not entry["alive"]:
         return f"{where}: dead; the next mount there clears it"
     if entry.get("stuck"):
-        return f"{where}: does not answer{_why(entry)}"
+        return f"{where}: does not answer within {_WITHIN_S} s{_why(entry)}"
     if "pid" not in entry:
         return f"{where}: mounted by another user"
     since = local_time(entry["started"])
@@ -86,7 +86,7 @@ def _why(entry: dict[str, Any]) -> str:
         return ""
     if entry["stopped"]:
         return f": its process {pid} is stopped, let it go on with 'kill -CONT {pid}'"
-    return f" (process {pid}); 'provenafs umount --force {entry['mountpoint']}' detaches it"
+    return f": its process {pid} is busy or stuck, see its log"
 
 
 def _transfer_line(transfer: dict[str, Any]) -> str:
