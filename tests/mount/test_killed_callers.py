@@ -5,14 +5,13 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.faultproxy import FaultProxy, fault_proxy, stall
-from tests.support.mounting import Drive, mounted
+from tests.support.mounting import Drive, mounted, wait_until
 from tests.support.running_sandbox import RunningSandbox
 
 # Closes a file it has written; or ends, and leaves that to the kernel.
@@ -57,11 +56,3 @@ def test_a_killed_process_ends_and_its_file_is_stored(
     where = {"Bucket": sandbox.bucket, "Prefix": key}
     wait_until(lambda: sandbox.s3().list_objects_v2(**where).get("KeyCount") == 1)
     assert path.read_bytes() == b"x"
-
-
-def wait_until(is_so: Callable[[], bool]) -> None:
-    """Fails if it is not so within some seconds."""
-    deadline = time.monotonic() + 20
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)

@@ -7,12 +7,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.support.mounting import MountAs, has_ended, is_mounted
+from tests.support.mounting import MountAs, has_ended, is_mounted, wait_until
 from tests.support.running_sandbox import RunningSandbox, run_cli
 
 PENGUINS = "10378.1/1451870"
@@ -154,7 +153,7 @@ def test_a_signal_unmounts(mount_as: MountAs, number: signal.Signals) -> None:
     drive = mount_as("alice")
     pid = drive.pid
     os.kill(pid, number)
-    _wait_until(lambda: has_ended(pid))
+    wait_until(lambda: has_ended(pid))
     assert not is_mounted(drive.path)
 
 
@@ -163,7 +162,7 @@ def test_a_dead_mount_is_cleared_by_the_next_one(
 ) -> None:
     drive = mount_as("alice")
     os.kill(drive.pid, signal.SIGKILL)
-    _wait_until(lambda: _is_dead(drive.path))
+    wait_until(lambda: _is_dead(drive.path))
     assert "dead" in run_cli(drive.environ, "status").stdout
     done = _mount(sandbox, drive.home, str(drive.path))
     assert done.returncode == 0, done.stderr
@@ -177,13 +176,6 @@ def _is_dead(path: Path) -> bool:
     except OSError:
         return True
     return False
-
-
-def _wait_until(condition: Callable[[], object], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about in time"
-        time.sleep(0.02)
 
 
 def test_status_lists_the_mount(mount_as: MountAs) -> None:

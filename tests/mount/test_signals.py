@@ -9,23 +9,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.support.faultproxy import fault_proxy, stall
-from tests.support.mounting import Drive, MountAs, has_ended, is_mounted
+from tests.support.mounting import Drive, MountAs, has_ended, is_mounted, wait_until
 from tests.support.running_sandbox import RunningSandbox, run_cli
 
 OCEAN = "10378.1/1451860"
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about in time"
-        time.sleep(0.05)
 
 
 def _log(drive: Drive) -> Path:
@@ -183,3 +175,41 @@ def test_what_cannot_be_stored_does_not_keep_a_mount(
     assert has_ended(pid)
     state = {"PROVENAFS_STATE_DIR": str(drive.home / "state")}
     assert "written.txt" in run_cli(drive.environ | state, "recover", "list").stdout
+
+
+def test_signals_that_mean_nothing_do_not_end_what_is_still_stored(
+    sandbox: RunningSandbox, mount_as: MountAs, handle: str
+) -> None:
+    with fault_proxy(sandbox.s3_endpoint) as s3:
+        drive = mount_as("alice", "--writeback", "--s3-endpoint", s3.address)
+        s3.fail(lambda request: request.method == "PUT", stall())
+        (drive.data(handle) / "written.txt").write_text("kept\n")
+        pid = drive.pid
+        subprocess.run(["fusermount3", "-u", "--", drive.path], check=True)
+        wait_until(lambda: not is_mounted(drive.path))
+        time.sleep(0.5)  # the session ends, and the process only stores by then
+        for number in (signal.SIGHUP, signal.SIGUSR1):
+            os.kill(pid, number)
+        time.sleep(0.5)
+        assert not has_ended(pid)
+        s3.heal()
+        os.kill(pid, signal.SIGTERM)
+        wait_until(lambda: has_ended(pid))
+        assert "what is not stored yet is left" in drive.log
+
+
+def test_a_program_elsewhere_with_such_a_path_does_not_keep_a_mount(mount_as: MountAs) -> None:
+    """In a mount namespace of its own the same path is another directory."""
+    drive = mount_as("alice")
+    hidden = f"umount -l {drive.path}; cd {drive.path}; echo ready; exec sleep 60"
+    with subprocess.Popen(
+        ["unshare", "--mount", "sh", "-c", hidden], stdout=subprocess.PIPE, text=True
+    ) as sleeper:
+        try:
+            assert sleeper.stdout is not None
+            assert sleeper.stdout.readline() == "ready\n"
+            done = run_cli(drive.environ, "umount", str(drive.path))
+        finally:
+            sleeper.kill()
+    assert done.returncode == 0, done.stderr
+    assert not is_mounted(drive.path)

@@ -6,13 +6,12 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.support.faultproxy import Request, fault_proxy, stall
-from tests.support.mounting import MountAs, has_ended, is_mounted
+from tests.support.mounting import MountAs, has_ended, is_mounted, wait_until
 from tests.support.running_sandbox import RunningSandbox, run_cli
 
 
@@ -30,13 +29,6 @@ def is_stuck(pid: int) -> bool:
         if state == "D":
             return True
     return False
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about in time"
-        time.sleep(0.05)
 
 
 @pytest.mark.parametrize("way", ["signal", "umount --force"])

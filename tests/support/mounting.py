@@ -103,6 +103,14 @@ def has_ended(pid: int) -> bool:
         return True
 
 
+def wait_until(condition: Callable[[], object], seconds: float = 20) -> None:
+    """Fails unless a condition comes about in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about in time"
+        time.sleep(0.02)
+
+
 def is_mounted(path: Path) -> bool:
     """Whether anything is mounted at `path`."""
     return any(
