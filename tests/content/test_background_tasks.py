@@ -120,7 +120,7 @@ async def test_dropping_what_was_fetched_ahead(store: Store, fail: Any) -> None:
     for entry in entries[:4]:
         siblings.first_read(entry)
     await trio.testing.wait_all_tasks_blocked()
-    assert not siblings._is_sweeping
+    assert not siblings._sweeper._is_running
 
 
 async def test_the_end_of_a_file_on_its_way_to_the_disk(store: Store, fail: Any) -> None:

@@ -9,5 +9,6 @@ cache or from the bucket.
 `object_reads` is shared by all handles of an object version: how long they have waited, after which
 `whole_fetch` caches the whole object, and ranges that were fetched before it was opened.
 `directory_prefetch` prefetches small files; `sibling_ranges` prefetches from larger files the
-ranges that `alike` has found to be read in several files of a folder.
+ranges that `alike` has found to be read in several files of a folder. `sweeper` drops
+what nobody came for.
 """

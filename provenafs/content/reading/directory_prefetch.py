@@ -16,6 +16,7 @@ from provenafs.content.listing.index import Entry, Index, Kind
 from provenafs.content.reading.budget import ReadAheadBudget
 from provenafs.content.reading.fetched_range import FetchedRange, Purpose
 from provenafs.content.reading.object_source import ObjectSource
+from provenafs.content.reading.sweeper import Sweeper
 from provenafs.guard import Background
 
 LARGEST = 1024 * 1024  # bytes; larger files are left to the read-ahead of their own
@@ -50,7 +51,7 @@ class DirectoryPrefetch:
         self._nursery = nursery
         self._reads: deque[tuple[float, int, int]] = deque(maxlen=32)  # time, directory, file
         self._walks: dict[int, _Walk] = {}
-        self._is_sweeping = False
+        self._sweeper = Sweeper(self._drop_idle, nursery)
 
     def first_read(self, entry: Entry) -> FetchedRange | None:
         """Note that a file is read from; returns its bytes if they were fetched ahead."""
@@ -82,9 +83,7 @@ class DirectoryPrefetch:
         }
         if len(recent) < _OPENS and not self._goes_on(now):
             return None
-        if not self._is_sweeping:
-            self._is_sweeping = True
-            self._nursery.start_soon(self._drop_idle)
+        self._sweeper.wake()
         walk = self._walks[entry.parent] = _Walk(entry.parent, recent, now)
         return walk
 
@@ -110,19 +109,16 @@ class DirectoryPrefetch:
             walk.bytes += entry.size
             self._nursery.start_soon(block.fetch, source)
 
-    async def _drop_idle(self) -> None:
-        """Runs as long as there are walks."""
-        try:
-            while self._walks:
-                await trio.sleep(1.0)
-                now = trio.current_time()
-                for directory, walk in list(self._walks.items()):
-                    if now - walk.used_at > _IDLE_S:
-                        walk.drop()
-                        del self._walks[directory]
+    def _drop_idle(self) -> bool:
+        """Drop walks that have ended; whether there are others."""
+        now = trio.current_time()
+        for directory, walk in list(self._walks.items()):
+            if now - walk.used_at > _IDLE_S:
+                walk.drop()
+                del self._walks[directory]
+        if not self._walks:
             self._budget.forget(self)
-        finally:
-            self._is_sweeping = False
+        return bool(self._walks)
 
 
 class _Walk:

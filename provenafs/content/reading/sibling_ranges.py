@@ -23,6 +23,7 @@ from provenafs.content.reading.fetched_range import FetchedRange, Purpose
 from provenafs.content.reading.object_reads import ObjectReads
 from provenafs.content.reading.object_source import ObjectSource
 from provenafs.content.reading.runs import Range
+from provenafs.content.reading.sweeper import Sweeper
 from provenafs.guard import Background
 
 MOST_AHEAD = 8  # files
@@ -52,7 +53,7 @@ class SiblingRanges:
         self._budget = budget
         self._nursery = nursery
         self._folders: OrderedDict[int, _Folder] = OrderedDict()
-        self._is_sweeping = False
+        self._sweeper = Sweeper(self._drop_idle, nursery)
 
     def open(self, entry: Entry, reads: ObjectReads) -> None:
         """A file is opened: learn how it is read, and fetch what is expected of it and others."""
@@ -122,21 +123,17 @@ class SiblingRanges:
         folder.ahead.append(_Ahead(trio.current_time(), reads, block))
         self._budget.touch(self)
         self._nursery.start_soon(_fetched, source, reads, block)
-        if not self._is_sweeping:
-            self._is_sweeping = True
-            self._nursery.start_soon(self._drop_idle)
+        self._sweeper.wake()
         return True
 
-    async def _drop_idle(self) -> None:
-        """Runs as long as anything is held."""
-        try:
-            while any(folder.ahead or folder.unopened for folder in self._folders.values()):
-                await trio.sleep(1.0)
-                for folder in self._folders.values():
-                    folder.sweep()
+    def _drop_idle(self) -> bool:
+        """Drop what was fetched long ago; whether there is more."""
+        for folder in self._folders.values():
+            folder.sweep()
+        is_more = any(folder.ahead or folder.unopened for folder in self._folders.values())
+        if not is_more:
             self._budget.forget(self)
-        finally:
-            self._is_sweeping = False
+        return is_more
 
 
 @dataclass(frozen=True, slots=True)
