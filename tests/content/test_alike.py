@@ -181,3 +181,22 @@ async def test_little_memory_means_less_ahead(
     for entry in folder.files:
         await folder.read(entry, (0, 300 * KIB), (4 * MIB, 5 * MIB))
         assert folder.budget.used <= 4 * MIB
+
+
+async def test_a_file_replaced_since_is_not_taken_from_what_was_fetched(
+    nursery: trio.Nursery, autojump_clock: trio.testing.MockClock
+) -> None:
+    folder = _Folder(nursery, [12 * MIB] * 6)
+    for entry in folder.files[:4]:
+        await folder.read(entry, (4 * MIB, 4 * MIB + 99))
+    await trio.sleep(1)
+    replaced = folder.files[4]
+    assert (replaced.name, (4 * MIB, 4 * MIB + 64 * KIB)) in folder.fetched
+    folder.index.update(replaced.ino, etag='"replaced"')
+    before = len(folder.fetched)
+    changed = folder.index.get(replaced.ino)
+    assert changed is not None
+    assert await folder.read(changed, (4 * MIB, 4 * MIB + 99)) >= _ROUND_TRIP_S
+    assert len(folder.fetched) > before
+    await trio.sleep(20)
+    assert folder.budget.used == 0
