@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,6 +33,7 @@ from minio.error import MinioException, S3Error
 from provenafs import private
 from provenafs.s3.types import Credentials as SigningKeys
 from provenafs.sandbox.errors import SandboxError
+from provenafs.sandbox.process import end
 from provenafs.sandbox.storage import Credentials, StorageError
 
 BUCKET = "provena-storage"
@@ -280,7 +282,7 @@ async def running_gateway(folder: Path, port: int, keys: GatewayKeys) -> AsyncIt
         yield gateway
     finally:
         with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(_stop, process)
+            await trio.to_thread.run_sync(partial(end, process, within=_STOP_DEADLINE_S))
 
 
 async def _until_ready(gateway: Gateway, process: subprocess.Popen[bytes]) -> None:
@@ -344,15 +346,6 @@ def _start(binary: Path, folder: Path, port: int, keys: GatewayKeys) -> subproce
             start_new_session=True,
             preexec_fn=_die_with(os.getpid()),
         )
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(_STOP_DEADLINE_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 def _die_with(parent: int) -> Callable[[], None]:

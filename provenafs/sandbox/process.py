@@ -49,12 +49,17 @@ def owned_sandbox(
     try:
         yield folder, wait_until_ready(process, folder)
     finally:
-        process.terminate()
-        try:
-            process.wait(_STOP_DEADLINE_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process, within=_STOP_DEADLINE_S)
+
+
+def end(process: subprocess.Popen[bytes], *, within: float) -> None:
+    """Tell a process to end, and end it by force after so many seconds."""
+    process.terminate()
+    try:
+        process.wait(within)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def launch(

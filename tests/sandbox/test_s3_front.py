@@ -24,6 +24,7 @@ from tests.support.s3_steps import (
     CHANGES,
     WRITES,
     WRONG,
+    assert_if_match_holds,
     body_of,
     changed_by_delete,
     changed_by_empty_put,
@@ -50,14 +51,7 @@ def key() -> str:
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_if_match_lets_the_object_that_was_seen_be_changed(s3: Any, key: str, change: Any) -> None:
-    etag = put(s3, key)
-    assert change(s3, key, IfMatch=WRONG) == 412
-    assert body_of(s3, key) == b"old"
-    assert change(s3, key, IfMatch=etag) in (200, 204)
-    assert body_of(s3, key) != b"old"
-    s3.delete_object(Bucket=BUCKET, Key=key)
-    assert change(s3, key, IfMatch=etag) == 404
-    assert body_of(s3, key) is None
+    assert_if_match_holds(s3, key, change)
 
 
 @pytest.mark.parametrize("change", WRITES)

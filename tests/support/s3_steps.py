@@ -68,3 +68,15 @@ def delete_many(s3: Any, objects: list[dict[str, str]], **options: Any) -> dict[
     answer = s3.delete_objects(Bucket=BUCKET, Delete={"Objects": objects, **options})
     deleted = {entry["Key"]: "deleted" for entry in answer.get("Deleted", [])}
     return deleted | {entry["Key"]: entry["Code"] for entry in answer.get("Errors", [])}
+
+
+def assert_if_match_holds(s3: Any, key: str, change: Callable[..., int]) -> None:
+    """A change with If-Match is made to the version it names only, and to no missing object."""
+    etag = put(s3, key)
+    assert change(s3, key, IfMatch=WRONG) == 412
+    assert body_of(s3, key) == b"old"
+    assert change(s3, key, IfMatch=etag) in (200, 204)
+    assert body_of(s3, key) != b"old"
+    s3.delete_object(Bucket=BUCKET, Key=key)
+    assert change(s3, key, IfMatch=etag) == 404
+    assert body_of(s3, key) is None
