@@ -9,6 +9,7 @@ from pyfuse3 import EntryAttributes, InodeT, ModeT, StatvfsData
 from provenafs.tree.names import MAX_NAME_BYTES
 from provenafs.tree.node import Attributes
 
+_UID, _GID = os.getuid(), os.getgid()  # asked once: a reply is made for every name of a listing
 _BLOCK_SIZE = 4096
 _CAPACITY_BLOCKS = 2**50 // _BLOCK_SIZE  # df shows 1 PiB: S3 reports no capacity
 
@@ -19,7 +20,7 @@ def entry_attributes(attributes: Attributes) -> EntryAttributes:
     reply.st_ino = InodeT(attributes.ino)
     reply.st_mode = ModeT(attributes.mode)
     reply.st_nlink = 1  # find must not conclude from it how many directories there are
-    reply.st_uid, reply.st_gid = os.getuid(), os.getgid()
+    reply.st_uid, reply.st_gid = _UID, _GID
     reply.st_size = attributes.size
     # Never less than the size: tar --sparse and cp --sparse take missing blocks for zeros.
     reply.st_blocks = -(-attributes.size // 512)
